@@ -1,0 +1,91 @@
+/** Who is measured: how each gets ready outside the measured span, and the one command that is measured. */
+import { join } from 'node:path'
+import { startDocker } from '../test/testbed/dockerd.ts'
+import { windlassProgram } from '../test/testbed/windlass.ts'
+import type { Compression } from './images.ts'
+import type { Command } from './measure.ts'
+
+interface Round {
+  /** Fresh and empty, on a filesystem of its own. */
+  readonly directory: string
+  /** `127.0.0.1:PORT` of the registry. */
+  readonly host: string
+  readonly compression: Compression
+  /** The digests of the layers. */
+  readonly layers: readonly string[]
+}
+
+export interface Contender {
+  readonly name: string
+  /** What it leaves out of the work that windlass does, for the notes below the table. */
+  readonly leavesOut?: string
+  readonly compressions: readonly Compression[]
+  prepare(round: Round): Promise<Prepared>
+}
+
+interface Prepared extends AsyncDisposable {
+  readonly command: Command
+  /** Processes that do the work on the command's behalf. */
+  readonly daemons: readonly number[]
+}
+
+function ready(program: string, args: readonly string[], env: Record<string, string> = {}): Prepared {
+  return { command: { program, args, env }, daemons: [], [Symbol.asyncDispose]: async () => {} }
+}
+
+function refer({ host, compression }: Round): string {
+  return `${host}/bench:${compression}`
+}
+
+/** One layer after the other, straight into one directory. */
+function streamToTar(decompressor: string, round: Round): Prepared {
+  const script = `set -e; cd "$1"; shift; for url; do curl -sf "$url" | ${decompressor} | tar -xp --numeric-owner --recursive-unlink --exclude=./; done`
+  const urls = round.layers.map(digest => `http://${round.host}/v2/bench/blobs/${digest}`)
+  return ready('bash', ['-o', 'pipefail', '-c', script, 'bash', round.directory, ...urls])
+}
+
+const noVerify = 'verifies nothing, keeps no blobs, handles no whiteouts, does not sync'
+
+export const contenders: readonly Contender[] = [
+  {
+    name: 'windlass',
+    compressions: ['gzip', 'zstd'],
+    prepare: async round =>
+      ready(windlassProgram, ['--root', join(round.directory, 'store'), '--progress', 'none', 'pull', refer(round)]),
+  },
+  {
+    name: 'curl+igzip+tar',
+    leavesOut: noVerify,
+    compressions: ['gzip'],
+    prepare: async round => streamToTar('igzip -dc', round),
+  },
+  {
+    name: 'curl+zstd+tar',
+    leavesOut: noVerify,
+    compressions: ['zstd'],
+    prepare: async round => streamToTar('zstd -dc', round),
+  },
+  {
+    name: 'docker',
+    leavesOut: 'keeps no blobs, does not sync layer data',
+    compressions: ['gzip'],
+    async prepare(round) {
+      const daemon = await startDocker(join(round.directory, 'docker'))
+      return {
+        ...ready('docker', ['-H', `unix://${daemon.socket}`, 'pull', '-q', refer(round)]),
+        daemons: [daemon.pid],
+        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+      }
+    },
+  },
+  {
+    name: 'podman',
+    leavesOut: 'keeps no blobs, does not sync layer data',
+    compressions: ['gzip', 'zstd'],
+    prepare: async round => {
+      const places = ['--root', join(round.directory, 'podman'), '--runroot', join(round.directory, 'run')]
+      const pull = ['pull', '-q', '--tls-verify=false', refer(round)]
+      return ready('podman', [...places, '--storage-driver', 'overlay', ...pull], { TMPDIR: round.directory })
+    },
+  },
+]

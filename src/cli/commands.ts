@@ -1,0 +1,37 @@
+import type { CommandEntry } from './command.ts'
+
+/** Every command, in the order of the help. A module is loaded only when its command runs: start-up counts. */
+export const commandTable: readonly CommandEntry[] = [
+  { name: 'pull', summary: 'Pull images from a registry into the store', load: () => import('./commands/pull.ts') },
+  { name: 'images', summary: 'List the images in the store', load: () => import('./commands/images.ts') },
+  {
+    name: 'inspect',
+    summary: 'Print all that is known of images, as JSON',
+    load: () => import('./commands/inspect.ts'),
+  },
+  { name: 'tag', summary: 'Give an image one more name', load: () => import('./commands/tag.ts') },
+  { name: 'rmi', summary: 'Remove images', load: () => import('./commands/rmi.ts') },
+  { name: 'unpack', summary: 'Unpack an image into a directory', load: () => import('./commands/unpack.ts') },
+  { name: 'mount', summary: 'Mount an image, or list what is mounted', load: () => import('./commands/mount.ts') },
+  { name: 'umount', summary: 'Unmount an image', load: () => import('./commands/umount.ts') },
+  { name: 'gc', summary: 'Free what nothing needs', load: () => import('./commands/gc.ts') },
+  {
+    name: 'verify',
+    summary: 'Check every blob, layer and image of the store',
+    load: () => import('./commands/verify.ts'),
+  },
+  { name: 'info', summary: 'Tell about the store and the host', load: () => import('./commands/info.ts') },
+  { name: 'probe', summary: "Certify this host's decompressors", load: () => import('./commands/probe.ts') },
+  { name: 'demo', summary: 'Show a pull from nothing to a verified image', load: () => import('./commands/demo.ts') },
+  {
+    name: 'completion',
+    summary: 'Print a completion script for a shell',
+    load: () => import('./commands/completion.ts'),
+  },
+  { name: 'version', summary: 'Print the version', load: () => import('./commands/version.ts') },
+]
+
+/** The command of that name, if there is one. */
+export function findCommand(name: string): CommandEntry | undefined {
+  return commandTable.find(entry => entry.name === name)
+}

@@ -1,0 +1,227 @@
+import type { DecompressorPlan } from '../../codec/external/plan.ts'
+import type { PullResult } from '../../copy/events.ts'
+import type { PullOptions } from '../../copy/pull.ts'
+import { WindlassError } from '../../errors.ts'
+import { quote } from '../../oci/quote.ts'
+import { formatFamiliar, parseReference } from '../../oci/reference.ts'
+import { type Context, defineCommand } from '../command.ts'
+import { openCredentials } from '../credentials.ts'
+import { toWindlassError } from '../failure.ts'
+import { eachOperand } from '../operands.ts'
+import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
+import type { PullRecorder } from '../report/record.ts'
+import type { PullReport } from '../report/report.ts'
+
+/** The places that images can go to in this version. */
+const sinks = ['store']
+
+export const command = defineCommand({
+  description:
+    'Pulls each image in one pass: what comes from the registry is verified, decompressed and unpacked while it flows, several layers ' +
+    'at a time. What an interrupted pull left is verified and used. The last line on stdout is the full reference with its digest.\n' +
+    "Credentials are those of 'docker login'. Progress goes to stderr.",
+  operands: [{ name: 'REF', many: true }],
+  options: {
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH[/VARIANT]',
+      summary: "the platform to pull; default is this machine's, or DOCKER_DEFAULT_PLATFORM",
+    },
+    into: { type: 'string', value: 'SINK', summary: 'where the image goes: store' },
+    layers: {
+      type: 'integer',
+      value: 'N',
+      min: 1,
+      max: 64,
+      summary: 'how many layers at a time; default is by cores, at most 6',
+    },
+    mirror: {
+      type: 'string',
+      value: 'HOST[:PORT]',
+      multiple: true,
+      summary: 'ask this host for the layers first, and the registry itself last; several are asked in their order',
+    },
+    'min-speed': {
+      type: 'string',
+      value: 'RATE',
+      summary:
+        'give up connections below this many bytes per second, for half a minute; default is 1K, 0 lets all pass',
+    },
+    'limit-rate': {
+      type: 'string',
+      value: 'RATE',
+      summary: 'download at most this many bytes per second, all layers together: 500K, 10M',
+    },
+    decompressor: {
+      type: 'string',
+      value: 'NAME',
+      summary:
+        "auto, builtin, or a program: unpigz, pigz, igzip, gzip, xz, zstd; auto, the default, takes a program only where 'windlass probe' " +
+        'has certified it and found it faster than the one built in',
+    },
+    'stall-timeout': {
+      type: 'integer',
+      value: 'SECONDS',
+      min: 1,
+      max: 86_400,
+      summary: 'how long a disk that does not answer is waited for, once it was named; default is 300',
+    },
+    report: {
+      type: 'string',
+      value: 'FILE',
+      summary:
+        'write what happened to FILE.html, a page with timeline and evidence, or FILE.json; also if the pull fails or is stopped',
+    },
+  },
+  examples: [
+    { line: 'windlass pull debian:12', does: 'Pull from Docker Hub into the store.' },
+    {
+      line: 'windlass pull --platform linux/arm64 registry.example:5000/team/app:2.4',
+      does: "Pull another platform's image from a private registry.",
+    },
+    {
+      line: 'windlass pull --mirror cache.example:5000 --limit-rate 10M debian:12',
+      does: 'Take the layers from a mirror, and no more than the line can spare.',
+    },
+    {
+      line: 'windlass pull --report pull.html registry.example:5000/team/app:2.4',
+      does: 'Find out why a pull is slow or hangs: a page that opens without a network.',
+    },
+    { line: 'ref=$(windlass pull -q alpine)', does: 'Keep the exact reference, with its digest, in a variable.' },
+  ],
+  exits: [
+    '2  the image, or the platform in it, was not found',
+    '3  the registry denied access',
+    '4  network or TLS',
+    '5  stalled',
+  ],
+  async run(context, references, { report: file, ...options }) {
+    const {
+      platform = context.env['DOCKER_DEFAULT_PLATFORM'] || undefined,
+      into = 'store',
+      layers,
+      decompressor = 'auto',
+      'stall-timeout': stallTimeout,
+      ...network
+    } = options
+    if (!sinks.includes(into)) {
+      throw new WindlassError(
+        'USAGE',
+        `Cannot pull into ${JSON.stringify(into)}: not in this version; wanted ${sinks.join(', ')}`,
+      )
+    }
+    const choices = {
+      ...(platform !== undefined && { platform }),
+      ...(layers !== undefined && { layersMax: layers }),
+      ...readNetworkChoices(network),
+      ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000 } }),
+      decompressors: await openDecompressors(context, decompressor),
+      ...(file !== undefined && { tellStages: true }),
+    }
+    const report = file === undefined ? undefined : await openPullReport(context, file, options, references)
+    const status = await eachOperand(context, references, async reference => {
+      const result = await pullOne(context, reference, choices, report)
+      if (context.json) writeJsonLine(context, result)
+      else writeLine(context, result.reference)
+    })
+    return report === undefined ? status : await report.close(status)
+  },
+})
+
+async function openDecompressors(context: Context, decompressor: string): Promise<DecompressorPlan> {
+  const { planDecompressors } = await import('../../codec/external/plan.ts')
+  const { env, root } = context
+  const plan = await planDecompressors({ decompressor, directory: root, path: env['PATH'] ?? '', env })
+  for (const warning of plan.warnings) writeWarning(context, warning)
+  return plan
+}
+
+type Choices = Omit<PullOptions, 'root' | 'credentials' | 'signal'>
+
+function readNetworkChoices(options: {
+  mirror: readonly string[]
+  'min-speed': string | undefined
+  'limit-rate': string | undefined
+}): Choices {
+  const { mirror, 'min-speed': minSpeed, 'limit-rate': limitRate } = options
+  return {
+    mirrors: mirror,
+    ...(minSpeed !== undefined && { minSpeed: parseRate('--min-speed', minSpeed, 0) }),
+    ...(limitRate !== undefined && { limitRate: parseRate('--limit-rate', limitRate, 1024) }),
+  }
+}
+
+/** Bytes per second: a whole number, in units of 1024 with K, M or G behind it, as curl and wget have it. */
+function parseRate(name: string, text: string, min: number): number {
+  const match = /^(\d{1,12})([KMG]?)$/i.exec(text)
+  const power = ' KMG'.indexOf(match?.[2]?.toUpperCase() || ' ')
+  const rate = match === null ? Number.NaN : Number(match[1]) * 1024 ** power
+  if (rate >= min) return rate
+  const wanted = `bytes per second, at least ${min}, such as 800K or 10M`
+  throw new WindlassError('USAGE', `Cannot use option ${name} ${quote(text)}: wanted ${wanted}`)
+}
+
+async function openPullReport(
+  context: Context,
+  file: string,
+  options: Parameters<typeof import('../report/report.ts').formatCommand>[1],
+  references: readonly string[],
+): Promise<PullReport> {
+  const { formatCommand, openReport } = await import('../report/report.ts')
+  return await openReport({ ...context, json: context.jsonErrors }, file, formatCommand('pull', options, references))
+}
+
+async function pullOne(
+  context: Context,
+  text: string,
+  choices: Choices,
+  report: PullReport | undefined,
+): Promise<PullResult> {
+  const recorder = report?.openPull(text)
+  try {
+    return await pullAndShow(context, text, choices, recorder)
+  } catch (error) {
+    recorder?.fail(toWindlassError(error))
+    throw error
+  }
+}
+
+async function pullAndShow(
+  context: Context,
+  text: string,
+  choices: Choices,
+  recorder: PullRecorder | undefined,
+): Promise<PullResult> {
+  const reference = parseReference(text)
+  if (!/[:@]/.test(text.slice(text.lastIndexOf('/') + 1))) writeNote(context, `Using default tag: ${reference.tag}`)
+  const { pull } = await import('../../copy/pull.ts')
+  const run = pull(text, {
+    root: context.root,
+    credentials: await openCredentials(context),
+    signal: context.signal,
+    ...choices,
+  })
+  const result = await watch(context, `Pulling ${text}`, run, recorder)
+  const name = formatFamiliar(reference)
+  writeNote(context, `Digest: ${result.digest}`)
+  writeNote(context, `Status: ${result.changed ? 'Downloaded newer image' : 'Image is up to date'} for ${name}`)
+  return result
+}
+
+type PullRun = ReturnType<typeof import('../../copy/pull.ts').pull>
+
+async function watch(
+  context: Context,
+  name: string,
+  run: PullRun,
+  recorder: PullRecorder | undefined,
+): Promise<PullResult> {
+  // A pull that fails ends its events with the same error; it must not be told a second time as an unhandled rejection.
+  run.result.catch(() => {})
+  using progress = await context.openProgress(name)
+  for await (const event of run) {
+    progress.handle(event)
+    recorder?.handle(event)
+  }
+  return await run.result
+}

@@ -1,0 +1,24 @@
+import { lstatSync, mkdirSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
+
+keepCompiledCode()
+const { start } = await import('./run.ts')
+await start(process)
+
+/**
+ * Start-up is a third faster with V8's code cache. Whoever can write into the cache runs code as this user, so it lives in the
+ * user's own cache directory, never in a shared /tmp, and is not used when somebody else owns that.
+ */
+function keepCompiledCode(): void {
+  const { XDG_CACHE_HOME: cacheHome, HOME: home } = process.env
+  if (!cacheHome && !home) return
+  const directory = join(cacheHome || join(home ?? '', '.cache'), 'windlass', 'compiled')
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    const { uid, mode } = lstatSync(directory)
+    if (uid === process.geteuid?.() && (mode & 0o170022) === 0o040000) enableCompileCache(directory)
+  } catch {
+    // A read-only or missing home only costs the milliseconds.
+  }
+}

@@ -1,0 +1,124 @@
+import { constants } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
+import { dirname, extname, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { WindlassError, wrapError } from '../../errors.ts'
+import { PipedProcess } from '../../sys/processes.ts'
+import { renderPage } from './page.ts'
+import type { Report } from './record.ts'
+import type { WriteAnswer, WriteOrder } from './write-process.ts'
+
+/** A healthy disk takes a report in milliseconds; one that does not must not hold the end of the run. */
+const writeMsDefault = 5000
+
+/** Beside this file, as source or compiled. */
+const program = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? './write-process.ts' : './write-process.js', import.meta.url),
+)
+
+/** What a report looks like, by the ending of its name. */
+const formats: Readonly<Record<string, (report: Report) => string>> = {
+  '.html': renderPage,
+  '.json': report => `${JSON.stringify(report, undefined, 1)}\n`,
+}
+
+/** The file of a report: whole or not there, at every moment. Close it. */
+export class ReportFile {
+  readonly #path: string
+  readonly #format: (report: Report) => string
+  readonly #writer = new PipedProcess(process.execPath, [program])
+  readonly #waiting = new Map<number, (answer: WriteAnswer['failure']) => void>()
+  readonly #writeMs: number
+  #id = 0
+  #last: Promise<void> = Promise.resolve()
+
+  private constructor(path: string, format: (report: Report) => string, writeMs: number) {
+    this.#path = path
+    this.#format = format
+    this.#writeMs = writeMs
+    // Without its answers, what is written counts as late.
+    this.#listen().catch(() => {})
+  }
+
+  /**
+   * Checks that the file can be written, before there is something to report.
+   * @throws WindlassError USAGE for another ending than .html and .json, and where no file can be; PERMISSION
+   */
+  static async open(path: string, writeMs = writeMsDefault): Promise<ReportFile> {
+    const format = formats[extname(path).toLowerCase()]
+    if (format === undefined) {
+      throw new WindlassError(
+        'USAGE',
+        `Cannot use option --report ${path}: wanted a file name that ends in .html or .json`,
+      )
+    }
+    const absolute = resolve(path)
+    await checkPlace(absolute)
+    return new ReportFile(absolute, format, writeMs)
+  }
+
+  /** Writes what is known by now, after what is being written. @throws WindlassError */
+  write(report: Report): Promise<void> {
+    const text = this.#format(report)
+    // A failure is told to the one whose report it was.
+    this.#last = this.#last.catch(() => {}).then(() => this.#hand(text))
+    return this.#last
+  }
+
+  /** Lets the writer go. If it hangs it stays behind: it can be ended by nobody. */
+  async close(): Promise<void> {
+    await this.#writer[Symbol.asyncDispose]()
+  }
+
+  async #hand(text: string): Promise<void> {
+    const doing = `Cannot write the report to ${this.#path}`
+    const failure = await this.#exchange(text).catch(error => Promise.reject(wrapError(error, doing)))
+    if (failure !== undefined) throw wrapError(failure, doing)
+  }
+
+  async #exchange(text: string): Promise<WriteAnswer['failure']> {
+    const order: WriteOrder = { id: ++this.#id, path: this.#path, text }
+    const { promise, resolve, reject } = Promise.withResolvers<WriteAnswer['failure']>()
+    const timer = setTimeout(reject, this.#writeMs, new Error(`the disk has not taken it within ${this.#writeMs} ms`))
+    this.#waiting.set(order.id, resolve)
+    try {
+      this.#writer.stdin.write(Buffer.from(`${JSON.stringify(order)}\n`)).catch(reject)
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      this.#waiting.delete(order.id)
+    }
+  }
+
+  /** An earlier report, given up as late, may still be answered for: then nobody waits for the answer. */
+  async #listen(): Promise<void> {
+    const { stdout, stderr } = this.#writer
+    const decoder = new TextDecoder()
+    let rest = ''
+    for (let chunk = await stdout.next(); chunk !== undefined; chunk = await stdout.next()) {
+      const lines = `${rest}${decoder.decode(chunk, { stream: true })}`.split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        const { id, failure } = JSON.parse(line) as WriteAnswer
+        this.#waiting.get(id)?.(failure)
+      }
+    }
+    const message = `its writer has ended: ${stderr.trim()}`
+    for (const answer of this.#waiting.values()) answer({ message })
+  }
+}
+
+async function checkPlace(path: string): Promise<void> {
+  const doing = `Cannot write the report to ${path}`
+  const directory = dirname(path)
+  const isDirectory = (at: string) =>
+    stat(at).then(
+      facts => facts.isDirectory(),
+      () => false,
+    )
+  if (await isDirectory(path)) throw new WindlassError('USAGE', `${doing}: it is a directory; wanted a file`)
+  if (!(await isDirectory(directory))) {
+    throw new WindlassError('USAGE', `${doing}: ${directory} is no directory; wanted one that exists`)
+  }
+  await access(directory, constants.W_OK | constants.X_OK).catch(error => Promise.reject(wrapError(error, doing)))
+}

@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict'
+import { copyFile, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { type Fault, plantBroken } from '../../../test/broken-decompressors/plant.ts'
+import { isWindlassError } from '../../errors.ts'
+import { type Certificate, Certificates } from './certificates.ts'
+import { type Probe, Prober, type Verdict } from './certify.ts'
+import { planDecompressors } from './plan.ts'
+import { type ExternalProgram, findPrograms } from './programs.ts'
+
+const { signal } = new AbortController()
+const prober = new Prober({ signal, idleMs: 700, stressMs: 100 })
+
+let directory = ''
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'windlass-certificates-'))
+})
+after(() => rm(directory, { recursive: true }))
+
+function newDirectory(): Promise<string> {
+  return mkdtemp(join(directory, 'x'))
+}
+
+async function find(path: string): Promise<ExternalProgram> {
+  const { programs } = await findPrograms(path)
+  const [program] = programs
+  assert.ok(program)
+  return program
+}
+
+/** A program with a made-up result: what is tested is the memory, not the probe. */
+async function certify(
+  root: string,
+  bin: string,
+  speedRatio: number,
+  verdict: Verdict = 'certified',
+): Promise<ExternalProgram> {
+  const program = await find(bin)
+  const certificates = await Certificates.read(root)
+  const probe: Probe = {
+    verdict,
+    problems: [],
+    speedRatio,
+    version: '1',
+    files: [program.realPath, join(bin, 'library')],
+    tookMs: 1,
+  }
+  await certificates.probe(program, { probe: () => Promise.resolve(probe) } as unknown as Prober)
+  await certificates.write()
+  return program
+}
+
+async function newBin(name = 'gzip'): Promise<string> {
+  const bin = await newDirectory()
+  await copyFile('/bin/gzip', join(bin, name))
+  await writeFile(join(bin, 'library'), 'code')
+  return bin
+}
+
+async function choose(root: string, path: string, env = {}) {
+  return await planDecompressors({ decompressor: 'auto', directory: root, path, env })
+}
+
+test('the gzip, zstd and xz of the host are certified, with their version, speed and libraries', async () => {
+  const { programs } = await findPrograms('/usr/bin:/bin', ['gzip', 'zstd', 'xz'])
+  assert.ok(programs.length >= 2)
+  for (const program of programs) {
+    const probe = await prober.probe(program)
+    assert.equal(probe.verdict, 'certified', JSON.stringify(probe))
+    assert.deepEqual(probe.problems, [])
+    assert.match(probe.version, /\d\.\d/)
+    assert.ok(probe.files.includes(program.realPath) && probe.files.some(file => file.includes('libc.so')))
+    assert.ok((probe.speedRatio ?? 0) > 0.05)
+  }
+})
+
+for (const [fault, verdict] of [
+  ['flip', 'wrong-bytes'],
+  ['spin', 'hangs'],
+  ['stop-itself', 'hangs'],
+  ['stop-reading', 'hangs'],
+  ['die-by-signal', 'dies'],
+  ['fail-with-a-child', 'dies'],
+] as const satisfies (readonly [Fault, Verdict])[]) {
+  test(`the probe of a program with the fault ${fault} ends: ${verdict}`, async () => {
+    const bin = await newDirectory()
+    await plantBroken(bin, fault)
+    const begun = performance.now()
+    const probe = await prober.probe(await find(bin))
+    assert.equal(probe.verdict, verdict)
+    assert.equal(probe.problems[0]?.isRightWithOneThread, false)
+    assert.equal(probe.speedRatio, undefined)
+    assert.ok(performance.now() - begun < 10_000)
+  })
+}
+
+test('a program that takes a damaged stream for a whole one is told from a good one', async () => {
+  const bin = await newDirectory()
+  await writeFile(join(bin, 'gzip'), '#!/bin/sh\n/bin/gzip "$@" 2>/dev/null\nexit 0\n', { mode: 0o755 })
+  const probe = await prober.probe(await find(bin))
+  assert.equal(probe.verdict, 'missing-error')
+  assert.ok(probe.problems.every(({ shape }) => /cut|checksum/.test(shape)))
+})
+
+test('a program that fails with threads only is told apart', async () => {
+  const bin = await newDirectory()
+  const script = '#!/bin/sh\ncase "$1" in -p) shift 2; exec /bin/gzip "$@";; esac\n/bin/gzip "$@" | tr a b\n'
+  await writeFile(join(bin, 'pigz'), script, { mode: 0o755 })
+  const probe = await prober.probe(await find(bin))
+  assert.equal(probe.verdict, 'wrong-bytes')
+  assert.equal(probe.problems.at(0)?.isRightWithOneThread, true)
+})
+
+test('a cancelled probe ends, and gives no verdict', async () => {
+  const bin = await newDirectory()
+  await plantBroken(bin, 'spin')
+  const abort = new AbortController()
+  setTimeout(() => abort.abort(), 400)
+  const slow = new Prober({ signal: abort.signal, idleMs: 60_000 })
+  const begun = performance.now()
+  await assert.rejects(
+    slow.probe(await find(bin)),
+    error => isWindlassError(error, 'CANCELLED') || (error as Error).name === 'AbortError',
+  )
+  assert.ok(performance.now() - begun < 5000)
+})
+
+test('a certificate is remembered until the program, or what it loads, changes', async () => {
+  const root = await newDirectory()
+  const bin = await newBin()
+  const program = await certify(root, bin, 2)
+  const read = async (): Promise<Certificate | undefined> => (await Certificates.read(root)).find(program)
+  assert.equal((await read())?.verdict, 'certified')
+  await utimes(join(bin, 'library'), 1, 1)
+  assert.equal(await read(), undefined)
+  await certify(root, bin, 2)
+  assert.ok(await read())
+  await writeFile(program.realPath, 'another program')
+  assert.equal(await read(), undefined)
+})
+
+test('a certificate does not hold for another file behind the same link', async () => {
+  const root = await newDirectory()
+  const bin = await newBin('old')
+  await copyFile('/bin/gzip', join(bin, 'new'))
+  await symlink('old', join(bin, 'gzip'))
+  await certify(root, bin, 2)
+  await rm(join(bin, 'gzip'))
+  await symlink('new', join(bin, 'gzip'))
+  assert.equal(await (await Certificates.read(root)).find(await find(bin)), undefined)
+})
+
+test('a damaged memory counts as empty, and no half of one is left behind', async () => {
+  const root = await newDirectory()
+  const program = await certify(root, await newBin(), 2)
+  assert.deepEqual(await readdir(root), ['decompressors.json'])
+  const file = join(root, 'decompressors.json')
+  const good = await readFile(file, 'utf8')
+  for (const text of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"version":1,"certificates":[null,{},{"path":1}]}',
+    good.replace('"version": 1', '"version": 2'),
+  ]) {
+    await writeFile(file, text)
+    assert.equal(await (await Certificates.read(root)).find(program), undefined, text)
+  }
+  await writeFile(file, good + ' '.repeat(2_000_000))
+  assert.equal(await (await Certificates.read(root)).find(program), undefined)
+})
+
+test('auto takes the fastest that is certified and faster than in process, and nothing else', async () => {
+  const root = await newDirectory()
+  const [slow, fast, bad] = [await newBin('gzip'), await newBin('igzip'), await newBin('unpigz')]
+  const path = [bad, slow, fast].join(':')
+  assert.equal((await choose(root, path)).choose('gzip'), undefined)
+  await certify(root, slow, 1.14)
+  assert.equal((await choose(root, path)).choose('gzip'), undefined)
+  await certify(root, slow, 1.2)
+  await certify(root, bad, 9, 'wrong-bytes')
+  assert.equal((await choose(root, path)).choose('gzip')?.name, 'gzip')
+  await certify(root, fast, 1.3)
+  assert.equal((await choose(root, path)).choose('gzip')?.name, 'igzip')
+  assert.equal((await choose(root, path)).choose('zstd'), undefined)
+  assert.equal((await choose(root, path, { CONTAINERD_DISABLE_IGZIP: 'true' })).choose('gzip')?.name, 'gzip')
+  const builtin = await planDecompressors({ decompressor: 'builtin', directory: root, path, env: {} })
+  assert.equal(builtin.choose('gzip'), undefined)
+})
+
+test('what failed in real work is not used again, in this run and later ones, until it is probed anew', async () => {
+  const root = await newDirectory()
+  const bin = await newBin('igzip')
+  const program = await certify(root, bin, 2)
+  const plan = await choose(root, bin)
+  const { choose: chosen } = plan
+  assert.equal(chosen('gzip')?.path, program.path)
+  await Promise.all([plan.distrust(program, 'it stalled'), plan.distrust(program, 'it stalled')])
+  assert.equal(chosen('gzip'), undefined)
+  assert.equal((await choose(root, bin)).choose('gzip'), undefined)
+  const named = await planDecompressors({ decompressor: 'igzip', directory: root, path: bin, env: {} })
+  assert.match(named.warnings.join(), /igzip is not to be trusted: it stalled/)
+  await certify(root, bin, 2)
+  assert.equal((await choose(root, bin)).choose('gzip')?.path, program.path)
+})
+
+test('a program that is named is used without a certificate, and where it is missing this is said', async () => {
+  const bin = await newBin('gzip')
+  const options = { directory: bin, path: bin, env: { MOBY_DISABLE_PIGZ: 'yes' } }
+  assert.equal((await planDecompressors({ ...options, decompressor: 'gzip' })).choose('gzip')?.path, join(bin, 'gzip'))
+  await assert.rejects(planDecompressors({ ...options, decompressor: 'unpigz' }), error =>
+    isWindlassError(error, 'NOT_FOUND'),
+  )
+  const unknown = { ...options, decompressor: 'rm' as 'gzip' }
+  await assert.rejects(planDecompressors(unknown), error => isWindlassError(error, 'USAGE'))
+})

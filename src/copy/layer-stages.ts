@@ -1,0 +1,151 @@
+import { meterInput, meterOutput, type PipelineSample, StageMeter, samplePipeline } from '../flow/stage.ts'
+import type { Unpack } from '../layer/unpack.ts'
+import type { BlobIngest } from '../places/store/types.ts'
+import type { PipedProcess } from '../sys/processes.ts'
+import { readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
+import type { StageFacts } from './events.ts'
+
+/** The least input that surely wakes the unpack thread: it may sleep for a whole PAX header, which is half of its ring. */
+const unpackInputNeeded = 1024 * 1024
+/** What a pipe holds at least, if the kernel grants no more. */
+const pipeSizeMin = 64 * 1024
+
+/** The thread of libuv's pool that the kernel holds, if there is one: syncs, renames and writes of the partial are done there. */
+function readPoolTask(): TaskFacts | undefined {
+  return readTasks(process.pid).find(({ name, state }) => name.startsWith('libuv-worker') && state === 'D')
+}
+
+/**
+ * The stages of one layer's pipeline, from the network to the disk: each counts what it moves and tells what it waits for, so that
+ * `blame` can name the one that holds the others up.
+ */
+export class LayerStages {
+  readonly source = new StageMeter('source')
+  readonly spool = new StageMeter('spool', 'spool', closer => (closer ? { task: readPoolTask() } : {}))
+  readonly decompress: StageMeter
+  readonly unpack: StageMeter
+  readonly sync = new StageMeter('sync', 'sync', closer => (closer ? { task: readPoolTask() } : {}))
+  #child: PipedProcess | undefined
+  #thread: Unpack | undefined
+
+  constructor() {
+    this.decompress = new StageMeter('decompress', 'decompress', closer => this.#probeChild(closer))
+    this.unpack = new StageMeter('unpack', 'unpack', closer => this.#probeThread(closer))
+  }
+
+  /** An external decompressor runs, or none any more. */
+  set child(child: PipedProcess | undefined) {
+    this.#child = child
+  }
+
+  /** The compressed bytes come once more from their first: what was counted of them counts no longer. */
+  beginAnew(): void {
+    this.source.bytesOut = 0
+    this.decompress.bytesIn = 0
+  }
+
+  /** The unpack thread runs, or none any more. */
+  set thread(thread: Unpack | undefined) {
+    this.#thread = thread
+    this.unpack.active = thread !== undefined
+  }
+
+  /** Compressed bytes that come from the network or from what is here already. */
+  meterSource(bytes: AsyncIterable<Uint8Array>, host: string): AsyncIterable<Uint8Array> {
+    this.source.item = host
+    return meterOutput(bytes, this.source)
+  }
+
+  meterCompressed(bytes: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+    return meterInput(bytes, this.decompress)
+  }
+
+  meterDecompressed(bytes: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+    return meterOutput(bytes, this.decompress)
+  }
+
+  /** While the partial is written the network waits for it. */
+  meterSpool(blob: BlobIngest): Pick<BlobIngest, 'complete' | 'size' | 'read' | 'write'> {
+    const { source, spool } = this
+    return {
+      get complete() {
+        return blob.complete
+      },
+      get size() {
+        return blob.size
+      },
+      read: () => blob.read(),
+      async write(chunk) {
+        source.offersOutput = true
+        spool.active = true
+        spool.bytesIn += chunk.length
+        try {
+          await blob.write(chunk)
+          spool.bytesOut += chunk.length
+        } finally {
+          spool.active = false
+          source.offersOutput = false
+        }
+      },
+    }
+  }
+
+  /** One wait for the disk. */
+  async meterSync<T>(work: Promise<T>): Promise<T> {
+    this.sync.active = true
+    try {
+      return await work
+    } finally {
+      this.sync.active = false
+      this.sync.units++
+    }
+  }
+
+  sample(closer = false): PipelineSample {
+    return samplePipeline([this.source, this.spool, this.decompress, this.unpack, this.sync], closer)
+  }
+
+  /** For the report: what each stage moved and waits for. */
+  facts(): StageFacts[] {
+    return this.sample().stages.map(({ name, bytesIn, bytesOut, waits }) => ({
+      name,
+      bytesIn,
+      bytesOut,
+      waitsFor: waits ?? 'itself',
+    }))
+  }
+
+  /** An external program tells by its pipes what it waits for. */
+  #probeChild(closer: boolean) {
+    const child = this.#child
+    if (child === undefined) return {}
+    const { pid, stdin, stdout } = child
+    return {
+      bytesIn: stdin.bytes,
+      bytesOut: stdout.bytes,
+      item: `process ${pid}`,
+      waits: this.decompress.offersOutput ? ('output' as const) : undefined,
+      inputBytes: stdin.fill,
+      // An empty pipe has room; of one that is partly filled only the kernel knows whether a page of it is free.
+      outputRoom: stdout.fill === 0 ? pipeSizeMin : undefined,
+      task: closer ? readTask(pid) : undefined,
+    }
+  }
+
+  #probeThread(closer: boolean) {
+    const thread = this.#thread
+    if (thread === undefined) return {}
+    const task = closer && thread.tid !== 0 ? readTask(process.pid, thread.tid) : undefined
+    const isDry = thread.bytesPending === 0 && !thread.inputEnded
+    return {
+      bytesIn: thread.bytesUnpacked,
+      units: thread.entries,
+      item: thread.entryName,
+      inputBytes: thread.bytesPending,
+      inputNeeded: unpackInputNeeded,
+      inputEnded: thread.inputEnded,
+      task,
+      waits: (task && waitOfRingReader(task)) ?? (isDry ? ('input' as const) : undefined),
+    }
+  }
+}

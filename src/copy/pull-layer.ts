@@ -1,0 +1,298 @@
+import type { DecompressorPlan } from '../codec/external/plan.ts'
+import { isRedo, ResilientDecompression } from '../codec/external/resilient.ts'
+import { type ErrorCode, isWindlassError, WindlassError } from '../errors.ts'
+import type { BlameLimits, Verdict } from '../flow/blame.ts'
+import type { Gate } from '../flow/gate.ts'
+import { readAhead } from '../flow/read-ahead.ts'
+import { verified } from '../flow/verify.ts'
+import { watch } from '../flow/watch.ts'
+import type { AppliedLayer } from '../layer/apply.ts'
+import { adoptImplied } from '../layer/implied.ts'
+import { openUnpack, type Unpack } from '../layer/unpack.ts'
+import { type Digest, digestAlgorithm } from '../oci/digest.ts'
+import type { ImageLayer } from '../oci/image-config.ts'
+import type { BlobIngest, LayerIngest, Session } from '../places/store/types.ts'
+import { blobStream, type Network } from './blob-stream.ts'
+import type { FallbackFacts, LayerPhase, LayerProgress, RetryFacts } from './events.ts'
+import { LayerStages } from './layer-stages.ts'
+
+export interface LayerJob {
+  readonly network: Network
+  readonly session: Session
+  readonly layer: ImageLayer
+  /** Chain ID of the layer below. */
+  readonly parent: Digest | undefined
+  /** Resolves when the layer below is published, rejects when it cannot be. */
+  readonly parentDone: Promise<unknown>
+  /** Bounds the layers that are downloaded and unpacked at a time. */
+  readonly gate: Gate
+  readonly signal: AbortSignal
+  /** Which external program decompresses what; absent for in process. */
+  readonly decompressors: DecompressorPlan | undefined
+  readonly blameLimits: BlameLimits
+  /** How long an external decompressor may give nothing out although it could; 10 s if absent. */
+  readonly decompressorMs: number | undefined
+  readonly onPhase: (phase: LayerPhase) => void
+  readonly onWarning: (message: string) => void
+  readonly onVerdict: (verdict: Verdict) => void
+  readonly onRecovered: (verdict: Verdict) => void
+  readonly onRetry: (retry: RetryFacts) => void
+  readonly onFallback: (fallback: FallbackFacts) => void
+}
+
+/** One layer on its way from a source into the store. */
+export class LayerPull {
+  readonly stages = new LayerStages()
+  readonly #job: LayerJob
+  #network: Network
+  #decompressors: DecompressorPlan | undefined
+  #isMended = { damage: false, redo: false }
+  /** The compressed bytes of this attempt were read to their end, and are what the digest names. */
+  #isBlobRight = false
+  #unpack: Unpack | undefined
+  /** From the network by this pull, all attempts together. */
+  bytesFetched = 0
+  #bytesDownloaded = 0
+  #bytesResumed = 0
+  #finished: Pick<LayerProgress, 'bytesUnpacked' | 'entries'> = { bytesUnpacked: 0, entries: 0 }
+
+  constructor(job: LayerJob) {
+    this.#job = job
+    this.#network = job.network
+    this.#decompressors = job.decompressors
+  }
+
+  get progress(): LayerProgress {
+    const { bytesUnpacked, entries } = this.#unpack ?? this.#finished
+    return { bytesDownloaded: this.#bytesDownloaded, bytesResumed: this.#bytesResumed, bytesUnpacked, entries }
+  }
+
+  /**
+   * Downloads, verifies, unpacks and publishes the layer in one pass; nothing to do if the store has it. What was downloaded stays for
+   * the next run, whatever happens.
+   */
+  async run(): Promise<void> {
+    const { session, layer, signal, blameLimits, onPhase, onVerdict, onRecovered } = this.#job
+    const existing = session.findLayer(layer.chainId)
+    if (existing !== undefined && session.hasIntactBlob(existing)) return onPhase('exists')
+    const options = { signal, limits: blameLimits, onVerdict, onRecovered }
+    using _watch = watch(closer => this.stages.sample(closer), options)
+    while (true) {
+      try {
+        return existing === undefined ? await this.#attempt() : await this.#mendBlob()
+      } catch (error) {
+        if (!this.#mend(error)) throw error
+      }
+    }
+  }
+
+  /**
+   * Decides whether another attempt may help, and prepares it; once for each reason. A decompressor that gave wrong bytes is used no more. Damaged
+   * bytes are asked for once more, from the origin: only who sends the same twice is to blame for them.
+   */
+  #mend(error: unknown): boolean {
+    if (isRedo(error) && !this.#isMended.redo) {
+      this.#isMended.redo = true
+      this.#decompressors = undefined
+      return true
+    }
+    if (!this.#isDamage(error) || this.#isMended.damage) return false
+    this.#isMended.damage = true
+    this.#job.onWarning(`${(error as Error).message}; downloading the layer again, from its beginning`)
+    this.#network = { ...this.#network, hosts: this.#network.hosts.withoutMirrors() }
+    return true
+  }
+
+  /** The layer is there, but the blob that it was unpacked from is not: it is fetched by itself. */
+  async #mendBlob(): Promise<void> {
+    const { session, layer, gate, signal, onPhase } = this.#job
+    using _slot = await gate.enter(signal)
+    await using blob = await session.openBlob(layer.descriptor, signal)
+    this.#bytesDownloaded = this.#bytesResumed = blob.size
+    this.#isBlobRight = false
+    onPhase('pulling')
+    try {
+      // It may be another image's blob for the same content: that it is the same is only this image's word.
+      const content = this.#decompress(blob, signal)
+      for await (const _ of this.stages.meterDecompressed(content));
+      this.#checkContent(content)
+      await this.stages.meterSync(blob.commit())
+    } catch (error) {
+      if (this.#isDamage(error)) await blob.restart()
+      throw error
+    }
+    await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
+    onPhase('done')
+  }
+
+  async #attempt(): Promise<void> {
+    const { session, layer, parent, gate, signal, onPhase } = this.#job
+    using slot = await gate.enter(signal)
+    await using target = await session.openLayer({ chainId: layer.chainId, diffId: layer.diffId, parent }, signal)
+    if (target.existing !== undefined) return onPhase('exists')
+    this.stages.sync.item = target.diffDirectory
+    const applied = await this.#fill(target, slot)
+    await this.#publish(target, applied)
+  }
+
+  /** From the network to the disk. The blob is committed on its own: other layers, of this image too, may wait for it. */
+  async #fill(target: LayerIngest, slot: Disposable): Promise<AppliedLayer> {
+    const { session, layer, signal, onPhase } = this.#job
+    await using blob = await session.openBlob(layer.descriptor, signal)
+    this.#bytesDownloaded = this.#bytesResumed = blob.size
+    this.#isBlobRight = false
+    onPhase('pulling')
+    try {
+      const applied = await this.#stream(blob, target)
+      // The disk's turn: another layer may use the network and the cores meanwhile.
+      slot[Symbol.dispose]()
+      onPhase('syncing')
+      await this.stages.meterSync(Promise.all([blob.commit(), target.sync()]))
+      return applied
+    } catch (error) {
+      if (this.#isDamage(error)) await blob.restart()
+      throw error
+    }
+  }
+
+  async #stream(blob: BlobIngest, target: LayerIngest): Promise<AppliedLayer> {
+    const { signal } = this.#job
+    const stop = new AbortController()
+    const onFailed = (): void => stop.abort()
+    await using unpack = await openUnpack({ directory: target.diffDirectory, mode: 'overlay', signal, onFailed })
+    this.#unpack = unpack
+    this.stages.thread = unpack
+    const content = this.#decompress(blob, AbortSignal.any([signal, stop.signal]))
+    try {
+      for await (const chunk of readAhead(this.stages.meterDecompressed(content))) await unpack.write(chunk)
+      this.#checkContent(content)
+      const applied = await unpack.end()
+      this.#tellDropped(applied)
+      return applied
+    } catch (error) {
+      // What the thread died of counts, not the wait for bytes that this cut short.
+      const cause = stop.signal.aborted && !signal.aborted ? await unpack.end().catch(cause => cause) : error
+      throw this.#suspect(content, cause)
+    } finally {
+      const { fallback, isExonerated } = content
+      if (fallback !== undefined && !isExonerated)
+        void this.#decompressors?.distrust(fallback.program, fallback.error.message)
+      this.#finished = { bytesUnpacked: unpack.bytesUnpacked, entries: unpack.entries }
+      this.#unpack = this.stages.thread = this.stages.child = undefined
+    }
+  }
+
+  /** The decompressed bytes of the blob, which is verified on the way: its end is reached only if it is what its digest names. */
+  #decompress(blob: BlobIngest, signal: AbortSignal): ResilientDecompression {
+    const { layer, decompressorMs, onFallback } = this.#job
+    const plan = this.#decompressors
+    return new ResilientDecompression(
+      {
+        signal,
+        recycle: true,
+        ...(decompressorMs !== undefined && { idleMs: decompressorMs }),
+        choose: compression => plan?.choose(compression),
+        open: signal => this.stages.meterCompressed(this.#verifiedBlob(blob, signal)),
+        onStart: child => {
+          this.stages.child = child
+        },
+        onFallback: ({ program, error, bytesOut }) => {
+          this.stages.child = undefined
+          this.stages.beginAnew()
+          onFallback({ program: program.path, error, bytesProven: bytesOut, redone: false })
+        },
+      },
+      digestAlgorithm(layer.diffId),
+    )
+  }
+
+  async *#verifiedBlob(blob: BlobIngest, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+    const { descriptor } = this.#job.layer
+    yield* verified(this.#compressed(blob, signal), { ...descriptor, subject: `layer ${descriptor.digest}` })
+    this.#isBlobRight = true
+  }
+
+  #compressed(blob: BlobIngest, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const { layer, onWarning, onRetry } = this.#job
+    const { name: host } = this.#network.hosts.first()
+    const { digest } = layer.descriptor
+    const bytes = blobStream(this.#network, layer.descriptor, this.stages.meterSpool(blob), {
+      signal,
+      onBytes: bytes => {
+        this.#bytesDownloaded += bytes
+        this.bytesFetched += bytes
+        this.stages.source.bytesIn += bytes
+      },
+      onRetry: (error, pauseMs) => {
+        this.stages.source.units++
+        onRetry({ host: String(error.facts['host'] ?? host), message: error.message, pauseMs })
+      },
+      onRepeat: ({ name }, bytes) =>
+        onWarning(`${name} gives ${digest} from its start only: the ${bytes} bytes here come again`),
+    })
+    return this.stages.meterSource(bytes, host)
+  }
+
+  /** @throws WindlassError DIGEST_MISMATCH if the right blob holds something else than the image's config promises */
+  #checkContent(content: ResilientDecompression): void {
+    const { descriptor, diffId } = this.#job.layer
+    const actual = `${digestAlgorithm(diffId)}:${content.digest}`
+    if (actual === diffId) return
+    const message = `Cannot verify content of layer ${descriptor.digest}: its bytes are ${actual}; wanted ${diffId}`
+    throw new WindlassError('DIGEST_MISMATCH', message, { facts: { content: true } })
+  }
+
+  /** What seems damage may be the work of an external decompressor that gave wrong bytes and said nothing. */
+  #suspect(content: ResilientDecompression, error: unknown): unknown {
+    const { program } = content
+    const isOfContent = isWindlassError(error) && (error.code === 'CORRUPT' || error.facts['content'] === true)
+    if (program === undefined || content.isExonerated || !isOfContent) return error
+    const message = `${program.path} gave wrong bytes: ${error.message}`
+    void this.#decompressors?.distrust(program, message)
+    this.#job.onFallback({ program: program.path, error, bytesProven: 0, redone: true })
+    if (isRedo(error)) return error
+    return new WindlassError('CORRUPT', message, { cause: error, facts: { redo: true } })
+  }
+
+  #tellDropped({ droppedXattrs }: AppliedLayer): void {
+    if (droppedXattrs.length === 0) return
+    const names = droppedXattrs.slice(0, 8).join(', ')
+    this.#job.onWarning(`Left out extended attributes of layer ${this.#job.layer.descriptor.digest}: ${names}`)
+  }
+
+  /**
+   * True for what the compressed bytes are guilty of, on their way, on the disk or in the registry; not for what an external program made of
+   * them, and never once they are verified. Bytes that lay on the disk may be anything, so they may have caused any error.
+   */
+  #isDamage(error: unknown): boolean {
+    if (!isWindlassError(error) || isRedo(error) || this.#isBlobRight) return false
+    if (this.#bytesResumed > 0) return !innocent.has(error.code)
+    return error.code === 'DIGEST_MISMATCH' || error.code === 'CORRUPT'
+  }
+
+  async #publish(target: LayerIngest, applied: AppliedLayer): Promise<void> {
+    const { layer, parent, parentDone, onPhase } = this.#job
+    if (parent !== undefined && applied.implied.length > 0) {
+      await parentDone
+      adoptImplied(target.diffDirectory, target.lowerDirectories, applied.implied)
+      await this.stages.meterSync(target.sync())
+    }
+    await parentDone
+    await target.commit({ size: applied.size, blobDigest: layer.descriptor.digest })
+    onPhase('done')
+  }
+}
+
+/** Nothing of the bytes: the way, the disk, or the user. */
+const innocent: ReadonlySet<ErrorCode> = new Set([
+  'NETWORK',
+  'TLS',
+  'RATE_LIMITED',
+  'DENIED',
+  'NOT_FOUND',
+  'PROTOCOL',
+  'STALLED',
+  'NO_SPACE',
+  'PERMISSION',
+  'CANCELLED',
+])

@@ -1,0 +1,143 @@
+import { availableParallelism } from 'node:os'
+import { WindlassError } from '../errors.ts'
+import { defaultBlameLimits, type Verdict } from '../flow/blame.ts'
+import { Gate } from '../flow/gate.ts'
+import type { Store } from '../places/store/store.ts'
+import type { Session } from '../places/store/types.ts'
+import { readDiskSpace } from '../sys/disk.ts'
+import type { Network } from './blob-stream.ts'
+import type { FallbackFacts, LayerPhase, PullEvent, RetryFacts } from './events.ts'
+import type { PullOptions } from './pull.ts'
+import { LayerPull } from './pull-layer.ts'
+import type { ResolvedImage } from './resolve.ts'
+import { diskVerdicts, type Stuck, stuckHint } from './stuck.ts'
+
+/** How often a running layer tells where it is: as fast as an eye can use it. */
+const progressMs = 100
+const stagesMs = 250
+/** An external decompressor is judged by whoever feeds it, in half that time; the watch speaks up for the one in process. */
+const decompressorIdleMs = 20_000
+
+export type Emit = (event: PullEvent) => void
+
+/** What all layers of one pull share. */
+export interface LayersContext {
+  readonly network: Network
+  readonly session: Session
+  readonly store: Store
+  readonly options: PullOptions
+  readonly signal: AbortSignal
+  readonly emit: Emit
+  readonly stuck: Stuck
+  readonly startedMs: number
+}
+
+/** All layers, a few at a time, taken up from the base: each is published after the one below. The first failure ends all. */
+export async function pullLayers(image: ResolvedImage, context: LayersContext): Promise<LayerPull[]> {
+  await checkSpace(image, context)
+  const failure = new AbortController()
+  const signal = AbortSignal.any([context.signal, failure.signal])
+  const gate = new Gate(context.options.layersMax ?? Math.min(availableParallelism() + 1, 6))
+  const active = new Map<number, LayerPull>()
+  const pulls: LayerPull[] = []
+  const runs: Promise<void>[] = []
+  for (const [at, layer] of image.layers.entries()) {
+    const { descriptor } = layer
+    const tell = (phase: LayerPhase): void => {
+      if (phase === 'pulling') active.set(at, pull)
+      context.emit({ type: 'layer', layer: at, digest: descriptor.digest, size: descriptor.size, phase })
+    }
+    const pull: LayerPull = new LayerPull({
+      network: context.network,
+      session: context.session,
+      gate,
+      layer,
+      parent: image.layers[at - 1]?.chainId,
+      parentDone: runs[at - 1] ?? Promise.resolve(),
+      signal,
+      decompressors: context.options.decompressors,
+      decompressorMs: context.options.patience?.decompressorMs,
+      blameLimits: { ...defaultBlameLimits, decompressorIdleMs, ...context.options.patience?.blame },
+      onPhase: tell,
+      ...layerReporter(at, context, failure),
+    })
+    tell('waiting')
+    pulls.push(pull)
+    const run = pull.run().finally(() => {
+      active.delete(at)
+      context.stuck.end(at)
+    })
+    run.catch(error => failure.abort(error))
+    runs.push(run)
+  }
+  using _ticker = startTicker(active, image, context)
+  const outcomes = await Promise.allSettled(runs)
+  context.signal.throwIfAborted()
+  if (failure.signal.aborted) throw failure.signal.reason
+  if (outcomes.some(({ status }) => status === 'rejected'))
+    throw new WindlassError('FAILED', 'Cannot pull: a layer failed')
+  return pulls
+}
+
+function startTicker(
+  active: ReadonlyMap<number, LayerPull>,
+  image: ResolvedImage,
+  { emit, options, startedMs }: LayersContext,
+): Disposable {
+  const progress = setInterval(() => {
+    for (const [layer, pull] of active) {
+      const { digest, size } = (image.layers[layer] as ResolvedImage['layers'][number]).descriptor
+      emit({ type: 'progress', layer, digest, size, ...pull.progress })
+    }
+  }, progressMs)
+  const tellStages = (): void => {
+    const atMs = Math.round(performance.now() - startedMs)
+    for (const [layer, pull] of active) emit({ type: 'stages', layer, atMs, stages: pull.stages.facts() })
+  }
+  const stages = options.tellStages ? setInterval(tellStages, stagesMs) : undefined
+  return {
+    [Symbol.dispose]: () => {
+      clearInterval(progress)
+      clearInterval(stages)
+    },
+  }
+}
+
+/** What one layer tells, as events; and the end of a pull whose disk does not answer. */
+function layerReporter(layer: number, { emit, stuck, startedMs }: LayersContext, failure: AbortController) {
+  const now = (): number => Math.round(performance.now() - startedMs)
+  return {
+    onWarning: (message: string): void => emit({ type: 'warning', message, layer }),
+    onRetry: (retry: RetryFacts): void => emit({ type: 'retry', layer, atMs: now(), ...retry }),
+    onFallback: ({ program, error, bytesProven, redone }: FallbackFacts): void => {
+      const evidence = Object.entries(error.facts).map(([name, value]) => `${name}: ${value}`)
+      emit({ type: 'fallback', layer, atMs: now(), program, message: error.message, evidence, bytesProven, redone })
+    },
+    onVerdict: ({ stage = 'unknown', kind, confidence, sinceMs, evidence, facts }: Verdict): void => {
+      emit({ type: 'stall', layer, atMs: now(), stage, kind, confidence, sinceMs, evidence })
+      if (!diskVerdicts.has(kind)) return
+      const message = `Cannot go on with layer ${layer + 1}: stage ${stage} stands still; ${evidence.join('; ')}`
+      stuck.begin(layer, new WindlassError('STALLED', message, { facts, hint: stuckHint }), failure)
+    },
+    onRecovered: ({ stage = 'unknown' }: Verdict): void => {
+      stuck.end(layer)
+      emit({ type: 'recovered', layer, atMs: now(), stage })
+    },
+  }
+}
+
+/** The compressed bytes alone must fit, before the first of them is asked for. */
+async function checkSpace(image: ResolvedImage, { session, store }: LayersContext): Promise<void> {
+  const missing = image.layers.filter(({ chainId }) => session.findLayer(chainId) === undefined)
+  const blobs = new Map(missing.map(({ descriptor: { digest, size } }) => [digest, size - session.bytesHere(digest)]))
+  const bytes = [...blobs.values()].reduce((sum, left) => sum + Math.max(0, left), 0)
+  const { bytesFree: free } = await readDiskSpace(store.root)
+  if (bytes <= free) return
+  throw new WindlassError(
+    'NO_SPACE',
+    `Cannot pull into ${store.root}: ${free} bytes are free; the compressed layers alone need ${bytes}, ${bytes - free} more`,
+    {
+      facts: { free, needed: bytes, missing: bytes - free },
+    },
+  )
+}

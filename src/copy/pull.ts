@@ -1,0 +1,218 @@
+import type { DecompressorPlan } from '../codec/external/plan.ts'
+import { isWindlassError, WindlassError, wrapError } from '../errors.ts'
+import type { BlameLimits } from '../flow/blame.ts'
+import { Channel } from '../flow/channel.ts'
+import { cancelledError, type RetryOptions } from '../flow/retry.ts'
+import { defaultSpeedFloor } from '../flow/speed.ts'
+import { Throttle } from '../flow/throttle.ts'
+import type { Digest } from '../oci/digest.ts'
+import { formatPlatform, parsePlatform } from '../oci/platform.ts'
+import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
+import type { CredentialSource } from '../places/registry/credentials.ts'
+import type { Timeouts } from '../places/registry/limits.ts'
+import { openRegistry, parseMirror } from '../places/registry/registry.ts'
+import { Store } from '../places/store/store.ts'
+import type { Session } from '../places/store/types.ts'
+import { readDiskSpace } from '../sys/disk.ts'
+import { BlobHosts } from './blob-hosts.ts'
+import { RangeBudget } from './blob-ranges.ts'
+import type { Network } from './blob-stream.ts'
+import type { PullEvent, PullResult } from './events.ts'
+import { checkRoot } from './privilege.ts'
+import { type Emit, pullLayers } from './pull-layers.ts'
+import { type DocumentCache, type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
+import { diskMsDefault, Stuck } from './stuck.ts'
+
+export interface PullOptions {
+  /** Directory of the store. */
+  readonly root: string
+  /** `os/arch[/variant]`; the host's if absent. */
+  readonly platform?: string
+  /** Layers at a time; cores + 1, at most 6, if absent. */
+  readonly layersMax?: number
+  readonly credentials: CredentialSource
+  /**
+   * Hosts (`host[:port]`) that serve the same repository: asked for layers before the origin, with what `credentials` has for them, never with
+   * the origin's. Names, manifests and configs come from the origin.
+   */
+  readonly mirrors?: readonly string[]
+  /** Bytes per second; a connection that is slower while the pull waits for it is given up. 1 KiB/s if absent; 0 lets all pass. */
+  readonly minSpeed?: number
+  /** Bytes per second for all layers together; no limit if absent. */
+  readonly limitRate?: number
+  /** Ranges of one large layer that are fetched at a time when the network is what the pull waits for; 4 if absent, 1 for never. */
+  readonly rangesMax?: number
+  readonly patience?: PullPatience
+  /** External programs that decompress; in process if absent. `planDecompressors` makes one. */
+  readonly decompressors?: DecompressorPlan
+  /** Tell four times a second what each stage of each layer does. */
+  readonly tellStages?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** How long a pull waits for what, in milliseconds, where that is not the default. */
+export interface PullPatience extends Partial<Timeouts> {
+  /** The first pause before another attempt. */
+  readonly pauseMs?: number
+  /** The time over which `minSpeed` is judged. */
+  readonly speedMs?: number
+  /** How long a disk that does not answer is waited for, after it was named; five minutes if absent. */
+  readonly diskMs?: number
+  /** How long an external decompressor may give nothing out although it could; 10 s if absent. */
+  readonly decompressorMs?: number
+  readonly blame?: Partial<BlameLimits>
+}
+
+/** A pull that is under way: its events as they come, and what it ends with. */
+export interface PullRun extends AsyncIterable<PullEvent> {
+  /** @throws WindlassError of any code of the table; CANCELLED when the signal aborts. */
+  readonly result: Promise<PullResult>
+}
+
+/**
+ * Pulls an image from its registry into the store: verified, unpacked, durable, or not at all. It starts at once; the events may be
+ * read or not. What a failed or cancelled pull downloaded stays in the store for the next one.
+ */
+export function pull(reference: string, options: PullOptions): PullRun {
+  const events = new Channel<PullEvent>()
+  const stuck = new Stuck(options.patience?.diskMs ?? diskMsDefault)
+  const result = Promise.race([runPull(reference, options, event => tell(events, event), stuck), stuck.given])
+    .catch(async error => Promise.reject(await explain(error, reference, options)))
+    .finally(() => events.close())
+  // Whoever reads only the events learns of the failure from `result`; it must not end the process meanwhile.
+  result.catch(() => {})
+  return { result, [Symbol.asyncIterator]: () => events[Symbol.asyncIterator]() }
+}
+
+/** Who does not read must not make events pile up: of a layer's progress only the newest is kept. */
+function tell(events: Channel<PullEvent>, event: PullEvent): void {
+  if (event.type === 'progress') events.replace(`layer ${event.layer}`, event)
+  else events.push(event)
+}
+
+/** Whatever the first thing was that noticed a cancelled pull, the pull was cancelled. */
+async function explain(error: unknown, reference: string, { root, signal }: PullOptions): Promise<WindlassError> {
+  const doing = `Cannot pull ${reference}`
+  if (signal?.aborted && !isWindlassError(signal.reason)) return cancelledError(doing)
+  const wrapped = wrapError(error, doing)
+  return wrapped.code === 'NO_SPACE' ? await addFreeSpace(wrapped, root) : wrapped
+}
+
+/** A disk is full when it has no blocks or no inodes left: which of them it is, and how much there is, must be said. */
+async function addFreeSpace(error: WindlassError, root: string): Promise<WindlassError> {
+  const space = await readDiskSpace(root).catch(() => undefined)
+  if (space === undefined || error.facts['free'] !== undefined) return error
+  const { bytesFree: free, inodesFree } = space
+  const message = `${error.message}; the filesystem of ${root} has ${free} bytes and ${inodesFree} inodes free`
+  return new WindlassError('NO_SPACE', message, { cause: error, facts: { ...error.facts, free, inodesFree } })
+}
+
+async function runPull(text: string, options: PullOptions, emit: Emit, stuck: Stuck): Promise<PullResult> {
+  const startedMs = performance.now()
+  const reference = parseReference(text)
+  checkRoot(`Cannot pull ${text}`)
+  const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
+  const signal = options.signal ?? new AbortController().signal
+  emit({ type: 'start', reference: text, registry: registryHost(reference) })
+  await using store = await Store.open(options.root, { signal })
+  await using session = await store.openSession()
+  const registryOptions = { credentials: options.credentials, timeouts: options.patience ?? {} }
+  await using source = openRegistry(reference, registryOptions)
+  await using opened = new AsyncDisposableStack()
+  const mirrors = (options.mirrors ?? []).map(host =>
+    opened.use(openRegistry(parseMirror(host, reference), registryOptions)),
+  )
+  const retrying: RetryOptions = {
+    signal,
+    onRetry: error => emit({ type: 'warning', message: error.message }),
+    pauseMs: options.patience?.pauseMs,
+  }
+  const cache = documentCache(store, session)
+  const image = await resolveImage(source, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
+  checkPlatform(image, text, options.platform, emit)
+  emitResolved(image, reference, emit)
+  const before = findDigest(store, reference)
+  const network = openNetwork(new BlobHosts(source, mirrors), options)
+  const pulls = await pullLayers(image, { network, session, store, options, signal, emit, stuck, startedMs })
+  for (const document of [...image.documents, image.config]) await session.putDocument(document)
+  await putImage(session, image, text)
+  const totals = pulls.map(({ progress }) => progress)
+  const result: PullResult = {
+    reference: `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}@${image.documents[0].descriptor.digest}`,
+    digest: image.documents[0].descriptor.digest,
+    imageId: image.config.descriptor.digest,
+    changed: before !== image.manifest.descriptor.digest,
+    bytesDownloaded: pulls.reduce((sum, { bytesFetched }) => sum + bytesFetched, 0),
+    entries: totals.reduce((sum, { entries }) => sum + entries, 0),
+    elapsedMs: Math.round(performance.now() - startedMs),
+  }
+  emit({ type: 'done', ...result })
+  return result
+}
+
+function openNetwork(hosts: BlobHosts, { minSpeed, limitRate, rangesMax, patience = {} }: PullOptions): Network {
+  return {
+    hosts,
+    floor: {
+      bytesPerSecond: minSpeed ?? defaultSpeedFloor.bytesPerSecond,
+      windowMs: patience.speedMs ?? defaultSpeedFloor.windowMs,
+    },
+    throttle: limitRate === undefined ? undefined : new Throttle(limitRate),
+    ranges: new RangeBudget({ rangesMax }),
+    pauseMs: patience.pauseMs,
+  }
+}
+
+/** Documents of the store; one that is damaged counts as absent, and is fetched and stored again. */
+function documentCache(store: Store, session: Session): DocumentCache {
+  return async descriptor => {
+    if (session.findBlob(descriptor.digest)?.size !== descriptor.size) return undefined
+    const bytes = await store.readBlob(descriptor.digest).catch(() => undefined)
+    return bytes && { descriptor, bytes }
+  }
+}
+
+function checkPlatform(
+  { isForPlatform, imageConfig }: ResolvedImage,
+  name: string,
+  asked: string | undefined,
+  emit: Emit,
+): void {
+  if (isForPlatform) return
+  const is = formatPlatform(imageConfig)
+  if (asked !== undefined) {
+    throw new WindlassError('PLATFORM_MISSING', `Cannot pull ${name} for ${asked}: the image is for ${is} only`)
+  }
+  emit({ type: 'warning', message: `${name} is for ${is}, not for this machine's platform` })
+}
+
+function emitResolved(image: ResolvedImage, reference: Reference, emit: Emit): void {
+  const { os, architecture, variant } = image.imageConfig
+  emit({
+    type: 'resolved',
+    reference: `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`,
+    digest: image.documents[0].descriptor.digest,
+    imageId: image.config.descriptor.digest,
+    platform: { os, architecture, ...(variant !== undefined && { variant }) },
+    layers: image.layers.map(({ descriptor }) => descriptor),
+  })
+}
+
+/** The manifest that the name points to now. */
+function findDigest(store: Store, reference: Reference): Digest | undefined {
+  const name = `${repositoryName(reference)}${reference.digest === undefined ? `:${reference.tag}` : `@${reference.digest}`}`
+  return store.listImages().find(({ names, repoDigests }) => names.includes(name) || repoDigests.includes(name))?.digest
+}
+
+async function putImage(session: Session, image: ResolvedImage, reference: string): Promise<void> {
+  const { os, architecture, variant, created } = image.imageConfig
+  await session.putImage({
+    reference,
+    target: image.documents[0].descriptor,
+    manifest: image.manifest.descriptor,
+    config: image.config.descriptor,
+    platform: { os, architecture, ...(variant !== undefined && { variant }) },
+    created,
+    layers: image.layers,
+  })
+}

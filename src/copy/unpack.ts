@@ -1,0 +1,101 @@
+import { constants } from 'node:fs'
+import { lstat, mkdir, open, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { decompress } from '../codec/decompress.ts'
+import { wrapError } from '../errors.ts'
+import { readAhead } from '../flow/read-ahead.ts'
+import { verified } from '../flow/verify.ts'
+import { openUnpack } from '../layer/unpack.ts'
+import { type ImageConfig, parseImageConfig } from '../oci/image-config.ts'
+import { runtimeConfig } from '../oci/runtime-spec.ts'
+import { parseUserFiles, type UserLookup } from '../oci/user.ts'
+import type { Store } from '../places/store/store.ts'
+import type { ImageRecord, LayerRecord } from '../places/store/types.ts'
+import { checkRoot } from './privilege.ts'
+import { TargetDirectory } from './target-directory.ts'
+
+export interface UnpackImageOptions {
+  /** Make an OCI runtime bundle: `config.json` and `rootfs/`. */
+  readonly bundle?: boolean
+  readonly signal: AbortSignal
+}
+
+/** A passwd or group file of an image: the largest seen have some kilobytes. */
+const userFileSizeMax = 1024 * 1024
+
+/**
+ * Unpacks an image of the store into one flat tree, all layers over each other, whiteouts carried out. It appears when it is complete, verified and
+ * on the disk; on failure nothing of it is left. A directory that exists stays the same one, and gets owner, mode, times and extended attributes
+ * of the image's root; a bundle's keeps its own.
+ * @param directory absolute; must not exist, or be empty but for `lost+found`
+ * @throws WindlassError FAILED if the directory is not empty; NOT_FOUND if a blob is gone; DIGEST_MISMATCH, NO_SPACE, PERMISSION (not root), CANCELLED
+ */
+export async function unpackImage(
+  store: Store,
+  image: ImageRecord,
+  directory: string,
+  options: UnpackImageOptions,
+): Promise<void> {
+  const doing = `Cannot unpack into ${directory}`
+  checkRoot(doing)
+  await using session = await store.openSession()
+  for (const { chainId, blobDigest } of image.layers) {
+    session.findLayer(chainId)
+    session.findBlob(blobDigest)
+  }
+  const target = await TargetDirectory.open(directory, doing).catch(error => Promise.reject(wrapError(error, doing)))
+  try {
+    await build(store, image, target.building, options)
+    await target.commit(!options.bundle)
+  } catch (error) {
+    await target.discard()
+    throw wrapError(error, doing)
+  }
+}
+
+async function build(
+  store: Store,
+  image: ImageRecord,
+  building: string,
+  { bundle, signal }: UnpackImageOptions,
+): Promise<void> {
+  const root = bundle ? join(building, 'rootfs') : building
+  if (bundle) await mkdir(root, { mode: 0o755 })
+  for (const layer of image.layers) await applyLayer(store, layer, root, signal)
+  if (bundle) await writeBundleConfig(store, image, building, root)
+}
+
+async function applyLayer(store: Store, layer: LayerRecord, directory: string, signal: AbortSignal): Promise<void> {
+  const content = decompress(store.openBlobFile(layer.blobDigest), { signal, recycle: true })
+  const bytes = verified(content, { digest: layer.diffId, subject: `content of layer ${layer.blobDigest}` })
+  await using unpack = await openUnpack({ directory, mode: 'flat', signal })
+  for await (const chunk of readAhead(bytes)) await unpack.write(chunk)
+  await unpack.end()
+}
+
+async function writeBundleConfig(store: Store, image: ImageRecord, bundle: string, root: string): Promise<void> {
+  const config: ImageConfig = parseImageConfig(await store.readBlob(image.config.digest))
+  const spec = runtimeConfig(config, { rootPath: 'rootfs', users: await readUsers(root) })
+  await writeFile(join(bundle, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`)
+}
+
+async function readUsers(root: string): Promise<UserLookup> {
+  const [passwd, group] = await Promise.all([readUserFile(root, 'passwd'), readUserFile(root, 'group')])
+  return parseUserFiles({ passwd, group })
+}
+
+/** A file of the image's /etc, only if it and /etc are what they seem: no symlink out of the image, no fifo that blocks, no endless device. */
+async function readUserFile(root: string, name: string): Promise<string> {
+  try {
+    if (!(await lstat(join(root, 'etc'))).isDirectory()) return ''
+    await using file = await open(
+      join(root, 'etc', name),
+      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    )
+    const stat = await file.stat()
+    if (!stat.isFile() || stat.size > userFileSizeMax) return ''
+    return await file.readFile('utf8')
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,17 @@
+/**
+ * windlass as a library: the same stories as the command, for programs. Every function throws `WindlassError`, whose `code` is one of the
+ * table in docs/errors.md. Nothing is printed, no environment variable is read.
+ */
+export { DecompressorPlan, type PlanOptions, planDecompressors } from './codec/external/plan.ts'
+export type { LayerPhase, LayerProgress, PullEvent, PullResult } from './copy/events.ts'
+export { type PullOptions, type PullPatience, type PullRun, pull } from './copy/pull.ts'
+export { type UnpackImageOptions, unpackImage } from './copy/unpack.ts'
+export { type ErrorCode, errorTable, isWindlassError, WindlassError } from './errors.ts'
+export type { Descriptor, Platform } from './oci/descriptor.ts'
+export type { Digest } from './oci/digest.ts'
+export { formatFamiliar, formatReference, parseReference, type Reference } from './oci/reference.ts'
+export { type Credential, type CredentialSource, noCredentials } from './places/registry/credentials.ts'
+export { openDockerCredentials } from './places/registry/docker-credentials.ts'
+export { type OpenOptions, Store } from './places/store/store.ts'
+export type * from './places/store/types.ts'
+export { type RegistryServer, type RegistryServerOptions, serveRegistry } from './server/registry-server.ts'

@@ -1,0 +1,239 @@
+import {
+  type BigIntStats,
+  closeSync,
+  constants as fsConstants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  read,
+  readlinkSync,
+  readSync,
+} from 'node:fs'
+import { WindlassError, wrapError } from '../errors.ts'
+import { type TarHeaderFields, tarEnd, tarHeader, tarPadding } from '../tar/writer.ts'
+import { deviceNumbers, entryType, readXattrs, sortedNames } from './file-facts.ts'
+
+/**
+ * One directory or file to pack, and where it stands in the layer: `to` is relative to the root, '' for the root
+ * itself.
+ */
+export interface PackRoot {
+  readonly from: string
+  readonly to: string
+}
+
+export interface PackOptions {
+  readonly signal: AbortSignal
+  /** Asked with the name in the layer (one character per byte); false leaves the entry and all below it out. */
+  readonly filter?: ((name: string) => boolean) | undefined
+  /** Seconds since the epoch: later times are set to it (reproducible-builds.org, SOURCE_DATE_EPOCH). */
+  readonly sourceDateEpoch?: number | undefined
+}
+
+/** Bytes per chunk of output, and per read of a large file. */
+const chunkSize = 1024 * 1024
+/** Up to here a file is read at once and synchronously: a trip through the pool costs more than the read. */
+const smallFileSize = 64 * 1024
+const slash = Buffer.from('/')
+
+/**
+ * A reproducible tar of a directory, or of several put together: the same tree gives the same bytes. Entries are
+ * sorted by bytes, directories before what is in them; parents of `to` that nobody packs are made (0755, root, time
+ * 0). Hard links, devices, FIFOs, xattrs, owners and times to the nanosecond are kept; sockets are left out. Names
+ * need not be UTF-8.
+ *
+ * The root directory itself has no entry. xattrs of this host's security modules and of its overlay mounts stay here.
+ * Chunks are up to 1 MiB and belong to the caller.
+ * @throws WindlassError FAILED if a file changes its size while it is read, UNSUPPORTED for a name that a layer would
+ * take for a whiteout, PERMISSION, CANCELLED
+ */
+export async function* packDirectory(
+  roots: string | readonly PackRoot[],
+  options: PackOptions,
+): AsyncGenerator<Uint8Array, void, void> {
+  const packing = new Packing(options)
+  for (const { from, to } of typeof roots === 'string' ? [{ from: roots, to: '' }] : roots) {
+    const name = Buffer.from(to.replace(/^\/+|\/+$/g, ''))
+    yield* packing.parents(name)
+    yield* packing.path(Buffer.from(from), name)
+  }
+  yield* packing.append(tarEnd)
+  yield* packing.rest()
+}
+
+/** The state of one archive: what is packed already, and the chunk that is being filled. */
+class Packing {
+  readonly #options: PackOptions
+  /** First name of each inode that has several. */
+  readonly #linked = new Map<string, Buffer>()
+  readonly #directories = new Set<string>()
+  #chunk = Buffer.allocUnsafeSlow(chunkSize)
+  #filled = 0
+
+  constructor(options: PackOptions) {
+    this.#options = options
+  }
+
+  *parents(name: Buffer): Generator<Uint8Array> {
+    for (let at = name.indexOf(slash); at > 0; at = name.indexOf(slash, at + 1)) {
+      const parent = name.subarray(0, at)
+      if (this.#directories.has(parent.toString('latin1'))) continue
+      this.#directories.add(parent.toString('latin1'))
+      yield* this.append(
+        tarHeader({ name: parent, type: 'directory', mode: 0o755, uid: 0, gid: 0, size: 0, mtimeNs: 0n }),
+      )
+    }
+  }
+
+  /** Packs what stands at `path` under `name`, with all that is below. */
+  async *path(path: Buffer, name: Buffer): AsyncGenerator<Uint8Array> {
+    const stack: { path: Buffer; name: Buffer }[] = [{ path, name }]
+    for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+      if (this.#options.signal.aborted) throw cancelled(this.#options.signal)
+      const children = yield* this.#entry(next.path, next.name)
+      stack.push(...children)
+    }
+  }
+
+  *append(bytes: Uint8Array): Generator<Uint8Array> {
+    for (let at = 0; at < bytes.length; ) {
+      const length = Math.min(bytes.length - at, chunkSize - this.#filled)
+      this.#chunk.set(bytes.subarray(at, at + length), this.#filled)
+      at += length
+      yield* this.#advance(length)
+    }
+  }
+
+  *rest(): Generator<Uint8Array> {
+    if (this.#filled > 0) yield this.#chunk.subarray(0, this.#filled)
+    this.#filled = 0
+  }
+
+  *#advance(length: number): Generator<Uint8Array> {
+    this.#filled += length
+    if (this.#filled < chunkSize) return
+    yield this.#chunk
+    this.#chunk = Buffer.allocUnsafeSlow(chunkSize)
+    this.#filled = 0
+  }
+
+  /** @returns the children of a directory, in the order in which a stack gives them back sorted */
+  async *#entry(path: Buffer, name: Buffer): AsyncGenerator<Uint8Array, { path: Buffer; name: Buffer }[]> {
+    const doing = `Cannot pack ${JSON.stringify(path.toString())}`
+    try {
+      const stat = lstatSync(path, { bigint: true })
+      if (stat.isSocket() || !this.#isWanted(name)) return []
+      if (stat.isDirectory()) {
+        if (this.#isNewDirectory(name)) yield* this.append(tarHeader(this.#fields(path, name, stat)))
+        return childrenOf(path, name)
+      }
+      const fields = this.#fields(path, name, stat)
+      if (fields.type === 'file') yield* this.#file(path, fields)
+      else yield* this.append(tarHeader(fields))
+      return []
+    } catch (error) {
+      throw wrapError(error, doing)
+    }
+  }
+
+  #isWanted(name: Buffer): boolean {
+    if (name.subarray(name.lastIndexOf(slash) + 1).indexOf('.wh.') === 0) {
+      const doing = `Cannot pack ${JSON.stringify(name.toString())}`
+      throw new WindlassError('UNSUPPORTED', `${doing}: a layer takes it for a whiteout; wanted a name without .wh.`)
+    }
+    return name.length === 0 || (this.#options.filter?.(name.toString('latin1')) ?? true)
+  }
+
+  #isNewDirectory(name: Buffer): boolean {
+    const key = name.toString('latin1')
+    if (name.length === 0 || this.#directories.has(key)) return false
+    this.#directories.add(key)
+    return true
+  }
+
+  #fields(path: Buffer, name: Buffer, stat: BigIntStats): TarHeaderFields {
+    const first = this.#firstLink(name, stat)
+    const type = first === undefined ? entryType(stat) : 'hardlink'
+    const target = first ?? (type === 'symlink' ? readlinkSync(path, { encoding: 'buffer' }) : undefined)
+    const xattrs = first === undefined ? readXattrs(path) : []
+    return {
+      name,
+      type,
+      mode: Number(stat.mode & 0o7777n),
+      uid: Number(stat.uid),
+      gid: Number(stat.gid),
+      size: type === 'file' ? Number(stat.size) : 0,
+      mtimeNs: this.#clamp(stat.mtimeNs),
+      ...(target === undefined ? {} : { linkName: target }),
+      ...(type === 'character' || type === 'block' ? { device: deviceNumbers(stat.rdev) } : {}),
+      xattrs,
+    }
+  }
+
+  #firstLink(name: Buffer, stat: BigIntStats): Buffer | undefined {
+    if (stat.nlink < 2n || stat.isDirectory()) return undefined
+    const key = `${stat.dev}:${stat.ino}`
+    const first = this.#linked.get(key)
+    if (first === undefined) this.#linked.set(key, name)
+    return first
+  }
+
+  #clamp(nanoseconds: bigint): bigint {
+    const { sourceDateEpoch } = this.#options
+    if (sourceDateEpoch === undefined) return nanoseconds
+    const latest = BigInt(sourceDateEpoch) * 1_000_000_000n
+    return nanoseconds < latest ? nanoseconds : latest
+  }
+
+  async *#file(path: Buffer, fields: TarHeaderFields): AsyncGenerator<Uint8Array> {
+    // Between lstat and open somebody may have put a symlink or a FIFO there.
+    const fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK)
+    try {
+      checkUnchanged(fd, path, fields.size)
+      yield* this.append(tarHeader(fields))
+      for (let left = fields.size; left > 0; ) {
+        const room = this.#chunk.subarray(this.#filled, Math.min(chunkSize, this.#filled + left))
+        const length = fields.size <= smallFileSize ? readSync(fd, room) : await readAsync(fd, room)
+        if (length === 0) throw changedError(path, fields.size, fields.size - left)
+        if (this.#options.signal.aborted) throw cancelled(this.#options.signal)
+        left -= length
+        yield* this.#advance(length)
+      }
+      checkUnchanged(fd, path, fields.size)
+      yield* this.append(tarPadding(fields.size))
+    } finally {
+      closeSync(fd)
+    }
+  }
+}
+
+/** In the order in which a stack gives them back sorted. */
+function childrenOf(path: Buffer, name: Buffer): { path: Buffer; name: Buffer }[] {
+  return sortedNames(path)
+    .reverse()
+    .map(child => ({
+      path: Buffer.concat([path, slash, child]),
+      name: name.length === 0 ? child : Buffer.concat([name, slash, child]),
+    }))
+}
+
+function readAsync(fd: number, room: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, room, 0, room.length, null, (error, length) => (error ? reject(error) : resolve(length)))
+  })
+}
+
+function checkUnchanged(fd: number, path: Buffer, size: number): void {
+  const stat = fstatSync(fd)
+  if (!stat.isFile() || stat.size !== size) throw changedError(path, size, stat.size)
+}
+
+function changedError(path: Buffer, size: number, now: number): WindlassError {
+  const doing = `Cannot pack ${JSON.stringify(path.toString())}`
+  return new WindlassError('FAILED', `${doing}: it went from ${size} to ${now} bytes meanwhile; wanted a quiet file`)
+}
+
+function cancelled(signal: AbortSignal): WindlassError {
+  if (signal.reason instanceof WindlassError) return signal.reason
+  return new WindlassError('CANCELLED', 'Cannot pack the layer: cancelled', { cause: signal.reason })
+}

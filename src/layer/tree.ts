@@ -1,0 +1,237 @@
+import { readdirSync } from 'node:fs'
+import { constants as osConstants } from 'node:os'
+import { WindlassError } from '../errors.ts'
+import {
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  close,
+  cPath,
+  fchmodat,
+  fstat,
+  lastErrno,
+  lchownat,
+  lgetxattr,
+  lremovexattr,
+  lsetxattr,
+  lstatat,
+  lutimensat,
+  mkdirat,
+  O,
+  type Stat,
+  SystemError,
+  tryOpenat,
+  unlinkat,
+  writeTimespec,
+} from '../sys/libc.ts'
+import { showName } from '../tar/entry.ts'
+import { parentName } from './names.ts'
+
+const { EEXIST, ELOOP, ENOENT, ENOTDIR } = osConstants.errno
+
+export const S_IFMT = 0o170000
+export const S_IFDIR = 0o040000
+export const S_IFCHR = 0o020000
+export const S_IFBLK = 0o060000
+export const S_IFIFO = 0o010000
+const S_IFLNK = 0o120000
+const S_ISGID = 0o2000
+
+/** Missing parents get this mode, as OCI's reference tools and docker since 29 give them. */
+export const IMPLIED_MODE = 0o755
+
+const defaultAcl = cPath('system.posix_acl_default')
+
+/** A directory held open, relative to which entries are made: the kernel walks its path once for all entries in it. */
+export interface OpenDirectory {
+  readonly fd: number
+  readonly name: string
+  /** New entries inherit the group of a setgid directory, so their owner must be set even where it looks right. */
+  readonly setgid: boolean
+}
+
+/** What a directory of the layers below was before this layer put something into it. */
+interface KeptFacts {
+  readonly mtimeSeconds: number
+  readonly mtimeNanoseconds: number
+  readonly defaultAcl: Buffer | undefined
+}
+
+/**
+ * The tree that is being unpacked, seen from a thread whose root it is. Names are clean (`names.ts`).
+ * It holds one directory open, the one of the last entry, since archives list a directory's entries together.
+ */
+export class Tree {
+  /** Directories that no entry has described yet: made because something stands in them. */
+  readonly implied = new Set<string>()
+  /**
+   * Asked about what stands where a directory is needed and is neither directory nor symlink: true if it made way, for a directory that is
+   * there now or that may be made.
+   */
+  givesWay: (name: string, stat: Stat) => boolean = () => false
+  readonly #hasLower: boolean
+  readonly #described: ReadonlyMap<string, unknown>
+  readonly #kept = new Map<string, KeptFacts>()
+  #open: OpenDirectory | undefined
+
+  /**
+   * @param hasLower there are layers below in it
+   * @param described the directories that this layer has described so far, by name; what is removed is taken out of it
+   */
+  constructor(hasLower: boolean, described: Map<string, unknown>) {
+    this.#hasLower = hasLower
+    this.#described = described
+    this.#onRemoved = name => {
+      described.delete(name)
+      this.implied.delete(name)
+      this.#kept.delete(name)
+    }
+  }
+
+  readonly #onRemoved: (name: string) => void
+
+  /** The absolute path of a name in the thread's root, NUL-terminated. */
+  path(name: string): Buffer {
+    return cPath(`/${name}`, 'latin1')
+  }
+
+  /** The directory of that name, made with all its missing parents. It is closed by the next call for another one. */
+  openDirectory(name: string): OpenDirectory {
+    if (this.#open?.name === name) return this.#open
+    const path = this.path(name)
+    let fd = tryOpenat(AT_FDCWD, path, O.PATH | O.DIRECTORY)
+    const errno = fd < 0 ? lastErrno() : 0
+    if (errno === ENOTDIR) this.#clearWay(name)
+    if (errno === ENOTDIR || errno === ENOENT) {
+      this.#makeImplied(name)
+      fd = tryOpenat(AT_FDCWD, path, O.PATH | O.DIRECTORY)
+    }
+    if (fd < 0) throw directoryError(name, lastErrno(), path)
+    this.forget()
+    const stat = fstat(fd)
+    this.#open = { fd, name, setgid: (stat.mode & S_ISGID) !== 0 }
+    if (this.#hasLower || name === '') this.#keep(name, stat)
+    return this.#open
+  }
+
+  /**
+   * Keeps the time of a directory of the layers below, which changes when something is put into it or taken out: the layer that does so
+   * describes the change of the directory itself, if there is any. Its default ACL is lifted meanwhile, since new entries would inherit it.
+   */
+  keepFacts(name: string): void {
+    if (!this.#hasLower || this.#kept.has(name)) return
+    const stat = lstatat(AT_FDCWD, this.#inside(name))
+    if (stat !== undefined) this.#keep(name, stat)
+  }
+
+  #keep(name: string, stat: Stat): void {
+    if (this.#kept.has(name) || this.implied.has(name) || this.#described.has(name)) return
+    const path = this.#inside(name)
+    const acl = lgetxattr(path, defaultAcl)
+    if (acl !== undefined) lremovexattr(path, defaultAcl)
+    const { mtimeSeconds, mtimeNanoseconds } = stat
+    // An overlay's layer has nothing below: what its root has comes from the host's directory above it.
+    if (this.#hasLower) this.#kept.set(name, { mtimeSeconds, mtimeNanoseconds, defaultAcl: acl })
+  }
+
+  /** Gives the directories of the layers below back what they had. Described ones get theirs afterwards. */
+  restoreFacts(): void {
+    const times = Buffer.alloc(32)
+    for (const [name, facts] of [...this.#kept].reverse()) {
+      const path = this.#inside(name)
+      if (lstatat(AT_FDCWD, path) === undefined) continue
+      if (facts.defaultAcl !== undefined) lsetxattr(path, defaultAcl, facts.defaultAcl)
+      writeTimespec(times, 0, facts.mtimeSeconds, facts.mtimeNanoseconds)
+      writeTimespec(times, 16, facts.mtimeSeconds, facts.mtimeNanoseconds)
+      lutimensat(AT_FDCWD, path, times)
+    }
+  }
+
+  /** The path of the directory itself, also where its name is that of a symlink to it. */
+  #inside(name: string): Buffer {
+    return cPath(`/${name}/.`, 'latin1')
+  }
+
+  /** An entry describes the directory anew: nothing of what it was comes back. */
+  describedAnew(name: string): void {
+    this.implied.delete(name)
+    this.#kept.delete(name)
+  }
+
+  /** Closes the directory held open: it may have been replaced, or its mode changed. */
+  forget(): void {
+    if (this.#open !== undefined) close(this.#open.fd)
+    this.#open = undefined
+  }
+
+  lstat(name: string): Stat | undefined {
+    return lstatat(AT_FDCWD, this.path(name))
+  }
+
+  /** Removes whatever stands there, a directory with all it holds. */
+  remove(name: string): void {
+    const stat = this.lstat(name)
+    if (stat === undefined) return
+    const type = stat.mode & S_IFMT
+    // The directory held open may be this one, or one that was reached through this symlink.
+    if (type === S_IFDIR || type === S_IFLNK) this.forget()
+    if (type !== S_IFDIR) return unlinkat(AT_FDCWD, this.path(name))
+    for (const child of this.children(name)) this.remove(`${name}/${child}`)
+    unlinkat(AT_FDCWD, this.path(name), AT_REMOVEDIR)
+    this.#onRemoved(name)
+  }
+
+  /** The names in a directory, as byte strings. */
+  children(name: string): string[] {
+    const path = this.path(name)
+    return readdirSync(path.subarray(0, -1), { encoding: 'buffer' }).map(child => child.toString('latin1'))
+  }
+
+  /** Lets the first thing on the way to a directory that is none give way to one. */
+  #clearWay(name: string): void {
+    for (let slash = name.indexOf('/'); ; slash = name.indexOf('/', slash + 1)) {
+      const part = slash < 0 ? name : name.slice(0, slash)
+      const stat = this.lstat(part)
+      const type = (stat?.mode ?? 0) & S_IFMT
+      if (stat === undefined || (type !== S_IFDIR && type !== S_IFLNK && !this.givesWay(part, stat)) || slash < 0)
+        return
+    }
+  }
+
+  /** Makes the directory and its missing parents, as far as nothing is in the way. */
+  #makeImplied(name: string): void {
+    let start = name
+    for (; start !== '' && this.lstat(start) === undefined; start = parentName(start));
+    while (start.length < name.length) {
+      const slash = name.indexOf('/', start === '' ? 0 : start.length + 1)
+      start = slash < 0 ? name : name.slice(0, slash)
+      if (!this.#mkdirImplied(start)) return
+    }
+  }
+
+  #mkdirImplied(name: string): boolean {
+    const path = this.path(name)
+    this.keepFacts(parentName(name))
+    try {
+      mkdirat(AT_FDCWD, path, IMPLIED_MODE)
+    } catch (error) {
+      const errno = error instanceof SystemError ? error.errno : 0
+      if (errno === EEXIST || errno === ENOTDIR || errno === ENOENT) return false
+      throw error
+    }
+    // A setgid directory around it would hand down its group and bit.
+    lchownat(AT_FDCWD, path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0)
+    fchmodat(AT_FDCWD, path, IMPLIED_MODE)
+    this.implied.add(name)
+    return true
+  }
+}
+
+function directoryError(name: string, errno: number, path: Buffer): Error {
+  if (errno === ENOTDIR || errno === ENOENT || errno === ELOOP) {
+    return new WindlassError(
+      'CORRUPT',
+      `Cannot unpack into ${showName(name)}: it is not a directory, yet entries stand in it`,
+    )
+  }
+  return new SystemError('openat', errno, path)
+}

@@ -1,0 +1,41 @@
+/**
+ * The unpack thread: everything it needs is loaded, then it walls itself in and works with synchronous calls only, from the ring to the
+ * disk. It answers once, with what the layer was found to be or with what went wrong.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { wrapError } from '../errors.ts'
+import { RingAborted, RingReader } from '../flow/ring.ts'
+import { gettid } from '../sys/libc.ts'
+import { TarReader } from '../tar/reader.ts'
+import { LayerApplier } from './apply.ts'
+import { Beat } from './beat.ts'
+import type { UnpackAnswer, UnpackOrder } from './unpack-messages.ts'
+import { enterWall } from './wall.ts'
+
+function run(order: UnpackOrder): UnpackAnswer {
+  const beat = new Beat(order.beat)
+  const reader = new TarReader(new RingReader(order.ring), order.limits)
+  using applier = new LayerApplier(order.mode, { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 })
+  beat.begin(gettid())
+  enterWall(order.directory)
+  for (let entry = reader.next(); entry !== undefined; entry = reader.next()) {
+    beat.enter(entry.name)
+    applier.apply(entry, reader)
+  }
+  beat.enter('')
+  const layer = applier.finish()
+  reader.drain()
+  return { kind: 'layer', layer }
+}
+
+function answerTo(error: unknown): UnpackAnswer {
+  if (error instanceof RingAborted) return { kind: 'aborted' }
+  const { code, message } = wrapError(error, 'Cannot unpack layer')
+  return { kind: 'error', code, message }
+}
+
+try {
+  parentPort?.postMessage(run(workerData as UnpackOrder))
+} catch (error) {
+  parentPort?.postMessage(answerTo(error))
+}

@@ -1,0 +1,56 @@
+import fs from 'node:fs'
+import { createRequire, registerHooks, syncBuiltinESMExports } from 'node:module'
+import { AT_FDCWD, CLONE_FS, chdir, chroot, cPath, lstatat, umask, unshare } from '../sys/libc.ts'
+
+/**
+ * Shuts the calling thread into `directory`: from here on this is its root, and no path that an archive plants can name anything
+ * outside. Three things make the wall whole:
+ *
+ * - the root, working directory and umask are the thread's own (`unshare(CLONE_FS)`), so the rest of the process keeps its own;
+ * - an asynchronous file call would be carried out by libuv's pool, which stands outside: all of them are taken away;
+ * - nothing may be loaded any more, since a module would now come out of the archive: the loaders are taken away too.
+ */
+export function enterWall(directory: string): void {
+  removeAsyncCalls()
+  removeLoaders()
+  const path = cPath(directory)
+  // With the dot, so that a symlink is not taken for what it leads to.
+  const outside = lstatat(AT_FDCWD, cPath(`${directory}/.`))
+  unshare(CLONE_FS)
+  chroot(path)
+  chdir(cPath('/'))
+  umask(0)
+  const inside = lstatat(AT_FDCWD, cPath('/'))
+  if (outside === undefined || inside?.ino !== outside.ino) throw new Error('chroot did not take effect')
+}
+
+/** What the message of every removed call says. */
+export const wallMessage = 'not possible behind the wall: this call would run outside the chroot'
+
+function blocked(): never {
+  throw new Error(wallMessage)
+}
+
+function removeAsyncCalls(): void {
+  for (const name of Object.keys(fs)) if (!name.endsWith('Sync') && isCall(fs, name)) block(fs, name)
+  for (const name of Object.keys(fs.promises)) if (isCall(fs.promises, name)) block(fs.promises, name)
+  syncBuiltinESMExports()
+}
+
+function removeLoaders(): void {
+  const module: object = createRequire(import.meta.url)('node:module')
+  // import() has a loader of its own, which only its hooks can reach.
+  registerHooks({ resolve: blocked, load: blocked })
+  for (const name of ['_load', '_resolveFilename', 'createRequire', 'register', 'registerHooks']) block(module, name)
+  for (const name of ['dlopen', 'binding', '_linkedBinding', 'getBuiltinModule', 'loadEnvFile', 'chdir'])
+    block(process, name)
+}
+
+function isCall(object: object, name: string): boolean {
+  // Stats, Dirent and the like are plain data; streams work asynchronously.
+  return typeof Reflect.get(object, name) === 'function' && !/^(Stats|Dirent|Dir|_toUnixTimestamp)$/.test(name)
+}
+
+function block(object: object, name: string): void {
+  Object.defineProperty(object, name, { value: blocked, configurable: true, writable: true })
+}

@@ -1,0 +1,59 @@
+import { createHash } from 'node:crypto'
+import { WindlassError, wrapError } from '../../errors.ts'
+import { type ByteLock, tryByteLock, waitByteLock } from '../../sys/byte-locks.ts'
+
+const ranges = { blob: 1, layer: 2, session: 3 } as const
+
+/** What a lock is about; each kind has its own range of bytes. */
+export type LockKind = keyof typeof ranges
+
+/** How long the first opening of a store by another process may take: a few file operations and a schema. */
+const openWaitMs = 30_000
+
+/**
+ * The locks of one store: a byte of the file `locks` each, at an offset made from the name and the store's secret salt. Without the salt, a
+ * hostile image could carry two blobs whose digests meet in one byte, and its pull would wait for itself.
+ */
+export class StoreLocks {
+  readonly #path: string
+  readonly #salt: string
+
+  constructor(path: string, salt: string) {
+    this.#path = path
+    this.#salt = salt
+  }
+
+  try(kind: LockKind, name: string): ByteLock | undefined {
+    return tryByteLock(this.#path, this.#offset(kind, name))
+  }
+
+  /** @throws WindlassError CANCELLED when the signal fires */
+  async wait(kind: LockKind, name: string, signal: AbortSignal): Promise<ByteLock> {
+    try {
+      return await waitByteLock(this.#path, this.#offset(kind, name), signal)
+    } catch (error) {
+      if (signal.aborted)
+        throw new WindlassError('CANCELLED', `Cannot lock ${kind} ${name}: cancelled`, { cause: error })
+      throw wrapError(error, `Cannot lock ${kind} ${name}`)
+    }
+  }
+
+  #offset(kind: LockKind, name: string): number {
+    const hash = createHash('sha256').update(`${this.#salt}\n${name}`).digest()
+    return ranges[kind] * 2 ** 48 + hash.readUIntBE(0, 6)
+  }
+}
+
+/** The lock under which a store is made and migrated: byte 0, before there is a salt. */
+export async function lockStoreOpening(path: string, signal: AbortSignal | undefined): Promise<ByteLock> {
+  const timeout = AbortSignal.timeout(openWaitMs)
+  try {
+    return await waitByteLock(path, 0, signal === undefined ? timeout : AbortSignal.any([signal, timeout]))
+  } catch (error) {
+    if (!timeout.aborted) throw wrapError(error, `Cannot open store with lock file ${path}`)
+    throw new WindlassError(
+      'FAILED',
+      `Cannot open store with lock file ${path}: another process has been opening it for ${openWaitMs / 1000} s`,
+    )
+  }
+}

@@ -1,0 +1,99 @@
+/** What the disk under a directory is and can do, and the one way to bring its data down. */
+import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { open, statfs } from 'node:fs/promises'
+import { cPath, getdents, lsetxattr, SystemError, syncfsAsync } from './libc.ts'
+
+/** Makes an entry of a directory durable: a rename or a creation is on the disk only when its directory is. */
+export async function syncDirectory(path: string): Promise<void> {
+  await using handle = await open(path, 'r')
+  await handle.sync()
+}
+
+export function syncDirectoryNow(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/**
+ * syncfs of one filesystem, shared by all who ask: who asks while one is running waits for the next one, since the running one may have passed
+ * over his data already; all who wait share that next one.
+ */
+export class FilesystemSync implements Disposable {
+  readonly #fd: number
+  #running: Promise<void> | undefined
+  #next: Promise<void> | undefined
+
+  constructor(directory: string) {
+    this.#fd = openSync(directory, 'r')
+  }
+
+  /** Resolves when everything that was written before the call is on the disk. */
+  sync(): Promise<void> {
+    if (this.#running === undefined) return this.#start()
+    this.#next ??= this.#running
+      .catch(() => {}) // the failure belongs to those who waited for that run
+      .then(() => {
+        this.#next = undefined
+        return this.#start()
+      })
+    return this.#next
+  }
+
+  #start(): Promise<void> {
+    const run = syncfsAsync(this.#fd).finally(() => {
+      if (this.#running === run) this.#running = undefined
+    })
+    this.#running = run
+    return run
+  }
+
+  /** Does not wait: a sync that hangs would hang its owner. The descriptor goes when the last sync has ended. */
+  [Symbol.dispose](): void {
+    const last = this.#next ?? this.#running ?? Promise.resolve()
+    const release = () => closeSync(this.#fd)
+    last.then(release, release)
+  }
+}
+
+/** Size of a filesystem in bytes; `bytesFree` is what an unprivileged writer may use. */
+export async function readDiskSpace(path: string): Promise<{ bytes: number; bytesFree: number; inodesFree: number }> {
+  const { bsize, blocks, bavail, ffree } = await statfs(path)
+  return { bytes: bsize * blocks, bytesFree: bsize * bavail, inodesFree: ffree }
+}
+
+const typeUnknown = 0
+
+/**
+ * True if the filesystem tells the type of an entry in readdir (d_type): overlayfs needs it, and XFS made with ftype=0 has it not.
+ * @param directory any directory with at least one entry besides `.` and `..`
+ */
+export function hasDType(directory: string): boolean {
+  const fd = openSync(directory, 'r')
+  try {
+    const entries = Buffer.alloc(32768)
+    const used = getdents(fd, entries)
+    // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name
+    for (let at = 0; at < used; at += entries.readUInt16LE(at + 16)) {
+      const name = entries.toString('latin1', at + 19, entries.indexOf(0, at + 19))
+      if (name !== '.' && name !== '..') return entries[at + 18] !== typeUnknown
+    }
+    return false
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** True if this process may set `trusted.` attributes there: overlay marks opaque directories with one. */
+export function hasTrustedXattr(scratchDirectory: string): boolean {
+  try {
+    lsetxattr(cPath(scratchDirectory), cPath('trusted.windlass.probe'), Buffer.from('y'))
+    return true
+  } catch (error) {
+    if (error instanceof SystemError) return false
+    throw error
+  }
+}

@@ -1,0 +1,27 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** Every way in which `broken.ts` can fail. */
+export type Fault =
+  | 'spin'
+  | 'sleep'
+  | 'stop-reading'
+  | 'close-stdout-and-exit'
+  | 'close-stdout-and-live'
+  | 'flip'
+  | 'flip-and-sleep'
+  | 'ignore-sigterm'
+  | 'leave-a-child'
+  | 'fail-with-a-child'
+  | 'dribble'
+  | 'die-by-signal'
+  | 'flood-stderr'
+  | 'stop-itself'
+
+/** Puts a broken decompressor into a directory, under a name that docker and containerd look for, and returns its path. */
+export async function plantBroken(directory: string, fault: Fault, name = 'unpigz'): Promise<string> {
+  const path = join(directory, name)
+  const program = join(import.meta.dirname, 'broken.ts')
+  await writeFile(path, `#!/bin/sh\nexec '${process.execPath}' '${program}' ${fault} "$@"\n`, { mode: 0o755 })
+  return path
+}

@@ -1,0 +1,96 @@
+/** Small images in memory, and a registry that serves them, counts what it sends, and fails or waits as a row of the matrix wants. */
+import { randomBytes } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
+import { type Fault, type FaultyRegistry, startFaultyRegistry, well } from '../servers/faulty-registry.ts'
+import { descriptorOf, digestOf } from '../servers/push.ts'
+import { buildTar, type RawEntry } from '../tar-builder.ts'
+
+export interface MadeLayer {
+  readonly tar: Buffer
+  readonly blob: Buffer
+  /** What the manifest says; the blob's own length if absent. */
+  readonly size?: number
+}
+
+export interface ServedImage extends AsyncDisposable {
+  readonly registry: FaultyRegistry
+  readonly reference: string
+  readonly layers: readonly MadeLayer[]
+  /** For each layer, where the requests for it began, in their order. */
+  readonly starts: readonly number[][]
+}
+
+const manifestType = 'application/vnd.oci.image.manifest.v1+json'
+const layerType = 'application/vnd.oci.image.layer.v1.tar+gzip'
+
+export function makeLayer(entries: readonly RawEntry[]): MadeLayer {
+  const tar = buildTar(entries)
+  return { tar, blob: gzipSync(tar, { level: 1 }) }
+}
+
+export function makeFile(name: string, data: Buffer | string = ''): RawEntry {
+  return { name, data, typeflag: '0', mode: 0o644, mtime: 1_700_000_000 }
+}
+
+export function makeDirectory(name: string): RawEntry {
+  return { name, typeflag: '5', mode: 0o755, mtime: 1_700_000_000 }
+}
+
+/** A layer that cannot be compressed. */
+export function makeNoise(name: string, bytes: number): MadeLayer {
+  return makeLayer([makeFile(name, randomBytes(bytes))])
+}
+
+/** A layer that is work for the filesystem and none for the network. */
+export function makeManyFiles(prefix: string, count: number): MadeLayer {
+  return makeLayer(Array.from({ length: count }, (_, number) => makeFile(`${prefix}-${number}`)))
+}
+
+/** Serves an image as `team/app:v1`. `faults` say how the blob of the layer with that number is sent; the others are sent well. */
+export async function serveImage(
+  layers: readonly MadeLayer[],
+  faults: Readonly<Record<number, Fault>> = {},
+): Promise<ServedImage> {
+  const config = Buffer.from(
+    JSON.stringify({
+      architecture: 'amd64',
+      os: 'linux',
+      rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => digestOf(tar)) },
+    }),
+  )
+  const starts: number[][] = layers.map(() => [])
+  const registry = await startFaultyRegistry({
+    always: exchange => {
+      const at = layers.findIndex(({ blob }) => blob.length === exchange.size)
+      starts[at]?.push(exchange.offset)
+      return (faults[at] ?? well())(exchange)
+    },
+  })
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: manifestType,
+    config: descriptorOf(config, 'application/vnd.oci.image.config.v1+json'),
+    layers: layers.map(({ blob, size = blob.length }) => ({ ...descriptorOf(blob, layerType), size })),
+  }
+  for (const blob of [config, ...layers.map(({ blob }) => blob)]) registry.add(blob)
+  registry.tag('v1', manifestType, Buffer.from(JSON.stringify(manifest)))
+  return {
+    registry,
+    reference: `${registry.host}/team/app:v1`,
+    layers,
+    starts,
+    [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
+  }
+}
+
+/** Sends all but the last `held` bytes, and those when the gate opens. */
+export function holdBack(held: number, gate: Promise<unknown>): Fault {
+  return async exchange => {
+    const at = Math.max(exchange.bytes.length - held, 0)
+    exchange.head()
+    await exchange.send(exchange.bytes.subarray(0, at))
+    await gate
+    await exchange.send(exchange.bytes.subarray(at))
+    exchange.response.end()
+  }
+}

@@ -1,0 +1,59 @@
+/** A docker daemon of the test's own: its directories, its socket and its containerd, all gone afterwards. */
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type CommandOptions, run, startDaemon, waitUntil } from './command.ts'
+import { unmountAll } from './mounts.ts'
+
+export interface TestDocker extends AsyncDisposable {
+  readonly pid: number
+  readonly socket: string
+  readonly dataRoot: string
+  /** Runs the docker client against this daemon. @returns its stdout */
+  docker(args: readonly string[], options?: CommandOptions): Promise<string>
+}
+
+/** @param dataRoot where the images go; best on a filesystem of its own, since it holds many inodes */
+export async function startDocker(dataRoot: string): Promise<TestDocker> {
+  const base = await mkdtemp(join(tmpdir(), 'windlass-dockerd-')) // short: a socket's path has 107 bytes at most
+  const socket = join(base, 's')
+  const docker = (args: readonly string[], options?: CommandOptions) =>
+    run('docker', ['-H', `unix://${socket}`, ...args], options)
+  const daemon = await startDaemon('dockerd', daemonFlags(base, dataRoot), {
+    logFile: join(base, 'log'),
+    isReady: () =>
+      docker(['version']).then(
+        () => true,
+        () => false,
+      ),
+  })
+  return {
+    pid: daemon.pid,
+    socket,
+    dataRoot,
+    docker,
+    async [Symbol.asyncDispose]() {
+      await daemon[Symbol.asyncDispose]()
+      await stopContainerd(join(base, 'exec'))
+      unmountAll(dataRoot)
+      unmountAll(base)
+      await rm(base, { recursive: true, force: true })
+    },
+  }
+}
+
+function daemonFlags(base: string, dataRoot: string): string[] {
+  const places = ['--data-root', dataRoot, '--exec-root', join(base, 'exec'), '-p', join(base, 'pid')]
+  const network = ['--iptables=false', '--bridge=none', '--insecure-registry', '127.0.0.0/8']
+  return [...places, '-H', `unix://${join(base, 's')}`, ...network, '--storage-driver', 'overlay2']
+}
+
+/** dockerd takes its containerd with it, unless it was killed itself. */
+async function stopContainerd(execRoot: string): Promise<void> {
+  const pid = Number(await readFile(join(execRoot, 'containerd/containerd.pid'), 'utf8').catch(() => '0'))
+  if (pid === 0) return
+  const isOurs = async () => (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes(execRoot)
+  if (!(await isOurs())) return
+  process.kill(pid, 'SIGKILL')
+  await waitUntil('containerd is gone', 5000, async () => !(await isOurs()))
+}

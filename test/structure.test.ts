@@ -91,6 +91,13 @@ test('what has one door is used only behind it', () => {
   }
 })
 
+test('no process ends by process.exit, which may wait for ever for a compiler thread', () => {
+  const users = production.filter(file =>
+    /\bprocess\.(exit|reallyExit)\(/.test(stripComments(readFileSync(join(source, file), 'utf8'))),
+  )
+  assert.deepEqual(users, [])
+})
+
 test('the picture in docs/architecture.md names every room on its floor', () => {
   const text = readFileSync(join(source, '..', 'docs', 'architecture.md'), 'utf8')
   const rows = [...text.matchAll(/^\| (\d) \| ([^|]+)\|/gm)].map(([, floor, rooms]) => ({

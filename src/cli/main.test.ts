@@ -36,6 +36,8 @@ function start(
   const child = spawn(command, [...before, ...args], {
     env: { PATH, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 60_000,
+    killSignal: 'SIGKILL',
     ...(uid !== undefined && { uid, gid: uid }),
   })
   const text = { stdout: '', stderr: '' }

@@ -1,6 +1,7 @@
+import { flushCompileCache } from 'node:module'
 import { homedir, constants as osConstants } from 'node:os'
 import { resolve } from 'node:path'
-import { errorTable, WindlassError, wrapError } from '../errors.ts'
+import { WindlassError, wrapError } from '../errors.ts'
 import { parseArguments, parseGlobals, splitArguments, suggest } from './args.ts'
 import type { Context, globalOptions, LogLevel, OptionValues, Output, ProgressMode } from './command.ts'
 import { commandTable, findCommand } from './commands.ts'
@@ -22,20 +23,25 @@ export async function start(process: NodeJS.Process): Promise<never> {
   const { env, stdout, stderr } = process
   const args = process.argv.slice(2)
   const host: Host = { env, stdout, stderr, signal: watch.signal, uid: process.geteuid?.() ?? 0 }
-  stdout.on('error', error => process.exit(lostOutput(error, host, args)))
+  stdout.on('error', error => void leave(lostOutput(error, host, args)))
   // Without a stderr the work goes on unseen.
   stderr.on('error', () => {})
-  process.on('uncaughtException', error => process.exit(printFailure(error, host, args)))
+  process.on('uncaughtException', error => void leave(printFailure(error, host, args)))
   const status = await run(args, host)
   // A full disk behind stdout shows only now.
   await new Promise(resolve => stdout.write('', resolve))
-  return await leave(process, watch.status() ?? status)
+  return await leave(watch.status() ?? status)
 }
 
-/** What ends because something stands still must not wait for the threads that do. */
-async function leave(process: NodeJS.Process, status: number): Promise<never> {
-  if (status === errorTable.STALLED.exit) (await import('../sys/libc.ts')).exitNow(status)
-  return process.exit(status)
+/**
+ * Ends the process without waiting for its threads. One of them may sit in a system call of a disk that does not answer; and `process.exit`
+ * itself may hang: it joins V8's compiler threads while one of them waits for a garbage collection of the thread that joins it
+ * (https://github.com/nodejs/node/issues/54918). What is written to stdout and stderr is with the kernel by now: such writes are synchronous.
+ */
+async function leave(status: number): Promise<never> {
+  if (status === 0) flushCompileCache()
+  const { exitNow } = await import('../sys/libc.ts')
+  return exitNow(status)
 }
 
 /** Runs one command line. Resolves to the exit status; never throws. */

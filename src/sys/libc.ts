@@ -306,8 +306,9 @@ export function lstatat(dir: number, path: Uint8Array): Stat | undefined {
 /**
  * Ends the process on the spot (_exit(2)). `process.exit` waits for every thread, and so for ever for one that sits in a system call.
  */
-export function exitNow(status: number): void {
+export function exitNow(status: number): never {
   c.exit(status)
+  throw new Error('unreachable: _exit returned')
 }
 
 /** The kernel's ID of the calling thread (gettid(2), by number because glibc has a wrapper only since 2.30): its name under /proc/PID/task. */

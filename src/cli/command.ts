@@ -52,6 +52,8 @@ export interface CommandSpec<Table extends OptionTable> {
   readonly options: Table
   /** At least one. */
   readonly examples: readonly [Example, ...Example[]]
+  /** False where no disk of the store is touched, so that nobody need watch over it. */
+  readonly watched?: false
   /** Exit statuses that mean something particular here. */
   readonly exits?: readonly string[]
   /** Resolves to the exit status if it is not 0; throws WindlassError. */

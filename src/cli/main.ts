@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
 
@@ -15,7 +15,8 @@ function keepCompiledCode(): void {
   if (!cacheHome && !home) return
   const directory = join(cacheHome || join(home ?? '', '.cache'), 'windlass', 'compiled')
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    // Even a mkdir of what is there waits for a frozen filesystem.
+    if (!existsSync(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 })
     const { uid, mode } = lstatSync(directory)
     if (uid === process.geteuid?.() && (mode & 0o170022) === 0o040000) enableCompileCache(directory)
   } catch {

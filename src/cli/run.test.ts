@@ -41,6 +41,7 @@ test('what a command line prints goes to the streams that it is given', async ()
     stderr: output('stderr'),
     signal: new AbortController().signal,
     uid: 0,
+    front: undefined,
   }
   assert.equal(await run(['version', '-q'], host), 0)
   assert.match(written.stdout, /^\d+\.\d+\.\d+\n$/)

@@ -3,10 +3,14 @@ import { homedir, constants as osConstants } from 'node:os'
 import { resolve } from 'node:path'
 import { WindlassError, wrapError } from '../errors.ts'
 import { parseArguments, parseGlobals, splitArguments, suggest } from './args.ts'
-import type { Context, globalOptions, LogLevel, OptionValues, Output, ProgressMode } from './command.ts'
+import type { Context, globalOptions, LogLevel, OptionTable, OptionValues, Output, ProgressMode } from './command.ts'
 import { commandTable, findCommand } from './commands.ts'
 import { formatFailure, toWindlassError } from './failure.ts'
 import { watchSignals } from './signals.ts'
+
+/** A main thread in one system call: told after this long, and no longer waited for after the other. */
+const blockedTellMs = 3_000
+const leaveSeconds = 300
 
 /** The parts of the process that a run needs. */
 export interface Host {
@@ -15,14 +19,18 @@ export interface Host {
   readonly stderr: Output
   readonly signal: AbortSignal
   readonly uid: number
+  /** The process that waits for this one in the place of whoever started it. */
+  readonly front: number | undefined
 }
 
 /** Runs the command line of this process, and ends the process with its exit status. */
 export async function start(process: NodeJS.Process): Promise<never> {
-  const watch = watchSignals(process)
   const { env, stdout, stderr } = process
+  const front = takeFront(env)
+  const watch = watchSignals(process, front !== undefined)
   const args = process.argv.slice(2)
-  const host: Host = { env, stdout, stderr, signal: watch.signal, uid: process.geteuid?.() ?? 0 }
+  const host: Host = { env, stdout, stderr, signal: watch.signal, uid: process.geteuid?.() ?? 0, front }
+  const leave = (status: number): Promise<never> => leaveWith(status, front)
   stdout.on('error', error => void leave(lostOutput(error, host, args)))
   // Without a stderr the work goes on unseen.
   stderr.on('error', () => {})
@@ -38,10 +46,17 @@ export async function start(process: NodeJS.Process): Promise<never> {
  * itself may hang: it joins V8's compiler threads while one of them waits for a garbage collection of the thread that joins it
  * (https://github.com/nodejs/node/issues/54918). What is written to stdout and stderr is with the kernel by now: such writes are synchronous.
  */
-async function leave(status: number): Promise<never> {
+async function leaveWith(status: number, front: number | undefined): Promise<never> {
   if (status === 0) flushCompileCache()
-  const { exitNow } = await import('../sys/libc.ts')
-  return exitNow(status)
+  const { exitThroughFront } = await import('../sys/front.ts')
+  return exitThroughFront(front, status)
+}
+
+/** Who the front is concerns this process alone, not what it starts. */
+function takeFront(env: NodeJS.ProcessEnv): number | undefined {
+  const front = env['WINDLASS_FRONT']
+  delete env['WINDLASS_FRONT']
+  return front !== undefined && /^\d+$/.test(front) ? Number(front) : undefined
 }
 
 /** Runs one command line. Resolves to the exit status; never throws. */
@@ -71,7 +86,18 @@ async function runCommand(name: string, rest: readonly string[], host: Host): Pr
   if (globals.help) return await runHelp([name], host)
   if (globals.version) return await runCommand('version', [], host)
   const context = openContext(globals, host)
+  using _watchdog = command.watched === false ? undefined : await watch(context, options, host)
   return (await command.run(context, operands, options)) ?? 0
+}
+
+/** Ties this process to its front, and watches over its main thread. */
+async function watch(context: Context, options: OptionValues<OptionTable>, { front }: Host): Promise<Disposable> {
+  const { joinFront } = await import('../sys/front.ts')
+  if (front !== undefined) joinFront(front)
+  const { startWatchdog } = await import('./watchdog.ts')
+  const { 'stall-timeout': seconds = leaveSeconds } = options
+  const { jsonErrors: json, quiet } = context
+  return startWatchdog({ front, tellMs: blockedTellMs, leaveMs: Number(seconds) * 1000, json, quiet })
 }
 
 async function runWithoutCommand(rest: readonly string[], host: Host): Promise<number> {

@@ -14,16 +14,20 @@ export interface SignalWatch {
 
 /**
  * The first signal cancels the run; a second one ends it on the spot, and so does a run that does not come to its end. Hangups that whoever
- * started it had ignored (nohup) stay so: Node resets that on its start, but the launcher has seen it.
+ * started it had ignored (nohup) stay so: Node resets that on its start, but the launcher has seen it. With a front, which passes signals on, the
+ * same signal may come twice, from a terminal and from the front: then the front minds the second.
  */
-export function watchSignals(process: NodeJS.Process): SignalWatch {
+export function watchSignals(process: NodeJS.Process, hasFront = false): SignalWatch {
   const controller = new AbortController()
   let status: number | undefined
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const isIgnored = name === 'SIGHUP' && process.env['WINDLASS_IGNORE_HUP'] === '1'
     process.on(name, () => {
       if (isIgnored) return
-      if (status !== undefined) void leave(status)
+      if (status !== undefined) {
+        if (!hasFront) void leave(status)
+        return
+      }
       status = 128 + osConstants.signals[name]
       setTimeout(leave, leaveMs, status).unref()
       controller.abort(new WindlassError('CANCELLED', `Cannot go on: stopped by ${name}`))

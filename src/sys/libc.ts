@@ -42,6 +42,8 @@ const F_RDLCK = 0
 const F_WRLCK = 1
 const F_UNLCK = 2
 
+const PR_SET_PDEATHSIG = 1
+
 const errnoNames = new Map(Object.entries(osConstants.errno).map(([name, value]) => [value, name]))
 
 /** A failed system call: `code` is the errno's name (ENOENT), `errno` its number, `syscall` the call. */
@@ -112,6 +114,7 @@ const c = {
   umount2: declare('int umount2(const void *target, int flags)'),
   getdents: declare('int64_t syscall(int64_t number, int fd, void *entries, size_t size)'),
   exit: declare('void _exit(int status)'),
+  prctl: declare('int prctl(int option, uint64_t argument)'),
   syscallNumber: declare('int64_t syscall(int64_t number)'),
   fcntlLock: declare('int fcntl(int fd, int command, void *lock)'),
   fcntlInt: declare('int fcntl(int fd, int command, int argument)'),
@@ -309,6 +312,11 @@ export function lstatat(dir: number, path: Uint8Array): Stat | undefined {
 export function exitNow(status: number): never {
   c.exit(status)
   throw new Error('unreachable: _exit returned')
+}
+
+/** Asks the kernel to kill this process when its parent ends (PR_SET_PDEATHSIG of prctl(2)). */
+export function diesWithParent(): void {
+  check(c.prctl(PR_SET_PDEATHSIG, osConstants.signals.SIGKILL), 'prctl')
 }
 
 /** The kernel's ID of the calling thread (gettid(2), by number because glibc has a wrapper only since 2.30): its name under /proc/PID/task. */

@@ -14,6 +14,7 @@ export const command = defineCommand({
   description:
     'Prints a script that makes the shell complete commands, options, and the names of the images in the store. Load it in the ' +
     "shell's start-up file, or put it where the shell looks for completions.",
+  watched: false,
   operands: [{ name: 'SHELL', complete: Object.keys(formats) }],
   options: {},
   examples: [

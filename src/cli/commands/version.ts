@@ -5,6 +5,7 @@ import { writeJson, writeLine } from '../output.ts'
 
 export const command = defineCommand({
   description: 'Prints the version of windlass, and what it runs on.',
+  watched: false,
   operands: [],
   options: {},
   examples: [

@@ -27,7 +27,7 @@ export interface Host {
 export async function start(process: NodeJS.Process): Promise<never> {
   const { env, stdout, stderr } = process
   const front = takeFront(env)
-  const watch = watchSignals(process, front !== undefined)
+  const watch = watchSignals(process, front)
   const args = process.argv.slice(2)
   const host: Host = { env, stdout, stderr, signal: watch.signal, uid: process.geteuid?.() ?? 0, front }
   const leave = (status: number): Promise<never> => leaveWith(status, front)

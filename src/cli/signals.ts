@@ -17,7 +17,7 @@ export interface SignalWatch {
  * started it had ignored (nohup) stay so: Node resets that on its start, but the launcher has seen it. With a front, which passes signals on, the
  * same signal may come twice, from a terminal and from the front: then the front minds the second.
  */
-export function watchSignals(process: NodeJS.Process, hasFront = false): SignalWatch {
+export function watchSignals(process: NodeJS.Process, front?: number): SignalWatch {
   const controller = new AbortController()
   let status: number | undefined
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -25,11 +25,11 @@ export function watchSignals(process: NodeJS.Process, hasFront = false): SignalW
     process.on(name, () => {
       if (isIgnored) return
       if (status !== undefined) {
-        if (!hasFront) void leave(status)
+        if (front === undefined) void leave(status, front)
         return
       }
       status = 128 + osConstants.signals[name]
-      setTimeout(leave, leaveMs, status).unref()
+      setTimeout(leave, leaveMs, status, front).unref()
       controller.abort(new WindlassError('CANCELLED', `Cannot go on: stopped by ${name}`))
     })
   }
@@ -37,10 +37,10 @@ export function watchSignals(process: NodeJS.Process, hasFront = false): SignalW
 }
 
 /** Loaded only now: a run without a signal needs no libc for its end. */
-async function leave(status: number): Promise<void> {
+async function leave(status: number, front: number | undefined): Promise<void> {
   tell('windlass: stopped; what did not answer is left behind\n')
-  const { exitNow } = await import('../sys/libc.ts')
-  exitNow(status)
+  const { exitThroughFront } = await import('../sys/front.ts')
+  exitThroughFront(front, status)
 }
 
 function tell(text: string): void {

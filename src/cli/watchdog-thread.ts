@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync, readlinkSync, readSync, writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import { WindlassError } from '../errors.ts'
-import { exitThroughFront } from '../sys/front.ts'
+import { exitThroughFront, hasSignal } from '../sys/front.ts'
 import { readTask } from '../sys/tasks.ts'
 import { formatFailure } from './failure.ts'
 import { formatJson } from './printable.ts'
@@ -36,9 +36,10 @@ function look(now: number): void {
     return
   }
   const idleMs = now - movedAt
-  if (idleMs < tellMs) return
+  if (idleMs < tellMs && !isStopped()) return
   const call = describeWait()
   if (call === undefined) return
+  if (isStopped()) stop(call)
   const seconds = Math.round(idleMs / 1000)
   if (idleMs >= leaveMs) leave(`Cannot go on: the disk has not answered for ${seconds} s: ${call}`)
   if (hasTold) return
@@ -93,6 +94,17 @@ function readPath(memory: number, address: bigint): string | undefined {
 function tell(text: string, event: object): void {
   if (quiet) return
   write(json ? `${formatJson(event)}\n` : text)
+}
+
+/** A signal has come that the main thread cannot answer. */
+function isStopped(): boolean {
+  return front !== undefined && hasSignal(front)
+}
+
+function stop(call: string): never {
+  const error = new WindlassError('CANCELLED', `Cannot go on: stopped by a signal; left behind: ${call}`)
+  write(formatFailure(error, { json, debug: false }))
+  return exitThroughFront(front, error.exitStatus)
 }
 
 function leave(message: string): never {

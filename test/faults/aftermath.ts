@@ -82,6 +82,11 @@ export function hasThreadInD(pid: number): boolean {
   return listNames(`/proc/${pid}/task`).some(tid => /^D/.test(stateOf(`/proc/${pid}/task/${tid}/stat`)))
 }
 
+/** The program behind its front, the shell of bin/windlass; undefined if it runs no more. */
+export function programOf(front: number): number | undefined {
+  return Number(tryRead(`/proc/${front}/task/${front}/children`).split(' ')[0]) || undefined
+}
+
 /** Where the store keeps a whole blob. */
 export function blobPath(root: string, bytes: Uint8Array): string {
   return join(root, 'blobs', ...digestOf(bytes).split(':'))

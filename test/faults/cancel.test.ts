@@ -18,6 +18,7 @@ import {
   hasThreadInD,
   killGroups,
   listGroupMembers,
+  programOf,
 } from './aftermath.ts'
 import { holdBack, type MadeLayer, makeFile, makeLayer, makeManyFiles, makeNoise, serveImage } from './image.ts'
 import { type PullEnd, type PullOptions, runPull, startPull } from './pull-process.ts'
@@ -139,16 +140,18 @@ describe('Ctrl-C ends a pull with status 130 and nothing half-made, and the next
     assert.deepEqual(startsAbove, [])
   })
 
-  test('while the disk does not answer, though the kernel keeps its number until it does', row, async () => {
+  test('while the disk does not answer, though the kernel keeps the program until it does', row, async () => {
     const layer = makeManyFiles('file', 12_000)
     await using frozen = await openFrozen(layer, { held: layer.blob.length >> 1, unpacked: 1 })
     const { pull, place, thaw } = frozen
-    const pid = pull.child.pid ?? 0
-    await waitUntil('its thread is stuck', 5_000, () => hasThreadInD(pid))
-    pull.child.kill('SIGINT')
-    await waitUntil('it has left', leaveMs + 2_000, () => hasLeft(pid))
+    const program = programOf(pull.child.pid ?? 0) ?? 0
+    await waitUntil('its thread is stuck', 5_000, () => hasThreadInD(program))
+    const { status, text, tookMs } = await pull.interrupt()
+    assert.equal(status, 130, text)
+    assert.ok(tookMs < leaveMs + 5_000, `took ${tookMs} ms`)
+    assert.ok(hasThreadInD(program))
     await thaw()
-    assert.equal((await pull.ended).status, 130)
+    await waitUntil('the kernel has let it go', 5_000, () => hasLeft(program))
     await assertNextPull([layer], place)
   })
 })

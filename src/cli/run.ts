@@ -49,7 +49,7 @@ export async function start(process: NodeJS.Process): Promise<never> {
 async function leaveWith(status: number, front: number | undefined): Promise<never> {
   if (status === 0) flushCompileCache()
   const { exitThroughFront } = await import('../sys/front.ts')
-  return exitThroughFront(front, status)
+  return await exitThroughFront(front, status)
 }
 
 /** Who the front is concerns this process alone, not what it starts. */
@@ -93,7 +93,7 @@ async function runCommand(name: string, rest: readonly string[], host: Host): Pr
 /** Ties this process to its front, and watches over its main thread. */
 async function watch(context: Context, options: OptionValues<OptionTable>, { front }: Host): Promise<Disposable> {
   const { joinFront } = await import('../sys/front.ts')
-  if (front !== undefined) joinFront(front)
+  if (front !== undefined) await joinFront(front)
   const { startWatchdog } = await import('./watchdog.ts')
   const { 'stall-timeout': seconds = leaveSeconds } = options
   const { jsonErrors: json, quiet } = context

@@ -40,7 +40,7 @@ export function watchSignals(process: NodeJS.Process, front?: number): SignalWat
 async function leave(status: number, front: number | undefined): Promise<void> {
   tell('windlass: stopped; what did not answer is left behind\n')
   const { exitThroughFront } = await import('../sys/front.ts')
-  exitThroughFront(front, status)
+  await exitThroughFront(front, status)
 }
 
 function tell(text: string): void {

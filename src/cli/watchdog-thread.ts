@@ -1,8 +1,8 @@
-/** The thread behind `startWatchdog`. It loads nothing later on, and writes to stderr by itself: the main thread may never come back. */
+/** The thread behind `startWatchdog`. It writes to stderr by itself: the main thread may never come back. */
 import { closeSync, openSync, readFileSync, readlinkSync, readSync, writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import { WindlassError } from '../errors.ts'
-import { exitThroughFront, hasSignal } from '../sys/front.ts'
+import { abandonMainThread, hasSignal } from '../sys/front.ts'
 import { readTask } from '../sys/tasks.ts'
 import { formatFailure } from './failure.ts'
 import { formatJson } from './printable.ts'
@@ -20,9 +20,9 @@ let hasTold = false
 let before = performance.now()
 
 // The second word is set when all is done, and ends the wait.
-while (Atomics.wait(words, 1, 0, everyMs) === 'timed-out') look(performance.now())
+while (Atomics.wait(words, 1, 0, everyMs) === 'timed-out') await look(performance.now())
 
-function look(now: number): void {
+async function look(now: number): Promise<void> {
   const count = Atomics.load(words, 0)
   // A process that was stopped, or a machine that slept, has not been waiting.
   const slept = now - before > 4 * everyMs
@@ -39,9 +39,9 @@ function look(now: number): void {
   if (idleMs < tellMs && !isStopped()) return
   const call = describeWait()
   if (call === undefined) return
-  if (isStopped()) stop(call)
+  if (isStopped()) return await stop(call)
   const seconds = Math.round(idleMs / 1000)
-  if (idleMs >= leaveMs) leave(`Cannot go on: the disk has not answered for ${seconds} s: ${call}`)
+  if (idleMs >= leaveMs) return await leave(`Cannot go on: the disk has not answered for ${seconds} s: ${call}`)
   if (hasTold) return
   hasTold = true
   const message = `the disk does not answer: ${call}`
@@ -101,16 +101,16 @@ function isStopped(): boolean {
   return front !== undefined && hasSignal(front)
 }
 
-function stop(call: string): never {
+async function stop(call: string): Promise<void> {
   const error = new WindlassError('CANCELLED', `Cannot go on: stopped by a signal; left behind: ${call}`)
   write(formatFailure(error, { json, debug: false }))
-  return exitThroughFront(front, error.exitStatus)
+  await abandonMainThread(front, error.exitStatus)
 }
 
-function leave(message: string): never {
+async function leave(message: string): Promise<void> {
   const error = new WindlassError('STALLED', message, { hint })
   write(formatFailure(error, { json, debug: false }))
-  return exitThroughFront(front, error.exitStatus)
+  await abandonMainThread(front, error.exitStatus)
 }
 
 function write(text: string): void {

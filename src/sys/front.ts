@@ -3,14 +3,17 @@
  * return cannot be reaped, not even after SIGKILL, and whoever waits for it waits as long; its front can leave in its place.
  */
 import { closeSync, existsSync, readFileSync } from 'node:fs'
-import { diesWithParent, exitNow } from './libc.ts'
 import { threadIds } from './tasks.ts'
+
+/** libc is loaded where it is needed: the thread that watches over the main one shall cost little. */
+const loadLibc = () => import('./libc.ts')
 
 /** The status of what SIGKILL ended. */
 const killed = 137
 
 /** From now on this process dies when its front does, as whoever kills the front means. */
-export function joinFront(front: number): void {
+export async function joinFront(front: number): Promise<void> {
+  const { diesWithParent, exitNow } = await loadLibc()
   diesWithParent()
   if (process.ppid !== front) exitNow(killed)
 }
@@ -24,12 +27,22 @@ export function hasSignal(front: number): boolean {
  * Ends this process at once. If the kernel may hold a thread of it, the front is told, and leaves alone; and since what a held process has open
  * stays open, the standard streams are closed first: somebody may read them to their end.
  */
-export function exitThroughFront(front: number | undefined, status: number): never {
-  if (hasHeldThread()) {
-    if (front !== undefined && process.ppid === front) process.kill(front, 'SIGUSR1')
-    for (const fd of [0, 1, 2]) closeQuietly(fd)
-  }
+export async function exitThroughFront(front: number | undefined, status: number): Promise<never> {
+  const { exitNow } = await loadLibc()
+  if (hasHeldThread()) tellFront(front)
   return exitNow(status)
+}
+
+/** As `exitThroughFront`, from beside a main thread that the kernel holds. With a front, its status counts: 5, or that of a signal. */
+export async function abandonMainThread(front: number | undefined, status: number): Promise<void> {
+  tellFront(front)
+  if (front === undefined) await exitThroughFront(front, status)
+  else process.kill(process.pid, 'SIGKILL')
+}
+
+function tellFront(front: number | undefined): void {
+  if (front !== undefined && process.ppid === front) process.kill(front, 'SIGUSR1')
+  for (const fd of [0, 1, 2]) closeQuietly(fd)
 }
 
 function closeQuietly(fd: number): void {

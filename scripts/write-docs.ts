@@ -25,6 +25,10 @@ const environment = [
     'MOBY_DISABLE_PIGZ, CONTAINERD_DISABLE_PIGZ, CONTAINERD_DISABLE_IGZIP',
     'If true, as docker and containerd read it, auto takes no unpigz and pigz, or no igzip.',
   ],
+  [
+    'DOCKER_HOST, DOCKER_CONTEXT, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_API_VERSION',
+    'The docker daemon for --into docker, as for docker itself.',
+  ],
   ['NO_COLOR', 'If set, nothing is coloured.'],
   ['XDG_CACHE_HOME', 'Where compiled code is kept, so that windlass starts faster; ~/.cache if it is not set.'],
 ] as const

@@ -27,7 +27,7 @@ const doors: readonly { readonly what: string; readonly pattern: RegExp; readonl
   {
     what: 'sockets and pipes',
     pattern: /from 'node:(http|https|net|tls)'/,
-    door: /^(server\/|places\/registry\/|sys\/pipes\.ts$)/,
+    door: /^(server\/|places\/(registry|docker)\/|sys\/pipes\.ts$)/,
   },
   {
     what: 'child processes',

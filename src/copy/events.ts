@@ -4,9 +4,10 @@ import type { Digest } from '../oci/digest.ts'
 
 /**
  * Where a layer stands. `waiting` has no slot yet, `exists` is in the store already, `pulling` flows from the network to the disk,
- * `syncing` is unpacked and verified and waits for the disk and for the layers below it, `done` is published.
+ * `syncing` is unpacked and verified and waits for the disk and for the layers below it, `delivering` is verified and on its way into an engine, which
+ * unpacks it, `done` is published.
  */
-export type LayerPhase = 'waiting' | 'exists' | 'pulling' | 'syncing' | 'done'
+export type LayerPhase = 'waiting' | 'exists' | 'pulling' | 'syncing' | 'delivering' | 'done'
 
 /** One layer's counters, in bytes and entries since its start; rates are the reader's business. */
 export interface LayerProgress {
@@ -107,6 +108,8 @@ export type PullEvent =
       readonly redone: boolean
     }
   | { readonly type: 'warning'; readonly message: string; readonly layer?: number }
+  /** The image goes into an engine, by this route. */
+  | { readonly type: 'delivery'; readonly engine: string; readonly route: string; readonly message: string }
   | ({ readonly type: 'done' } & PullResult)
 
 /** What a pull ends with. */

@@ -19,6 +19,8 @@ import { LayerStages } from './layer-stages.ts'
 export interface LayerJob {
   readonly network: Network
   readonly session: Session
+  /** The layer is for an engine that unpacks it by itself: the blob is fetched and its content verified, unless the engine has the layer. */
+  readonly engine?: { readonly hasLayer: boolean } | undefined
   readonly layer: ImageLayer
   /** Chain ID of the layer below. */
   readonly parent: Digest | undefined
@@ -52,6 +54,8 @@ export class LayerPull {
   #unpack: Unpack | undefined
   /** From the network by this pull, all attempts together. */
   bytesFetched = 0
+  /** Of the decompressed tar, once its content is verified; known only of a layer that was not unpacked. */
+  bytesPlain = 0
   #bytesDownloaded = 0
   #bytesResumed = 0
   #finished: Pick<LayerProgress, 'bytesUnpacked' | 'entries'> = { bytesUnpacked: 0, entries: 0 }
@@ -73,13 +77,15 @@ export class LayerPull {
    */
   async run(): Promise<void> {
     const { session, layer, signal, blameLimits, onPhase, onVerdict, onRecovered } = this.#job
+    if (this.#job.engine?.hasLayer) return onPhase('exists')
     const existing = session.findLayer(layer.chainId)
-    if (existing !== undefined && session.hasIntactBlob(existing)) return onPhase('exists')
+    const isBlobEnough = this.#job.engine !== undefined
+    if (existing !== undefined && !isBlobEnough && session.hasIntactBlob(existing)) return onPhase('exists')
     const options = { signal, limits: blameLimits, onVerdict, onRecovered }
     using _watch = watch(closer => this.stages.sample(closer), options)
     while (true) {
       try {
-        return existing === undefined ? await this.#attempt() : await this.#mendBlob()
+        return existing === undefined && !isBlobEnough ? await this.#attempt() : await this.#fetchBlob()
       } catch (error) {
         if (!this.#mend(error)) throw error
       }
@@ -103,8 +109,8 @@ export class LayerPull {
     return true
   }
 
-  /** The layer is there, but the blob that it was unpacked from is not: it is fetched by itself. */
-  async #mendBlob(): Promise<void> {
+  /** The blob by itself: where the layer is there, but the blob that it was unpacked from is not, or where it is not to be unpacked. */
+  async #fetchBlob(): Promise<void> {
     const { session, layer, gate, signal, onPhase } = this.#job
     using _slot = await gate.enter(signal)
     await using blob = await session.openBlob(layer.descriptor, signal)
@@ -114,14 +120,15 @@ export class LayerPull {
     try {
       // It may be another image's blob for the same content: that it is the same is only this image's word.
       const content = this.#decompress(blob, signal)
-      for await (const _ of this.stages.meterDecompressed(content));
+      this.bytesPlain = 0
+      for await (const chunk of this.stages.meterDecompressed(content)) this.bytesPlain += chunk.length
       this.#checkContent(content)
       await this.stages.meterSync(blob.commit())
     } catch (error) {
       if (this.#isDamage(error)) await blob.restart()
       throw error
     }
-    await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
+    if (this.#job.engine === undefined) await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
     onPhase('done')
   }
 

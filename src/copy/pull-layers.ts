@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { WindlassError } from '../errors.ts'
 import { defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import { Gate } from '../flow/gate.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { Store } from '../places/store/store.ts'
 import type { Session } from '../places/store/types.ts'
 import { readDiskSpace } from '../sys/disk.ts'
@@ -30,6 +31,10 @@ export interface LayersContext {
   readonly emit: Emit
   readonly stuck: Stuck
   readonly startedMs: number
+  /** The layers are for an engine that unpacks them by itself, and has those with these chain IDs. */
+  readonly engineLayers?: ReadonlySet<Digest>
+  /** Told of each layer as it starts, in chain order; its promise is fulfilled when the layer is where it should be. */
+  readonly onStart?: (at: number, pull: LayerPull, done: Promise<void>) => void
 }
 
 /** All layers, a few at a time, taken up from the base: each is published after the one below. The first failure ends all. */
@@ -50,6 +55,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
     const pull: LayerPull = new LayerPull({
       network: context.network,
       session: context.session,
+      engine: context.engineLayers && { hasLayer: context.engineLayers.has(layer.chainId) },
       gate,
       layer,
       parent: image.layers[at - 1]?.chainId,
@@ -69,6 +75,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
     })
     run.catch(error => failure.abort(error))
     runs.push(run)
+    context.onStart?.(at, pull, run)
   }
   using _ticker = startTicker(active, image, context)
   const outcomes = await Promise.allSettled(runs)
@@ -127,8 +134,9 @@ function layerReporter(layer: number, { emit, stuck, startedMs }: LayersContext,
 }
 
 /** The compressed bytes alone must fit, before the first of them is asked for. */
-async function checkSpace(image: ResolvedImage, { session, store }: LayersContext): Promise<void> {
-  const missing = image.layers.filter(({ chainId }) => session.findLayer(chainId) === undefined)
+async function checkSpace(image: ResolvedImage, { session, store, engineLayers }: LayersContext): Promise<void> {
+  const isHere = (chainId: Digest) => engineLayers?.has(chainId) ?? session.findLayer(chainId) !== undefined
+  const missing = image.layers.filter(({ chainId }) => !isHere(chainId))
   const blobs = new Map(missing.map(({ descriptor: { digest, size } }) => [digest, size - session.bytesHere(digest)]))
   const bytes = [...blobs.values()].reduce((sum, left) => sum + Math.max(0, left), 0)
   const { bytesFree: free } = await readDiskSpace(store.root)

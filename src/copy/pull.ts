@@ -17,9 +17,10 @@ import { readDiskSpace } from '../sys/disk.ts'
 import { BlobHosts } from './blob-hosts.ts'
 import { RangeBudget } from './blob-ranges.ts'
 import type { Network } from './blob-stream.ts'
+import type { Delivered, Destination } from './destination.ts'
 import type { PullEvent, PullResult } from './events.ts'
 import { checkRoot } from './privilege.ts'
-import { type Emit, pullLayers } from './pull-layers.ts'
+import { type Emit, type LayersContext, pullLayers } from './pull-layers.ts'
 import { type DocumentCache, type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { diskMsDefault, Stuck } from './stuck.ts'
 
@@ -47,6 +48,8 @@ export interface PullOptions {
   readonly decompressors?: DecompressorPlan
   /** Tell four times a second what each stage of each layer does. */
   readonly tellStages?: boolean
+  /** Where the image goes instead of the store, which then only keeps what was downloaded, for the next time. */
+  readonly into?: Destination
   readonly signal?: AbortSignal
 }
 
@@ -95,7 +98,9 @@ async function explain(error: unknown, reference: string, { root, signal }: Pull
   const doing = `Cannot pull ${reference}`
   if (signal?.aborted && !isWindlassError(signal.reason)) return cancelledError(doing)
   const wrapped = wrapError(error, doing)
-  return wrapped.code === 'NO_SPACE' ? await addFreeSpace(wrapped, root) : wrapped
+  return wrapped.code === 'NO_SPACE' && wrapped.facts['engine'] === undefined
+    ? await addFreeSpace(wrapped, root)
+    : wrapped
 }
 
 /** A disk is full when it has no blocks or no inodes left: which of them it is, and how much there is, must be said. */
@@ -110,7 +115,7 @@ async function addFreeSpace(error: WindlassError, root: string): Promise<Windlas
 async function runPull(text: string, options: PullOptions, emit: Emit, stuck: Stuck): Promise<PullResult> {
   const startedMs = performance.now()
   const reference = parseReference(text)
-  checkRoot(`Cannot pull ${text}`)
+  if (options.into?.needsRoot !== false) checkRoot(`Cannot pull ${text}`)
   const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
   const signal = options.signal ?? new AbortController().signal
   emit({ type: 'start', reference: text, registry: registryHost(reference) })
@@ -131,23 +136,37 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const image = await resolveImage(source, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
   checkPlatform(image, text, options.platform, emit)
   emitResolved(image, reference, emit)
-  const before = findDigest(store, reference)
   const network = openNetwork(new BlobHosts(source, mirrors), options)
-  const pulls = await pullLayers(image, { network, session, store, options, signal, emit, stuck, startedMs })
-  for (const document of [...image.documents, image.config]) await session.putDocument(document)
-  await putImage(session, image, text)
+  const layers = { network, session, store, options, signal, emit, stuck, startedMs }
+  const { pulls, changed } =
+    options.into === undefined
+      ? await storeImage(image, { ...layers, session, text, reference })
+      : await options.into.deliver(image, { ...layers, reference })
   const totals = pulls.map(({ progress }) => progress)
   const result: PullResult = {
     reference: `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}@${image.documents[0].descriptor.digest}`,
     digest: image.documents[0].descriptor.digest,
     imageId: image.config.descriptor.digest,
-    changed: before !== image.manifest.descriptor.digest,
+    changed,
     bytesDownloaded: pulls.reduce((sum, { bytesFetched }) => sum + bytesFetched, 0),
     entries: totals.reduce((sum, { entries }) => sum + entries, 0),
     elapsedMs: Math.round(performance.now() - startedMs),
   }
   emit({ type: 'done', ...result })
   return result
+}
+
+/** Layers first, then the documents, then the name. */
+async function storeImage(
+  image: ResolvedImage,
+  context: LayersContext & { session: Session; text: string; reference: Reference },
+): Promise<Delivered> {
+  const { store, session, text, reference } = context
+  const before = findDigest(store, reference)
+  const pulls = await pullLayers(image, context)
+  for (const document of [...image.documents, image.config]) await session.putDocument(document)
+  await putImage(session, image, text)
+  return { pulls, changed: before !== image.manifest.descriptor.digest }
 }
 
 function openNetwork(hosts: BlobHosts, { minSpeed, limitRate, rangesMax, patience = {} }: PullOptions): Network {

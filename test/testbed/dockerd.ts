@@ -13,14 +13,18 @@ export interface TestDocker extends AsyncDisposable {
   docker(args: readonly string[], options?: CommandOptions): Promise<string>
 }
 
-/** @param dataRoot where the images go; best on a filesystem of its own, since it holds many inodes */
-export async function startDocker(dataRoot: string): Promise<TestDocker> {
+/**
+ * @param dataRoot where the images go; best on a filesystem of its own, since it holds many inodes
+ * @param path directories in which the daemon finds its decompressors before those of the host
+ */
+export async function startDocker(dataRoot: string, path?: string): Promise<TestDocker> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-dockerd-')) // short: a socket's path has 107 bytes at most
   const socket = join(base, 's')
   const docker = (args: readonly string[], options?: CommandOptions) =>
     run('docker', ['-H', `unix://${socket}`, ...args], options)
   const daemon = await startDaemon('dockerd', daemonFlags(base, dataRoot), {
     logFile: join(base, 'log'),
+    ...(path !== undefined && { env: { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` } }),
     isReady: () =>
       docker(['version']).then(
         () => true,

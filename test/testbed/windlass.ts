@@ -16,7 +16,12 @@ export interface Windlass {
 
 /** @param root the store (`--root`) */
 export function openWindlass(root: string): Windlass {
-  const env = { DOCKER_CONFIG: '/nonexistent', WINDLASS_ROOT: undefined }
+  return windlassFor(root, {})
+}
+
+/** A windlass that finds an engine through its environment. */
+export function windlassFor(root: string, engine: Record<string, string>): Windlass {
+  const env = { DOCKER_CONFIG: '/nonexistent', WINDLASS_ROOT: undefined, ...engine }
   const all = (args: readonly string[]) => ['--root', root, ...args]
   return {
     run: (...args) => run(windlassProgram, all(args), { env }),

@@ -12,9 +12,6 @@ import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
 import type { PullRecorder } from '../report/record.ts'
 import type { PullReport } from '../report/report.ts'
 
-/** The places that images can go to in this version. */
-const sinks = ['store']
-
 export const command = defineCommand({
   description:
     'Pulls each image in one pass: what comes from the registry is verified, decompressed and unpacked while it flows, several layers ' +
@@ -27,7 +24,12 @@ export const command = defineCommand({
       value: 'OS/ARCH[/VARIANT]',
       summary: "the platform to pull; default is this machine's, or DOCKER_DEFAULT_PLATFORM",
     },
-    into: { type: 'string', value: 'SINK', summary: 'where the image goes: store' },
+    into: {
+      type: 'string',
+      value: 'SINK',
+      summary:
+        'where the image goes: store, the default, or docker, a running daemon (DOCKER_HOST or context), whose decompressor is not used',
+    },
     layers: {
       type: 'integer',
       value: 'N',
@@ -87,6 +89,10 @@ export const command = defineCommand({
       line: 'windlass pull --report pull.html registry.example:5000/team/app:2.4',
       does: 'Find out why a pull is slow or hangs: a page that opens without a network.',
     },
+    {
+      line: 'windlass pull --into docker registry.example:5000/team/app:2.4',
+      does: 'Into a running docker whose own pulls hang, or with DOCKER_HOST=ssh://node-7 into one on another host.',
+    },
     { line: 'ref=$(windlass pull -q alpine)', does: 'Keep the exact reference, with its digest, in a variable.' },
   ],
   exits: [
@@ -94,6 +100,7 @@ export const command = defineCommand({
     '3  the registry denied access',
     '4  network or TLS',
     '5  stalled',
+    '8  the engine cannot be reached',
   ],
   async run(context, references, { report: file, ...options }) {
     const {
@@ -104,18 +111,13 @@ export const command = defineCommand({
       'stall-timeout': stallTimeout,
       ...network
     } = options
-    if (!sinks.includes(into)) {
-      throw new WindlassError(
-        'USAGE',
-        `Cannot pull into ${JSON.stringify(into)}: not in this version; wanted ${sinks.join(', ')}`,
-      )
-    }
     const choices = {
       ...(platform !== undefined && { platform }),
       ...(layers !== undefined && { layersMax: layers }),
       ...readNetworkChoices(network),
       ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000 } }),
       decompressors: await openDecompressors(context, decompressor),
+      ...(await openDestination(context, into)),
       ...(file !== undefined && { tellStages: true }),
     }
     const report = file === undefined ? undefined : await openPullReport(context, file, options, references)
@@ -134,6 +136,16 @@ async function openDecompressors(context: Context, decompressor: string): Promis
   const plan = await planDecompressors({ decompressor, directory: root, path: env['PATH'] ?? '', env })
   for (const warning of plan.warnings) writeWarning(context, warning)
   return plan
+}
+
+/** The engine that the image goes into; none for the store. */
+async function openDestination({ env }: Context, into: string): Promise<Pick<PullOptions, 'into'>> {
+  if (into === 'store') return {}
+  if (into === 'docker') {
+    const { intoDocker } = await import('../../copy/into-docker.ts')
+    return { into: intoDocker({ env }) }
+  }
+  throw new WindlassError('USAGE', `Cannot pull into ${quote(into)}: not in this version; wanted store or docker`)
 }
 
 type Choices = Omit<PullOptions, 'root' | 'credentials' | 'signal'>

@@ -87,9 +87,15 @@ function fitLayer(layer: LayerState, screen: Screen, now: number): string {
   return line.replace(/\[=*>? *\]/, bar => screen.style('cyan', bar))
 }
 
+/** What a layer waits for when it is not its own bytes. */
+const idleWords: Partial<Record<LayerState['phase'], string>> = {
+  syncing: 'waiting for the disk or a layer below',
+  delivering: 'the engine is at work',
+}
+
 function idleForms(layer: LayerState, head: string, idleMs: number): string[][] {
   const waited = formatDuration(idleMs)
-  const what = layer.phase === 'syncing' ? 'waiting for the disk or a layer below' : 'nothing moved'
+  const what = idleWords[layer.phase] ?? 'nothing moved'
   return [
     [head, sizes(layer), `${what} for ${waited}`],
     [head, `${what} for ${waited}`],
@@ -104,7 +110,7 @@ function busyForms(layer: LayerState, head: string, screen: Screen, now: number)
   const amount = sizes(layer)
   const network = `${screen.unicode ? '↓ ' : 'net '}${formatRate(readRate(layer.network, now))}`.padEnd(11)
   const unpack = `unpack ${formatRate(readRate(layer.unpack, now))}`
-  if (layer.phase === 'syncing') return [[head, amount], [head, percent], [head]]
+  if (layer.phase === 'syncing' || layer.phase === 'delivering') return [[head, amount], [head, percent], [head]]
   const withBar = (...parts: string[]) => {
     const left = screen.columns - 1 - textWidth([head, ...parts].join(' ')) - 1
     return left < barMin ? [] : [[head, formatBar(share, Math.min(barMax, left)), ...parts]]

@@ -4,6 +4,7 @@ import { silenceMs } from './frame.ts'
 import {
   applyEvent,
   describeTrouble,
+  isBusy,
   type LayerState,
   newPullState,
   type PullState,
@@ -34,6 +35,7 @@ export function newPlainView(name: string, startedAt: number): View {
 function describeEvent(event: PullEvent, state: PullState, now: number): string[] {
   if (event.type === 'start') return [`${event.reference}: Pulling from ${event.registry}`]
   if (event.type === 'warning') return [`warning: ${event.message}`]
+  if (event.type === 'delivery') return [event.message]
   if (isTrouble(event)) return describeTrouble(state, event)
   if (event.type === 'layer') return describeLayer(state.layers[event.layer], now)
   if (event.type === 'resolved') {
@@ -50,7 +52,8 @@ function describeEvent(event: PullEvent, state: PullState, now: number): string[
 }
 
 function describeLayer(layer: LayerState | undefined, now: number): string[] {
-  if (layer === undefined || layer.phase === 'waiting' || layer.phase === 'syncing') return []
+  if (layer === undefined || layer.phase === 'waiting' || layer.phase === 'syncing' || layer.phase === 'delivering')
+    return []
   const line = `${shortDigest(layer.digest)}: ${phaseWord(layer)}`
   if (layer.phase === 'exists') return [line]
   const time = layer.phase === 'done' ? ` in ${formatDuration(now - layer.startedAt)}` : ''
@@ -66,7 +69,7 @@ function summarize(state: PullState, now: number): string {
   const amount = `${formatSize(totals.bytesDownloaded)}/${formatSize(totals.bytes)}`
   const rates = `net ${formatRate(totals.networkRate)}, unpack ${formatRate(totals.unpackRate)}`
   const idle = totals.idleMs >= silenceMs ? `, nothing moved for ${formatDuration(totals.idleMs)}` : ''
-  const open = state.layers.filter(({ phase }) => phase === 'pulling' || phase === 'syncing')
+  const open = state.layers.filter(isBusy)
   const names = open.slice(0, 3).map(layer => `${shortDigest(layer.digest)} ${phaseWord(layer).toLowerCase()}`)
   const at = names.length === 0 ? '' : ` (${names.join(', ')}${open.length > 3 ? ', …' : ''})`
   return `${elapsed}: ${amount}, ${rates}, ${totals.layersDone}/${totals.layers} layers${idle}${at}`

@@ -116,7 +116,7 @@ export function isFinished({ phase }: LayerState): boolean {
 
 /** True if the layer is being worked on. */
 export function isBusy({ phase }: LayerState): boolean {
-  return phase === 'pulling' || phase === 'syncing'
+  return phase === 'pulling' || phase === 'syncing' || phase === 'delivering'
 }
 
 /** The phase in the words that docker's users know. */
@@ -124,6 +124,7 @@ export function phaseWord({ phase, bytesDownloaded, size }: LayerState): string 
   if (phase === 'waiting') return 'Waiting'
   if (phase === 'exists') return 'Already exists'
   if (phase === 'syncing') return 'Syncing'
+  if (phase === 'delivering') return 'Delivering'
   if (phase === 'done') return 'Pull complete'
   return bytesDownloaded >= size ? 'Unpacking' : 'Pulling'
 }

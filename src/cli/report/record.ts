@@ -186,7 +186,7 @@ export class PullRecorder {
     else if (event.type === 'progress') this.#count(event)
     else if (event.type === 'stages') this.#sample(event)
     else if (event.type === 'done') this.#end({ ...withoutType(event), status: 'done' })
-    else this.#keep(event)
+    else if (event.type !== 'delivery') this.#keep(event)
   }
 
   /** The pull has ended with an error, whatever the events said. */

@@ -100,13 +100,20 @@ function describeEnd(layer: LayerRecord, pull: PullRecord): string {
   const ms = phaseTimes(layer, pull)
   const end =
     phase === 'done' ? 'published' : phase === 'exists' ? 'came from elsewhere' : `${phase ?? 'not begun'} at the end`
-  const times = (['waiting', 'pulling', 'syncing'] as const).filter(name => ms[name] >= timeMin)
+  const times = (['waiting', 'pulling', 'syncing', 'delivering'] as const).filter(name => ms[name] >= timeMin)
   return [end, ...times.map(name => `${name} ${formatDuration(ms[name])}`)].join(' · ')
 }
 
 /** The one lane of a layer whose stages were not sampled: from its phases. */
 function phaseSpans({ phases }: LayerRecord, { elapsedMs }: PullRecord): Span[] {
-  const states = { waiting: 'input', pulling: 'working', syncing: 'working', exists: 'idle', done: 'idle' } as const
+  const states = {
+    waiting: 'input',
+    pulling: 'working',
+    syncing: 'working',
+    delivering: 'working',
+    exists: 'idle',
+    done: 'idle',
+  } as const
   return phases.map(({ phase, atMs }, index) => ({
     fromMs: atMs,
     toMs: phases[index + 1]?.atMs ?? (phase === 'done' || phase === 'exists' ? atMs : elapsedMs),

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { WindlassError, wrapError } from '../../errors.ts'
+import { WindlassError } from '../../errors.ts'
+import { readIfThere } from '../../sys/read-if-there.ts'
 import { askCredentialHelper } from './credential-helper.ts'
 import type { Credential, CredentialSource } from './credentials.ts'
 
@@ -36,19 +36,9 @@ interface Config {
 export async function openDockerCredentials(options: DockerCredentialsOptions): Promise<CredentialSource> {
   const path = join(options.configDirectory, 'config.json')
   const given = options.authConfig === undefined ? [] : [parseConfig(options.authConfig, 'DOCKER_AUTH_CONFIG')]
-  const text = await readConfig(path)
+  const text = await readIfThere(path)
   const configs = text === undefined ? given : [...given, parseConfig(text, path)]
   return { find: (host, signal) => findCredential(configs, host, signal, options) }
-}
-
-async function readConfig(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
-    throw wrapError(error, `Cannot read ${path}`)
-  }
 }
 
 function parseConfig(text: string, name: string): Config {

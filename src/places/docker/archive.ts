@@ -1,0 +1,58 @@
+import { type Digest, digestHex } from '../../oci/digest.ts'
+import { tarEnd, tarHeader, tarPadding } from '../../tar/writer.ts'
+
+/** A layer of an archive for `docker load`. */
+export interface ArchiveLayer {
+  readonly diffId: Digest
+  /** Its uncompressed tar; absent where the daemon has the layer already. */
+  readonly content?: { readonly size: number; readonly bytes: AsyncIterable<Uint8Array> }
+}
+
+export interface ArchiveImage {
+  readonly config: { readonly digest: Digest; readonly bytes: Uint8Array }
+  /** From the base upwards; a layer is waited for until its turn has come. */
+  readonly layers: readonly { readonly diffId: Digest; readonly ready: Promise<ArchiveLayer> }[]
+  /** `host/repo:tag`, as docker prints it; none for an image without a tag. */
+  readonly names: readonly string[]
+}
+
+/**
+ * The archive of one image, as `docker load` reads it (image spec v1.2, "Combined Image JSON + Filesystem Changeset Format"). The layers are plain
+ * tars, so that the daemon starts no decompressor. What the daemon has is named but left out.
+ */
+export async function* writeArchive({ config, layers, names }: ArchiveImage): AsyncGenerator<Uint8Array> {
+  const manifest = [
+    {
+      Config: `${digestHex(config.digest)}.json`,
+      RepoTags: names.length === 0 ? null : names,
+      Layers: layers.map(({ diffId }) => layerPath(diffId)),
+    },
+  ]
+  yield* file(`${digestHex(config.digest)}.json`, config.bytes)
+  yield* file('manifest.json', Buffer.from(JSON.stringify(manifest)))
+  const written = new Set<Digest>()
+  for (const { diffId, ready } of layers) {
+    const { content } = await ready
+    // An image may have one layer twice.
+    if (content === undefined || written.has(diffId)) continue
+    written.add(diffId)
+    yield header(layerPath(diffId), content.size)
+    yield* content.bytes
+    yield tarPadding(content.size)
+  }
+  yield tarEnd
+}
+
+function* file(name: string, bytes: Uint8Array): Generator<Uint8Array> {
+  yield header(name, bytes.length)
+  yield bytes
+  yield tarPadding(bytes.length)
+}
+
+function header(name: string, size: number): Uint8Array {
+  return tarHeader({ name: Buffer.from(name), type: 'file', mode: 0o644, uid: 0, gid: 0, size, mtimeNs: 0n })
+}
+
+function layerPath(diffId: Digest): string {
+  return `${digestHex(diffId)}/layer.tar`
+}

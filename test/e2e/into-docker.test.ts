@@ -1,0 +1,90 @@
+/** Into a dockerd whose decompressor hangs, before and after a pull of its own has got stuck on it. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { waitUntil } from '../testbed/command.ts'
+import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
+import type { ImageName } from '../testbed/images.ts'
+import { plantSpies, type Spies } from '../testbed/spies.ts'
+import { openTestbed, type Testbed } from '../testbed/testbed.ts'
+import { type Windlass, windlassFor } from '../testbed/windlass.ts'
+
+let bed: Testbed
+let healthy: TestDocker
+let broken: TestDocker
+let spies: Spies
+let windlass: Windlass
+
+before(async () => {
+  bed = await openTestbed()
+  healthy = await startDocker(await bed.makeDirectory('docker'))
+  spies = await plantSpies(join(bed.root, '../spies'), ['unpigz', 'pigz', 'igzip'])
+  broken = await startDocker(await bed.makeDirectory('broken'), spies.directory)
+  windlass = windlassFor(bed.root, { DOCKER_HOST: `unix://${broken.socket}` })
+})
+after(async () => {
+  spies?.[Symbol.dispose]()
+  await broken?.[Symbol.asyncDispose]()
+  await healthy?.[Symbol.asyncDispose]()
+  await bed?.[Symbol.asyncDispose]()
+})
+
+/** What a daemon says of an image under one name; the same image may have others. */
+async function inspect({ docker }: TestDocker, reference: string) {
+  const [image] = JSON.parse(await docker(['image', 'inspect', reference]))
+  const { Id, RepoTags, RepoDigests, RootFS, Config, Architecture } = image
+  const repository = reference.replace(/:latest$/, '')
+  const ofName = (names: string[]) => names.filter(name => /[:@]/.test(name.charAt(repository.length)))
+  const names = { tags: ofName(RepoTags), digests: ofName(RepoDigests) }
+  assert.ok(names.tags.length > 0 && names.digests.length > 0)
+  return { Id, ...names, RootFS, Config, Architecture }
+}
+
+async function assertLikeOwnPull(image: ImageName, ...args: string[]): Promise<string> {
+  const reference = bed.refer(image)
+  await healthy.docker(['pull', '-q', reference])
+  const wanted = await inspect(healthy, reference)
+  const { status, stdout, stderr } = await windlass.try('pull', '--into', 'docker', ...args, reference)
+  assert.equal(status, 0, stderr)
+  assert.match(stdout, new RegExp(`^${reference}@sha256:[0-9a-f]{64}\n$`))
+  assert.deepEqual(await inspect(broken, reference), wanted)
+  return stderr
+}
+
+test('an image comes into docker as if it had pulled it, and no decompressor is started', async () => {
+  await assertLikeOwnPull('debian')
+  assert.deepEqual(await spies.started(), [])
+  assert.equal(await broken.docker(['run', '--rm', '--network', 'none', bed.refer('debian'), 'echo', 'alive']), 'alive')
+})
+
+test('an image that docker has under another name gets this one, too, and nothing is sent', async () => {
+  const stderr = await assertLikeOwnPull('debian-plain', '--progress', 'plain')
+  assert.match(stderr, /, 0 layers sent, with the digest/)
+})
+
+test('a layer that docker has is neither fetched nor sent again', async () => {
+  await broken.docker(['rmi', '-f', await broken.docker(['image', 'inspect', '-f', '{{.Id}}', bed.refer('debian')])])
+  const [base = ''] = await bed.images.tarsOf('debian')
+  await broken.docker(['import', base, 'base'])
+  const stderr = await assertLikeOwnPull('debian', '--progress', 'plain')
+  assert.match(stderr, /Loading into docker at .*: 2 of 3 layers as plain tars/)
+  assert.match(stderr, /: Already exists\n/)
+})
+
+test('an image of an index comes with the digest of the index', async () => {
+  await assertLikeOwnPull('multi')
+})
+
+test('an image comes into a docker whose own pull hangs on its decompressor', async () => {
+  const pull = spawn('docker', ['-H', `unix://${broken.socket}`, 'pull', '-q', bed.refer('odd')], { stdio: 'ignore' })
+  try {
+    await waitUntil('the pull hangs', 30_000, async () => (await spies.started()).length > 0)
+    const before = (await spies.started()).length
+    await assertLikeOwnPull('odd')
+    assert.equal((await spies.started()).length, before)
+    assert.equal(pull.exitCode, null, 'the pull that hangs was to hang on')
+  } finally {
+    pull.kill()
+  }
+})

@@ -1,7 +1,8 @@
 /** Child processes that are fed through real pipes, watched through /proc, and killed with all their offspring. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
 import { openPipe, PipeReader, PipeWriter } from './pipes.ts'
+import { type ProcessFacts, readProcess, readTasks, type TaskFacts } from './tasks.ts'
 
 /** Nothing is inherited: a PIGZ, GZIP, LD_PRELOAD or locale of ours must not change what the program does. */
 const environment = { PATH: '/usr/bin:/bin', LC_ALL: 'C' }
@@ -9,8 +10,6 @@ const environment = { PATH: '/usr/bin:/bin', LC_ALL: 'C' }
 const stderrMax = 64 * 1024
 /** A killed process is gone in milliseconds, unless it sits in the kernel (state D), where nobody can end it: then it is left behind. */
 const joinMs = 2000
-/** Threads that are looked at for evidence. */
-const tasksMax = 64
 
 /** How a process ended. `error` is there if it could not be started at all. */
 export interface ProcessEnd {
@@ -19,23 +18,11 @@ export interface ProcessEnd {
   readonly error?: NodeJS.ErrnoException
 }
 
-/** One thread, as the kernel sees it. */
-export interface TaskFacts {
-  readonly tid: number
-  /** State letter of proc(5): R, S, D, T, Z. */
-  readonly state: string
-  /** The kernel function in which it waits; empty where it runs or the kernel does not tell. */
-  readonly wchan: string
-}
-
-/** What can be said of a process and its two pipes at one moment. What /proc does not tell is absent. */
-export interface ProcessFacts {
+/** What can be said of a program and its two pipes at one moment. */
+export interface PipedFacts {
   readonly pid: number
-  readonly state?: string
-  readonly wchan?: string
-  /** Clock ticks (1/100 s) of CPU time in user mode and in the kernel, of all threads. */
-  readonly userTicks?: number
-  readonly systemTicks?: number
+  /** Undefined if it has ended and is waited for. */
+  readonly process: ProcessFacts | undefined
   readonly tasks: readonly TaskFacts[]
   /** What it was given, and what was read from it, in bytes. */
   readonly bytesIn: number
@@ -94,11 +81,11 @@ export class PipedProcess implements AsyncDisposable {
     return this.#stderr
   }
 
-  facts(): ProcessFacts {
+  facts(): PipedFacts {
     const { pid } = this
     return {
       pid,
-      ...(pid > 0 ? readProcess(pid) : {}),
+      process: pid > 0 ? readProcess(pid) : undefined,
       tasks: pid > 0 ? readTasks(pid) : [],
       bytesIn: this.stdin.bytes,
       bytesOut: this.stdout.bytes,
@@ -109,7 +96,7 @@ export class PipedProcess implements AsyncDisposable {
 
   /** Every file that it has mapped: itself, its libraries, its interpreter. */
   mappedFiles(): string[] {
-    const maps = tryRead(`/proc/${this.pid}/maps`) ?? ''
+    const maps = readMaps(this.pid)
     const paths = [...maps.matchAll(/^\S+ \S+ \S+ \S+ \d+ +(\/.*)$/gm)].map(([, path]) => path ?? '')
     return [...new Set(paths)]
   }
@@ -161,39 +148,10 @@ export async function within(promise: Promise<unknown>, ms: number): Promise<boo
   }
 }
 
-function readProcess(pid: number): { state: string; userTicks: number; systemTicks: number; wchan: string } | object {
-  const fields = statFields(tryRead(`/proc/${pid}/stat`))
-  if (fields === undefined) return {}
-  const [state = ''] = fields
-  return { state, userTicks: Number(fields[11]), systemTicks: Number(fields[12]), wchan: readWchan(`/proc/${pid}`) }
-}
-
-function readTasks(pid: number): TaskFacts[] {
+function readMaps(pid: number): string {
   try {
-    const tids = readdirSync(`/proc/${pid}/task`).slice(0, tasksMax)
-    return tids.flatMap(tid => {
-      const [state] = statFields(tryRead(`/proc/${pid}/task/${tid}/stat`)) ?? []
-      return state === undefined ? [] : { tid: Number(tid), state, wchan: readWchan(`/proc/${pid}/task/${tid}`) }
-    })
+    return readFileSync(`/proc/${pid}/maps`, 'latin1')
   } catch {
-    return []
-  }
-}
-
-/** The fields of proc(5)'s stat from the third (state) on: the second is the name, in which anything may stand. */
-function statFields(text: string | undefined): string[] | undefined {
-  return text?.slice(text.lastIndexOf(')') + 2).split(' ')
-}
-
-function readWchan(directory: string): string {
-  const wchan = tryRead(`${directory}/wchan`)
-  return wchan === undefined || wchan === '0' ? '' : wchan
-}
-
-function tryRead(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'latin1')
-  } catch {
-    return undefined
+    return ''
   }
 }

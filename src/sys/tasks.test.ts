@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { gettid } from './libc.ts'
-import { readTask, readTasks, type TaskFacts, threadIds, waitOfFilter, waitOfRingReader } from './tasks.ts'
+import { readProcess, readTask, readTasks, type TaskFacts, threadIds, waitOfFilter, waitOfRingReader } from './tasks.ts'
 
 function start(t: TestContext, command: string, ...args: string[]): ChildProcess & { pid: number } {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] })
@@ -107,9 +107,36 @@ test('the main thread of this process has the ID of the process, and runs', () =
 test('a task that is gone is no error', async t => {
   const child = start(t, 'true')
   await new Promise(resolve => child.once('close', resolve))
+  assert.equal(readProcess(child.pid), undefined)
   assert.equal(readTask(child.pid), undefined)
   assert.deepEqual(threadIds(child.pid), [])
   assert.deepEqual(readTasks(child.pid), [])
+})
+
+test('a process tells its family, and the processor time of all its threads', async t => {
+  const { pid } = start(t, 'sh', '-c', 'while :; do :; done')
+  const child = readProcess(pid)
+  assert.equal(child?.parent, process.pid)
+  assert.equal(child?.session, readProcess(process.pid)?.session)
+  assert.ok((child?.startTicks ?? 0) > (readProcess(process.pid)?.startTicks ?? Infinity))
+  assert.equal(readTask(pid)?.isWithheld, false)
+  const self = readProcess(process.pid)
+  assert.equal(self?.threads, threadIds(process.pid).length)
+  const ticks = readTasks(process.pid).reduce((sum, { cpuTicks }) => sum + cpuTicks, 0)
+  assert.ok((self?.userTicks ?? 0) + (self?.systemTicks ?? 0) >= ticks - 5)
+})
+
+test('a task that goes while it is read is gone, and not withheld', () => {
+  const stat = `7 (cat) S 1 7 7 ${'0 '.repeat(46)}`
+  const texts = new Map([['/proc/7/task/7/stat', stat]])
+  const whole = readTask(7, 7, path => texts.get(path))
+  assert.deepEqual([whole?.state, whole?.isWithheld], ['S', true])
+  const once = (path: string) => {
+    const text = texts.get(path)
+    texts.delete(path)
+    return text
+  }
+  assert.equal(readTask(7, 7, once), undefined)
 })
 
 test('a name with parentheses and spaces does not shift the fields', async t => {
@@ -122,7 +149,7 @@ test('a name with parentheses and spaces does not shift the fields', async t => 
   assert.ok(task.cpuTicks >= 0 && task.cpuTicks < 1000)
 })
 
-test('without the right to trace, the state is still told', () => {
+test('without the right to trace, the state is still told, and that something is withheld', () => {
   const isRoot = process.getuid?.() === 0
   if (isRoot) process.seteuid?.(65534)
   const task = readTask(1)
@@ -130,6 +157,7 @@ test('without the right to trace, the state is still told', () => {
   assert.match(task?.state ?? '', /^[SRD]$/)
   assert.equal(task?.syscall, undefined)
   assert.equal(task?.ioBytes, undefined)
+  assert.equal(task?.isWithheld, true)
   assert.ok(task !== undefined)
   assert.equal(waitOfFilter([{ ...task, state: 'S' }]), undefined)
   assert.equal(waitOfRingReader({ ...task, state: 'S' }), undefined)
@@ -146,6 +174,7 @@ const facts: TaskFacts = {
   cpuTicks: 0,
   ioBytes: 0,
   switches: 0,
+  isWithheld: false,
 }
 
 test('threads that all sleep on each other do not tell what they wait for; one at work excuses no reader', () => {

@@ -1,5 +1,28 @@
-/** What the kernel says of one task: read from /proc, which answers also for a task that cannot be reached in any other way. */
+/**
+ * What the kernel says of processes and their tasks: the one reader of /proc. It answers also for a task that cannot be reached in any other way.
+ * Nothing is read here that takes the lock of a process's memory, as cmdline, environ and maps do: whoever hangs while it holds that would hold us up.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
+import { callsWithFd, syscallNames } from './syscalls.ts'
+
+/** A process as a whole. None of this needs any rights. */
+export interface ProcessFacts {
+  readonly pid: number
+  readonly parent: number
+  /** Process group and session. */
+  readonly group: number
+  readonly session: number
+  /** The command's name, at most 15 bytes, and whatever the program called itself. */
+  readonly name: string
+  /** Of its main thread, as in `TaskFacts`. */
+  readonly state: string
+  readonly threads: number
+  /** Of all its threads, also those that have ended, in ticks of 10 ms (USER_HZ is 100 for every program on Linux). */
+  readonly userTicks: number
+  readonly systemTicks: number
+  /** Since the boot; with the number it makes a process unmistakable. */
+  readonly startTicks: number
+}
 
 /** A field is undefined where the kernel or our rights do not give it: `wchan`, `syscall` and `ioBytes` need those of a tracer. */
 export interface TaskFacts {
@@ -21,54 +44,61 @@ export interface TaskFacts {
   readonly ioBytes: number | undefined
   /** Times that it gave up the processor, by itself or not. */
   readonly switches: number | undefined
+  /** The task is there, but something of it is kept from us: an undefined field is then unknown, and not nothing. */
+  readonly isWithheld: boolean
 }
 
-/** The calls that name a wait, with their numbers. */
-const callsOfX64 = `
-  read 0 write 1 open 2 close 3 stat 4 fstat 5 lstat 6 poll 7 ioctl 16 pread64 17 pwrite64 18 readv 19 writev 20 select 23 pause 34
-  nanosleep 35 connect 42 recvfrom 45 recvmsg 47 wait4 61 fcntl 72 fsync 74 fdatasync 75 ftruncate 77 rename 82 mkdir 83 rmdir 84
-  link 86 unlink 87 symlink 88 readlink 89 fchmod 91 fchown 93 sync 162 mount 165 umount2 166 setxattr 188 lsetxattr 189 fsetxattr 190 futex 202 getdents64 217
-  clock_nanosleep 230 epoll_wait 232 waitid 247 openat 257 mkdirat 258 mknodat 259 fchownat 260 newfstatat 262
-  unlinkat 263 renameat 264 linkat 265 symlinkat 266 fchmodat 268 pselect6 270 ppoll 271 splice 275 utimensat 280
-  epoll_pwait 281 syncfs 306 renameat2 316 copy_file_range 326
-`
-const callsOfArm64 = `
-  setxattr 5 lsetxattr 6 fsetxattr 7 epoll_pwait 22 fcntl 25 ioctl 29 mknodat 33 mkdirat 34 unlinkat 35 symlinkat 36
-  linkat 37 renameat 38 umount2 39 mount 40 ftruncate 46 fchmod 52 fchmodat 53 fchownat 54 fchown 55 openat 56 close
-  57 getdents64 61 read 63 write 64 readv 65 writev 66 pread64 67 pwrite64 68 pselect6 72 ppoll 73 splice 76
-  newfstatat 79 fstat 80 sync 81 fsync 82 fdatasync 83 utimensat 88 waitid 95 futex 98 nanosleep 101 clock_nanosleep
-  115 connect 203 recvfrom 207 recvmsg 212 wait4 260 syncfs 267 renameat2 276 copy_file_range 285
-`
+/** More threads tell nothing new. */
+const tasksMax = 512
 
-const syscallNames = new Map(
-  [...(process.arch === 'arm64' ? callsOfArm64 : callsOfX64).matchAll(/(\S+) (\d+)/g)].map(([, name, number]) => [
-    number,
+/** Gives the text of a file of /proc, here or as it was on another host; undefined if it cannot be read. */
+export type ReadText = (path: string) => string | undefined
+
+/**
+ * Reads a process. Never waits for it.
+ * @returns undefined if there is no such process (any more)
+ */
+export function readProcess(pid: number, read: ReadText = readText): ProcessFacts | undefined {
+  const stat = parseStat(read(`/proc/${pid}/stat`))
+  if (stat === undefined) return undefined
+  const { name, state, field } = stat
+  return {
+    pid,
+    parent: field(4),
+    group: field(5),
+    session: field(6),
     name,
-  ]),
-)
-
-const callsWithFd: ReadonlySet<string> = new Set(
-  'read write readv writev pread64 pwrite64 close fsync fdatasync ftruncate fchmod fchown fsetxattr syncfs getdents64'.split(
-    ' ',
-  ),
-)
+    state,
+    threads: field(20),
+    userTicks: field(14),
+    systemTicks: field(15),
+    startTicks: field(22),
+  }
+}
 
 /**
  * Reads one task; the main thread of the process if no thread is named. Never waits for the task.
  * @returns undefined if there is no such task (any more)
  */
-export function readTask(pid: number, tid: number = pid): TaskFacts | undefined {
+export function readTask(pid: number, tid: number = pid, read: ReadText = readText): TaskFacts | undefined {
   const directory = `/proc/${pid}/task/${tid}`
-  const stat = parseStat(readText(`${directory}/stat`))
+  const stat = parseStat(read(`${directory}/stat`))
   if (stat === undefined) return undefined
+  const { name, state, field } = stat
+  const [syscall, io] = [read(`${directory}/syscall`), read(`${directory}/io`)]
+  const isWithheld = syscall === undefined || io === undefined
+  if (isWithheld && read(`${directory}/stat`) === undefined) return undefined // gone meanwhile
   return {
     pid,
     tid,
-    ...stat,
-    wchan: parseWchan(readText(`${directory}/wchan`)),
-    ...parseSyscall(readText(`${directory}/syscall`)),
-    ioBytes: sumOfLines(readText(`${directory}/io`), /^[rw]char: (\d+)$/gm),
-    switches: sumOfLines(readText(`${directory}/status`), /^(?:non)?voluntary_ctxt_switches:\t(\d+)$/gm),
+    name,
+    state,
+    cpuTicks: field(14) + field(15),
+    wchan: parseWchan(read(`${directory}/wchan`)),
+    ...parseSyscall(syscall),
+    ioBytes: sumOfLines(io, /^[rw]char: (\d+)$/gm),
+    switches: sumOfLines(read(`${directory}/status`), /^(?:non)?voluntary_ctxt_switches:\t(\d+)$/gm),
+    isWithheld,
   }
 }
 
@@ -81,9 +111,10 @@ export function threadIds(pid: number): number[] {
   }
 }
 
-/** Every thread of a process that could be read. */
+/** Every thread of a process that could be read, of very many the first ones. */
 export function readTasks(pid: number): TaskFacts[] {
   return threadIds(pid)
+    .slice(0, tasksMax)
     .map(tid => readTask(pid, tid))
     .filter(task => task !== undefined)
 }
@@ -115,11 +146,13 @@ function isAsleepIn({ state, syscall, fd }: TaskFacts, name: string, wanted: num
 }
 
 // The name stands in parentheses and may itself contain any of ") (": the last one ends it.
-function parseStat(text: string | undefined): Pick<TaskFacts, 'name' | 'state' | 'cpuTicks'> | undefined {
+function parseStat(
+  text: string | undefined,
+): { readonly name: string; readonly state: string; readonly field: (number: number) => number } | undefined {
   const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(text ?? '') ?? []
   if (name === undefined || rest === undefined) return undefined
   const fields = rest.split(' ') // fields[0] is field 3 of proc_pid_stat(5)
-  return { name, state: fields[0] ?? '?', cpuTicks: Number(fields[11]) + Number(fields[12]) }
+  return { name, state: fields[0] ?? '?', field: number => Number(fields[number - 3]) }
 }
 
 // A task that does not sleep, or a reader without rights, reads "0".

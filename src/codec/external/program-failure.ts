@@ -1,5 +1,6 @@
 import { type ErrorCode, WindlassError } from '../../errors.ts'
-import type { ProcessFacts, TaskFacts } from '../../sys/processes.ts'
+import type { PipedFacts } from '../../sys/processes.ts'
+import type { TaskFacts } from '../../sys/tasks.ts'
 import type { ExternalProgram } from './programs.ts'
 
 /** How an external program misbehaved. */
@@ -39,7 +40,7 @@ export function programFailure(
   fault: ProgramFault,
   program: ExternalProgram,
   text: string,
-  { facts, stderr = '', cause }: { facts?: ProcessFacts | undefined; stderr?: string; cause?: unknown } = {},
+  { facts, stderr = '', cause }: { facts?: PipedFacts | undefined; stderr?: string; cause?: unknown } = {},
 ): WindlassError {
   const complaint = firstLine(stderr)
   const said = complaint === '' ? '' : `; it says: ${complaint}`
@@ -56,11 +57,13 @@ export function programFault(error: unknown): ProgramFault | undefined {
   return error instanceof WindlassError ? failures.get(error) : undefined
 }
 
-/** In words: `state S in pipe_read, 12 ticks of CPU time`. */
-export function describeProcess({ state, wchan, userTicks = 0, systemTicks = 0, tasks }: ProcessFacts): string {
-  if (state === undefined) return 'its process is gone'
+/** In words: `state S in pipe_read, 0.12 s of processor time`. */
+export function describeProcess({ pid, process, tasks }: PipedFacts): string {
+  if (process === undefined) return 'its process is gone'
+  const main = tasks.find(({ tid }) => tid === pid)
   const threads = tasks.length > 1 ? `, ${tasks.length} threads (${describeTasks(tasks)})` : ''
-  return `state ${state}${wchan ? ` in ${wchan}` : ''}, ${userTicks + systemTicks} ticks of CPU time${threads}`
+  const seconds = (process.userTicks + process.systemTicks) / 100
+  return `state ${process.state}${main?.wchan ? ` in ${main.wchan}` : ''}, ${seconds} s of processor time${threads}`
 }
 
 /** `R, 3 x S futex_wait` */
@@ -71,13 +74,15 @@ function describeTasks(tasks: readonly TaskFacts[]): string {
 }
 
 function describeTask({ state, wchan }: TaskFacts): string {
-  return wchan === '' ? state : `${state} ${wchan}`
+  return wchan === undefined ? state : `${state} ${wchan}`
 }
 
-function flatten(facts: ProcessFacts | undefined): Record<string, string | number> {
+function flatten(facts: PipedFacts | undefined): Record<string, string | number> {
   if (facts === undefined) return {}
-  const { tasks, ...rest } = facts
-  return { ...rest, tasks: describeTasks(tasks) }
+  const { process, tasks, ...pipes } = facts
+  if (process === undefined) return pipes
+  const { state, userTicks, systemTicks } = process
+  return { ...pipes, state, userTicks, systemTicks, tasks: describeTasks(tasks) }
 }
 
 /** The first line that says something, printable and short: a program's complaint may hold anything. */

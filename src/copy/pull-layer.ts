@@ -111,8 +111,9 @@ export class LayerPull {
 
   /** The blob by itself: where the layer is there, but the blob that it was unpacked from is not, or where it is not to be unpacked. */
   async #fetchBlob(): Promise<void> {
-    const { session, layer, gate, signal, onPhase } = this.#job
-    using _slot = await gate.enter(signal)
+    const { session, layer, gate, engine, signal, onPhase } = this.#job
+    // An engine takes the layers in chain order.
+    using _slot = await gate.enter(signal, engine === undefined ? layer.descriptor.size : 0)
     await using blob = await session.openBlob(layer.descriptor, signal)
     this.#bytesDownloaded = this.#bytesResumed = blob.size
     this.#isBlobRight = false
@@ -134,9 +135,10 @@ export class LayerPull {
 
   async #attempt(): Promise<void> {
     const { session, layer, parent, gate, signal, onPhase } = this.#job
-    using slot = await gate.enter(signal)
+    // The lock comes before the slot: who has a slot waits for no other layer, in whatever order the layers are taken up.
     await using target = await session.openLayer({ chainId: layer.chainId, diffId: layer.diffId, parent }, signal)
     if (target.existing !== undefined) return onPhase('exists')
+    using slot = await gate.enter(signal, layer.descriptor.size)
     this.stages.sync.item = target.diffDirectory
     const applied = await this.#fill(target, slot)
     await this.#publish(target, applied)

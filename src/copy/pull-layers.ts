@@ -37,7 +37,7 @@ export interface LayersContext {
   readonly onStart?: (at: number, pull: LayerPull, done: Promise<void>) => void
 }
 
-/** All layers, a few at a time, taken up from the base: each is published after the one below. The first failure ends all. */
+/** All layers, a few at a time, the largest first; each is published after the one below. The first failure ends all. */
 export async function pullLayers(image: ResolvedImage, context: LayersContext): Promise<LayerPull[]> {
   await checkSpace(image, context)
   const failure = new AbortController()
@@ -45,7 +45,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const gate = new Gate(context.options.layersMax ?? Math.min(availableParallelism() + 1, 6))
   const active = new Map<number, LayerPull>()
   const pulls: LayerPull[] = []
-  const runs: Promise<void>[] = []
+  const published = image.layers.map(() => Promise.withResolvers<void>())
   for (const [at, layer] of image.layers.entries()) {
     const { descriptor } = layer
     const tell = (phase: LayerPhase): void => {
@@ -59,7 +59,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
       gate,
       layer,
       parent: image.layers[at - 1]?.chainId,
-      parentDone: runs[at - 1] ?? Promise.resolve(),
+      parentDone: published[at - 1]?.promise ?? Promise.resolve(),
       signal,
       decompressors: context.options.decompressors,
       decompressorMs: context.options.patience?.decompressorMs,
@@ -69,14 +69,22 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
     })
     tell('waiting')
     pulls.push(pull)
-    const run = pull.run().finally(() => {
+    context.onStart?.(at, pull, (published[at] as PromiseWithResolvers<void>).promise)
+  }
+  const runs = startOrder(image, context).map(async at => {
+    try {
+      await pulls[at]?.run()
+      published[at]?.resolve()
+    } catch (error) {
+      failure.abort(error)
+      published[at]?.reject(error)
+      throw error
+    } finally {
       active.delete(at)
       context.stuck.end(at)
-    })
-    run.catch(error => failure.abort(error))
-    runs.push(run)
-    context.onStart?.(at, pull, run)
-  }
+    }
+  })
+  for (const { promise } of published) promise.catch(() => {})
   using _ticker = startTicker(active, image, context)
   const outcomes = await Promise.allSettled(runs)
   context.signal.throwIfAborted()
@@ -84,6 +92,13 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   if (outcomes.some(({ status }) => status === 'rejected'))
     throw new WindlassError('FAILED', 'Cannot pull: a layer failed')
   return pulls
+}
+
+/** What is begun last ends last: a large layer must not be left over when the small ones are done. An engine takes them in chain order. */
+function startOrder({ layers }: ResolvedImage, { engineLayers }: LayersContext): number[] {
+  const size = (at: number): number => layers[at]?.descriptor.size ?? 0
+  const inChain = layers.map((_, at) => at)
+  return engineLayers === undefined ? inChain.sort((a, b) => size(b) - size(a)) : inChain
 }
 
 function startTicker(

@@ -20,6 +20,18 @@ test('no more than its slots are inside, and they enter in the order they came',
   assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6])
 })
 
+test('the heaviest of those that wait enters first', async () => {
+  const gate = new Gate(1)
+  const order: number[] = []
+  const visit = async (weight: number): Promise<void> => {
+    using _ = await gate.enter(never, weight)
+    order.push(weight)
+    await turn()
+  }
+  await Promise.all([3, 1, 7, 5, 7, 0].map(visit))
+  assert.deepEqual(order, [3, 7, 7, 5, 1, 0])
+})
+
 test('leaving twice frees one slot only', async () => {
   const gate = new Gate(1)
   const first = await gate.enter(never)

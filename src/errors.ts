@@ -81,12 +81,20 @@ const errnoCodes: Readonly<Record<string, ErrorCode>> = {
   EPERM: 'PERMISSION',
 }
 
+/** Where closing fails after a failure (a failing disk does that), the first failure is the one to tell; JavaScript throws the last, with the first in it. */
+export function firstError(thrown: unknown): unknown {
+  let error = thrown
+  while (error instanceof SuppressedError) error = error.suppressed
+  return error
+}
+
 /**
  * Turns whatever was thrown by a file or system call into a WindlassError that says what was being done.
  * WindlassErrors pass through unchanged; an AbortError becomes CANCELLED.
  * @param doing the first half of the message, e.g. "Cannot write layer sha256:…"
  */
-export function wrapError(error: unknown, doing: string): WindlassError {
+export function wrapError(thrown: unknown, doing: string): WindlassError {
+  const error = firstError(thrown)
   if (error instanceof WindlassError) return error
   const { name, code, message } = error as { name?: string; code?: string; message?: string }
   if (name === 'AbortError') return new WindlassError('CANCELLED', `${doing}: cancelled`, { cause: error })

@@ -1,11 +1,12 @@
-import { isWindlassError, WindlassError } from '../errors.ts'
+import { firstError, isWindlassError, WindlassError } from '../errors.ts'
 import { formatJson, printable } from './printable.ts'
 
 /** An image can nest no errors, but a cycle of causes must not print for ever. */
 const causesMax = 16
 
 /** Gives what was thrown the shape of a WindlassError; anything else is a bug, and is said to be one. */
-export function toWindlassError(error: unknown): WindlassError {
+export function toWindlassError(thrown: unknown): WindlassError {
+  const error = firstError(thrown)
   if (isWindlassError(error)) return error
   const { name, message } = (error ?? {}) as { name?: string; message?: string }
   if (name === 'AbortError') return new WindlassError('CANCELLED', 'Cannot go on: cancelled', { cause: error })

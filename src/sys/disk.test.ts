@@ -30,6 +30,17 @@ test('a disposed sync still ends what is running', async t => {
   await Promise.all(running)
 })
 
+test('a sync that fails fails for all who wait, and for all who ask later', async t => {
+  const gate = Promise.withResolvers<void>()
+  let runs = 0
+  using disk = new FilesystemSync(makeDirectory(t), () => (++runs === 1 ? gate.promise : Promise.resolve()))
+  const calls = [disk.sync(), disk.sync()]
+  gate.reject(new Error('lost'))
+  for (const call of calls) await assert.rejects(call, /^Error: lost$/)
+  await assert.rejects(disk.sync(), /^Error: lost$/)
+  assert.equal(runs, 1)
+})
+
 test('a directory tells its free space and what it can do', async t => {
   const directory = makeDirectory(t)
   writeFileSync(join(directory, 'entry'), '')

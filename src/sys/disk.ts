@@ -20,33 +20,44 @@ export function syncDirectoryNow(path: string): void {
 
 /**
  * syncfs of one filesystem, shared by all who ask: who asks while one is running waits for the next one, since the running one may have passed
- * over his data already; all who wait share that next one.
+ * over his data already; all who wait share that next one. The kernel tells of lost writes once and then forgets them, whoever's they were: after a
+ * failure every call fails.
  */
 export class FilesystemSync implements Disposable {
   readonly #fd: number
+  readonly #run: (fd: number) => Promise<void>
   #running: Promise<void> | undefined
   #next: Promise<void> | undefined
+  #failed: Promise<never> | undefined
 
-  constructor(directory: string) {
+  /** @param run for tests: what syncs */
+  constructor(directory: string, run: (fd: number) => Promise<void> = syncfsAsync) {
     this.#fd = openSync(directory, 'r')
+    this.#run = run
   }
 
   /** Resolves when everything that was written before the call is on the disk. */
   sync(): Promise<void> {
+    if (this.#failed !== undefined) return this.#failed
     if (this.#running === undefined) return this.#start()
     this.#next ??= this.#running
-      .catch(() => {}) // the failure belongs to those who waited for that run
-      .then(() => {
+      .finally(() => {
         this.#next = undefined
-        return this.#start()
       })
+      .then(() => this.#start())
     return this.#next
   }
 
   #start(): Promise<void> {
-    const run = syncfsAsync(this.#fd).finally(() => {
-      if (this.#running === run) this.#running = undefined
-    })
+    const run = this.#run(this.#fd)
+      .catch(error => {
+        this.#failed = Promise.reject(error)
+        this.#failed.catch(() => {})
+        return this.#failed
+      })
+      .finally(() => {
+        if (this.#running === run) this.#running = undefined
+      })
     this.#running = run
     return run
   }

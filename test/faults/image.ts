@@ -1,5 +1,6 @@
 /** Small images in memory, and a registry that serves them, counts what it sends, and fails or waits as a row of the matrix wants. */
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { type Fault, type FaultyRegistry, startFaultyRegistry, well } from '../servers/faulty-registry.ts'
 import { descriptorOf, digestOf } from '../servers/push.ts'
@@ -15,6 +16,8 @@ export interface MadeLayer {
 export interface ServedImage extends AsyncDisposable {
   readonly registry: FaultyRegistry
   readonly reference: string
+  /** All images: the first is `reference`. */
+  readonly references: readonly string[]
   readonly layers: readonly MadeLayer[]
   /** For each layer, where the requests for it began, in their order. */
   readonly starts: readonly number[][]
@@ -46,18 +49,15 @@ export function makeManyFiles(prefix: string, count: number): MadeLayer {
   return makeLayer(Array.from({ length: count }, (_, number) => makeFile(`${prefix}-${number}`)))
 }
 
-/** Serves an image as `team/app:v1`. `faults` say how the blob of the layer with that number is sent; the others are sent well. */
+/**
+ * Serves an image as `team/app:v1`. `faults` say how the blob of the layer with that number is sent; the others are sent well.
+ * @param images several images of some of the layers each, as `v1`, `v2`, …; one image of all if absent
+ */
 export async function serveImage(
   layers: readonly MadeLayer[],
   faults: Readonly<Record<number, Fault>> = {},
+  images: readonly (readonly MadeLayer[])[] = [layers],
 ): Promise<ServedImage> {
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture: 'amd64',
-      os: 'linux',
-      rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => digestOf(tar)) },
-    }),
-  )
   const starts: number[][] = layers.map(() => [])
   const registry = await startFaultyRegistry({
     always: exchange => {
@@ -66,21 +66,34 @@ export async function serveImage(
       return (faults[at] ?? well())(exchange)
     },
   })
+  for (const { blob } of layers) registry.add(blob)
+  for (const [at, image] of images.entries()) addImage(registry, `v${at + 1}`, image)
+  return {
+    registry,
+    reference: `${registry.host}/team/app:v1`,
+    references: images.map((_, at) => `${registry.host}/team/app:v${at + 1}`),
+    layers,
+    starts,
+    [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
+  }
+}
+
+function addImage(registry: FaultyRegistry, tag: string, layers: readonly MadeLayer[]): void {
+  const config = Buffer.from(
+    JSON.stringify({
+      architecture: 'amd64',
+      os: 'linux',
+      rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => digestOf(tar)) },
+    }),
+  )
   const manifest = {
     schemaVersion: 2,
     mediaType: manifestType,
     config: descriptorOf(config, 'application/vnd.oci.image.config.v1+json'),
     layers: layers.map(({ blob, size = blob.length }) => ({ ...descriptorOf(blob, layerType), size })),
   }
-  for (const blob of [config, ...layers.map(({ blob }) => blob)]) registry.add(blob)
-  registry.tag('v1', manifestType, Buffer.from(JSON.stringify(manifest)))
-  return {
-    registry,
-    reference: `${registry.host}/team/app:v1`,
-    layers,
-    starts,
-    [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
-  }
+  registry.add(config)
+  registry.tag(tag, manifestType, Buffer.from(JSON.stringify(manifest)))
 }
 
 /** Sends all but the last `held` bytes, and those when the gate opens. */
@@ -91,6 +104,18 @@ export function holdBack(held: number, gate: Promise<unknown>): Fault {
     await exchange.send(exchange.bytes.subarray(0, at))
     await gate
     await exchange.send(exchange.bytes.subarray(at))
+    exchange.response.end()
+  }
+}
+
+/** Sends a piece of that many bytes each 20 ms. */
+export function trickle(bytes: number): Fault {
+  return async exchange => {
+    exchange.head()
+    for (let at = 0; at < exchange.bytes.length; at += bytes) {
+      await exchange.send(exchange.bytes.subarray(at, at + bytes))
+      await sleep(20)
+    }
     exchange.response.end()
   }
 }

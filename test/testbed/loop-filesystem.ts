@@ -1,6 +1,6 @@
 /** A filesystem of its own, in a file: fresh, bounded in size, and gone with its thousands of inodes in one unlink. */
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, rmdir, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cacheDirectory } from './cache.ts'
 import { run, runScript } from './command.ts'
@@ -9,11 +9,17 @@ import { unmountAll } from './mounts.ts'
 export interface LoopFilesystem extends AsyncDisposable {
   /** Where it is mounted; an absolute path without symlinks. */
   readonly directory: string
+  /** The file that it lies in: what has come to the disk. */
+  readonly image: string
 }
 
 export interface LoopOptions {
+  /** Where the file is made; default the cache directory. */
+  place?: string
   /** Default 12 GiB; only what is written takes space. */
   sizeBytes?: number
+  /** Write nothing to the disk but what is synced, at least for the first minutes. */
+  isLazy?: boolean
 }
 
 /**
@@ -24,18 +30,50 @@ export async function openLoopFilesystem(options: LoopOptions = {}): Promise<Loo
   await mkdir(cacheDirectory(), { recursive: true, mode: 0o700 })
   await sweepDead()
   const base = await mkdtemp(join(cacheDirectory(), `loop.${process.pid}.`))
-  const [image, directory] = [join(base, 'ext4'), join(base, 'fs')]
+  const [image, directory] = [join(options.place ?? base, 'ext4'), join(base, 'fs')]
   const close = () => remove(base)
   try {
     await writeFile(image, '')
     await truncate(image, options.sizeBytes ?? 12 * 2 ** 30)
-    await run('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=1,lazy_journal_init=1', '-i', '8192', image])
-    await runScript('mkdir "$2"; mount -o loop "$1" "$2"; rmdir "$2/lost+found"', [image, directory])
+    const lazy = options.isLazy ? 0 : 1 // a kernel thread writes the tables later
+    const features = `lazy_itable_init=${lazy},lazy_journal_init=${lazy}`
+    await run('mkfs.ext4', ['-q', '-F', '-E', features, '-i', '8192', image])
+    await mountLoop(image, directory, options.isLazy ? 'loop,commit=3600' : 'loop')
+    await rmdir(join(directory, 'lost+found'))
   } catch (error) {
     await close()
     throw error
   }
-  return { directory, [Symbol.asyncDispose]: close }
+  return { directory, image, [Symbol.asyncDispose]: close }
+}
+
+async function mountLoop(image: string, directory: string, options: string): Promise<void> {
+  await runScript('mkdir "$2"; mount -o "$3" "$1" "$2"', [image, directory, options])
+}
+
+/** The filesystem as it would be found if the power went now: what has come to the disk, and its journal replayed. */
+export async function openAfterPowerLoss({ image }: LoopFilesystem): Promise<LoopFilesystem> {
+  const base = await mkdtemp(join(cacheDirectory(), `loop.${process.pid}.`))
+  const [copy, directory] = [join(base, 'ext4'), join(base, 'fs')]
+  const close = () => remove(base)
+  try {
+    await copyAtOnce(image, copy)
+    await mountLoop(copy, directory, 'loop')
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { directory, image: copy, [Symbol.asyncDispose]: close }
+}
+
+/** Again, if the kernel wrote to it meanwhile: such a copy is nothing that ever was. */
+async function copyAtOnce(file: string, copy: string): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) {
+    const before = await stat(file, { bigint: true })
+    await run('cp', ['--sparse=always', file, copy])
+    if ((await stat(file, { bigint: true })).mtimeNs === before.mtimeNs) return
+  }
+  throw new Error(`${file} is written to all the time`)
 }
 
 async function remove(base: string): Promise<void> {

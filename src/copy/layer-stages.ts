@@ -2,7 +2,7 @@ import { meterInput, meterOutput, type PipelineSample, StageMeter, samplePipelin
 import type { Unpack } from '../layer/unpack.ts'
 import type { BlobIngest } from '../places/store/types.ts'
 import type { PipedProcess } from '../sys/processes.ts'
-import { readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
+import { readProgram, readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
 import type { StageFacts } from './events.ts'
 
 /** The least input that surely wakes the unpack thread: it may sleep for a whole PAX header, which is half of its ring. */
@@ -128,7 +128,7 @@ export class LayerStages {
       inputBytes: stdin.fill,
       // An empty pipe has room; of one that is partly filled only the kernel knows whether a page of it is free.
       outputRoom: stdout.fill === 0 ? pipeSizeMin : undefined,
-      task: closer ? readTask(pid) : undefined,
+      task: closer ? readProgram(pid) : undefined,
     }
   }
 

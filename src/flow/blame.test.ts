@@ -505,10 +505,33 @@ test('the evidence gives the numbers, the state of the task, and what the neighb
   assert.deepEqual(blame(film(12_000, scene))?.evidence, [
     'decompress (/usr/bin/unpigz) has moved nothing for 12.0 s, although it has 65,536 bytes of input and has room for 1,000,000',
     'its task is in state S (asleep), in futex_wait',
-    'it used 0.0 s of processor time meanwhile: it does not compute',
+    'it used 0.0 s of processor time in the last 12.0 s: it does not compute',
     'spool waits for room',
     'unpack waits for input',
   ])
+})
+
+/** Processor time in ticks, seen from the second second on as by a watch that looks closer only then. */
+function computing(ticks: (ms: number) => number, state = 'R'): Scene {
+  return ms => ({
+    ...upstreamBlocked,
+    decompress: between(65536, 1e6, ms < 1_000 ? {} : { task: task(state, { cpuTicks: ticks(ms) }) }),
+    ...downstreamStarved,
+  })
+}
+
+test('the evidence of a decompressor that spins says how much processor time it burnt, from where it was looked at', () => {
+  const said = (scene: Scene) => blame(film(10_000, scene))?.evidence.find(line => line.includes('processor'))
+  assert.equal(said(computing(ms => ms / 10)), 'it used 9.0 s of processor time in the last 9.0 s: it spins')
+  // Others want the processor, too.
+  const shared = computing(ms => ms / 50)
+  assert.equal(said(shared), 'it used 1.8 s of processor time in the last 9.0 s: it spins')
+  assert.equal(said(computing(ms => ms / 50, 'S')), 'it used 1.8 s of processor time in the last 9.0 s')
+  const late: Scene = ms => ({
+    ...computing(() => 5)(ms),
+    decompress: between(65536, 1e6, ms < 10_000 ? {} : { task: task('R', { cpuTicks: 5 }) }),
+  })
+  assert.equal(said(late), undefined)
 })
 
 test('the evidence of a disk names the entry, the wait channel and the call', () => {

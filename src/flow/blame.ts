@@ -4,7 +4,7 @@
  * Behind a stage that stands still everything fills up, and before it everything runs dry; both look as still as the guilty one. So a
  * stage is looked at only for the time in which it was *free*: something to take, and somewhere to put it, at every sample.
  */
-import { plainFacts, type Stretch, speedEvidence, standstillEvidence, stuckEvidence } from './evidence.ts'
+import { isMostly, plainFacts, type Stretch, speedEvidence, standstillEvidence, stuckEvidence } from './evidence.ts'
 import { carriesBytes, type PipelineSample, type StageFacts, type StageKind } from './stage.ts'
 
 export interface BlameLimits {
@@ -212,23 +212,21 @@ function measureStretch(
   limits: BlameLimits,
 ): Stretch {
   let ms = 0
-  let first = last
+  let witness = { cpuTicks: last.task?.cpuTicks, ms: 0 }
   let states = last.task?.state ?? ''
   lookBack(history, at, (older, newer, standing, sample, next) => {
     if (standing !== 'free' || hasMoved(older, newer)) return false
     ms += elapsedMs(sample, next, limits)
-    first = older
+    if (older.task?.cpuTicks !== undefined) witness = { cpuTicks: older.task.cpuTicks, ms }
     states += older.task?.state ?? ''
     return true
   })
-  return { ms, first, last, states }
+  return { ms, last, states, witness }
 }
 
 function stuckKind({ states, last }: Stretch): VerdictKind {
   const state = last.task?.state ?? ''
-  // The samples before it was stopped, and between two waits of one sleep, may say otherwise.
-  const share = states.split(state).length - 1
-  const isSteady = share * 10 >= states.length * 9
+  const isSteady = state !== '' && isMostly(states, state)
   if ((state === 'T' || state === 't') && isSteady) return 'stopped'
   return state === 'D' && isSteady ? 'disk-wait' : rules[last.kind].stuck
 }

@@ -4,10 +4,11 @@ import { carriesBytes, type StageFacts } from './stage.ts'
 /** The time up to now in which a stage was free and did not move. */
 export interface Stretch {
   readonly ms: number
-  readonly first: StageFacts
   readonly last: StageFacts
   /** Letters of its task's states, one per sample that has one. */
   readonly states: string
+  /** The oldest sample that has a task, and how long ago it was: tasks are looked at only once something stands still. */
+  readonly witness: { readonly cpuTicks: number | undefined; readonly ms: number }
 }
 
 /** Why a stage that stands still is the guilty one. */
@@ -85,7 +86,7 @@ const sleepingPlaces: readonly (readonly [RegExp, string])[] = [
   [/^(io_schedule|folio_wait|wait_on_page|blk_|rq_qos_wait|balance_dirty|bit_wait_io)/, 'for the disk'],
 ]
 
-function taskEvidence({ first, last, ms }: Stretch): string[] {
+function taskEvidence({ last, states, witness }: Stretch): string[] {
   const { task } = last
   if (task === undefined) return []
   const details = [stateNames[task.state] ?? task.state]
@@ -95,17 +96,30 @@ function taskEvidence({ first, last, ms }: Stretch): string[] {
   return [
     `its task is in state ${details.join(', ')}`,
     ...(place === undefined ? [] : [`there it waits ${place}`]),
-    ...processorEvidence(first.task?.cpuTicks, task.cpuTicks, ms),
+    ...processorEvidence(witness, task.cpuTicks, isMostly(states, 'R')),
   ]
 }
 
-function processorEvidence(before: number | undefined, after: number | undefined, ms: number): string[] {
-  if (before === undefined || after === undefined) return []
+/** Whoever is runnable all the time and gets little of the processor has to share it. */
+function processorEvidence(
+  { cpuTicks: before, ms }: Stretch['witness'],
+  after: number | undefined,
+  isRunnable: boolean,
+): string[] {
+  if (before === undefined || after === undefined || after < before || ms < witnessMsMin) return []
   const usedMs = (after - before) * 10
-  const text = `it used ${seconds(usedMs)} of processor time meanwhile`
-  if (usedMs > ms / 2) return [`${text}: it spins`]
-  return [usedMs < ms / 20 ? `${text}: it does not compute` : text]
+  const text = `it used ${seconds(usedMs)} of processor time in the last ${seconds(ms)}`
+  if (usedMs < ms / 20) return [`${text}: it does not compute`]
+  return [usedMs > ms / 2 || isRunnable ? `${text}: it spins` : text]
 }
+
+/** Of nearly all samples: those before something happened, and between two waits of one sleep, may say otherwise. */
+export function isMostly(states: string, state: string): boolean {
+  return (states.split(state).length - 1) * 10 >= states.length * 9
+}
+
+/** Processor time comes in ticks of 10 ms. */
+const witnessMsMin = 200
 
 const stateNames: Readonly<Record<string, string>> = {
   R: 'R (running)',

@@ -66,7 +66,7 @@ test('what was written is counted, and so is what waits in the pipes', async () 
   assert.equal(facts.bytesOut, 5)
   assert.ok(facts.stdinFill < 5000)
   assert.ok(facts.tasks.length > 0)
-  await until(() => child.facts().process?.state === 'S') // until then it is in vfork
+  await until(() => child.facts().program?.state === 'S') // until then it is in vfork
 })
 
 test('a full pipe holds the program up, and a reader that comes back gets every byte', async () => {
@@ -97,7 +97,7 @@ test('disposing ends a program that ignores every polite signal, with its childr
 
 test('a stopped program can be killed', async () => {
   const child = sh('kill -STOP $$')
-  await until(() => child.facts().process?.state === 'T')
+  await until(() => child.facts().program?.state === 'T')
   await child[Symbol.asyncDispose]()
   assert.equal(child.end?.signal, 'SIGKILL')
 })

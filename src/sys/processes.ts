@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, readFileSync } from 'node:fs'
 import { openPipe, PipeReader, PipeWriter } from './pipes.ts'
-import { type ProcessFacts, readProcess, readTasks, type TaskFacts } from './tasks.ts'
+import { familyOf, readProgram, readTasks, type TaskFacts } from './tasks.ts'
 
 /** Nothing is inherited: a PIGZ, GZIP, LD_PRELOAD or locale of ours must not change what the program does. */
 const environment = { PATH: '/usr/bin:/bin', LC_ALL: 'C' }
@@ -21,8 +21,9 @@ export interface ProcessEnd {
 /** What can be said of a program and its two pipes at one moment. */
 export interface PipedFacts {
   readonly pid: number
-  /** Undefined if it has ended and is waited for. */
-  readonly process: ProcessFacts | undefined
+  /** As `readProgram` tells; undefined if it has ended and is waited for. */
+  readonly program: TaskFacts | undefined
+  /** All threads, also of what it started. */
   readonly tasks: readonly TaskFacts[]
   /** What it was given, and what was read from it, in bytes. */
   readonly bytesIn: number
@@ -85,8 +86,8 @@ export class PipedProcess implements AsyncDisposable {
     const { pid } = this
     return {
       pid,
-      process: pid > 0 ? readProcess(pid) : undefined,
-      tasks: pid > 0 ? readTasks(pid) : [],
+      program: pid > 0 ? readProgram(pid) : undefined,
+      tasks: pid > 0 ? familyOf(pid).flatMap(member => readTasks(member)) : [],
       bytesIn: this.stdin.bytes,
       bytesOut: this.stdout.bytes,
       stdinFill: this.stdin.fill,

@@ -4,7 +4,16 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { gettid } from './libc.ts'
-import { readProcess, readTask, readTasks, type TaskFacts, threadIds, waitOfFilter, waitOfRingReader } from './tasks.ts'
+import {
+  readProcess,
+  readProgram,
+  readTask,
+  readTasks,
+  type TaskFacts,
+  threadIds,
+  waitOfFilter,
+  waitOfRingReader,
+} from './tasks.ts'
 
 function start(t: TestContext, command: string, ...args: string[]): ChildProcess & { pid: number } {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] })
@@ -72,6 +81,26 @@ test('a program that spins uses processor time and waits for nothing', async t =
     ({ cpuTicks }) => cpuTicks >= first.cpuTicks + 10,
   )
   assert.equal(waitOfFilter(readTasks(pid)), undefined)
+})
+
+test('a program is told by what its wrapper started, too: who spins, who is stopped', async t => {
+  const { pid } = start(t, 'sh', '-c', 'sh -c "while :; do :; done" & spin=$!; read -r line; kill $spin')
+  const task = await until(
+    () => readProgram(pid),
+    ({ state, cpuTicks }) => state === 'R' && cpuTicks >= 10,
+  )
+  assert.notEqual(task.pid, pid)
+  process.kill(task.pid, 'SIGSTOP')
+  assert.equal(
+    (
+      await until(
+        () => readProgram(pid),
+        ({ state }) => state === 'T',
+      )
+    ).pid,
+    task.pid,
+  )
+  process.kill(task.pid, 'SIGKILL')
 })
 
 test('a thread that sleeps on a ring waits for input; it is found by the ID that it gives', async t => {

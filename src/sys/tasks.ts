@@ -119,6 +119,34 @@ export function readTasks(pid: number): TaskFacts[] {
     .filter(task => task !== undefined)
 }
 
+/** A wrapper and what it starts; more is no decompressor. */
+const familyMax = 64
+
+/** The process and all that descends from it, parents first, as far as the kernel lists children (CONFIG_PROC_CHILDREN). */
+export function familyOf(pid: number): number[] {
+  const family = [pid]
+  for (const member of family) {
+    if (family.length >= familyMax) break
+    const lists = threadIds(member).map(tid => readText(`/proc/${member}/task/${tid}/children`) ?? '')
+    family.push(...lists.join(' ').split(' ').filter(Boolean).map(Number))
+  }
+  return family.slice(0, familyMax)
+}
+
+/**
+ * A program as one task: that of its threads, and of the processes that it started, which tells most (the one that the kernel holds, that was
+ * stopped, that runs), with the processor time of all.
+ */
+export function readProgram(pid: number): TaskFacts | undefined {
+  const family = familyOf(pid)
+  const tasks = family.flatMap(readTasks)
+  const processes = family.map(member => readProcess(member)).filter(member => member !== undefined)
+  const telling = ['D', 'T', 't', 'R'].map(wanted => tasks.find(({ state }) => state === wanted))
+  const task = telling.find(found => found !== undefined) ?? tasks.find(({ pid }) => pid === family.at(-1))
+  const cpuTicks = processes.reduce((sum, { userTicks, systemTicks }) => sum + userTicks + systemTicks, 0)
+  return task && { ...task, cpuTicks }
+}
+
 /**
  * What a thread of ours that reads a ring in shared memory waits for: asleep in futex it waits for the ring, in any other call for that
  * call's own end.

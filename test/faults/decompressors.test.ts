@@ -77,6 +77,8 @@ interface Row {
   readonly does: string
   /** How the event names it; absent where nothing has to be replaced. */
   readonly kind?: string
+  /** What the evidence must say of it, beside that. */
+  readonly evidence?: RegExp
   /** It stands still for so long that the watch must accuse it, and nobody else. */
   readonly stalls?: true
   /** What it gave out is wrong: done again. */
@@ -87,7 +89,14 @@ interface Row {
 }
 
 const table: readonly Row[] = [
-  { fault: 'spin', does: 'spins after 300 kB', kind: 'stalled', stalls: true, boundMs: 15_000 },
+  {
+    fault: 'spin',
+    does: 'spins after 300 kB',
+    kind: 'stalled',
+    stalls: true,
+    evidence: /^it used (?!0\.0)\d\.\d s of processor time in the last \d\.\d s: it spins$/m,
+    boundMs: 15_000,
+  },
   { fault: 'sleep', does: 'sleeps after 300 kB', kind: 'stalled', stalls: true, boundMs: 15_000 },
   { fault: 'stop-reading', does: 'never reads', kind: 'stalled', stalls: true, boundMs: 15_000 },
   { fault: 'ignore-sigterm', does: 'sleeps and ignores SIGTERM', kind: 'stalled', stalls: true, boundMs: 15_000 },
@@ -173,11 +182,12 @@ function assertFetchedOnce(starts: readonly number[][]): void {
   }
 }
 
-function assertBlame({ stalls }: Row, events: readonly PullEvent[]): void {
+function assertBlame({ stalls, evidence }: Row, events: readonly PullEvent[]): void {
   const accused = eventsOf(events, 'stall')
   assert.ok(
     accused.every(({ stage }) => stage === 'decompress'),
     JSON.stringify(accused),
   )
   if (stalls) assert.ok(accused.length > 0)
+  for (const stall of accused) if (evidence) assert.match(stall.evidence.join('\n'), evidence)
 }

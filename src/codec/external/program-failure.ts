@@ -58,12 +58,11 @@ export function programFault(error: unknown): ProgramFault | undefined {
 }
 
 /** In words: `state S in pipe_read, 0.12 s of processor time`. */
-export function describeProcess({ pid, process, tasks }: PipedFacts): string {
-  if (process === undefined) return 'its process is gone'
-  const main = tasks.find(({ tid }) => tid === pid)
+export function describeProcess({ program, tasks }: PipedFacts): string {
+  if (program === undefined) return 'its process is gone'
+  const { state, wchan, cpuTicks } = program
   const threads = tasks.length > 1 ? `, ${tasks.length} threads (${describeTasks(tasks)})` : ''
-  const seconds = (process.userTicks + process.systemTicks) / 100
-  return `state ${process.state}${main?.wchan ? ` in ${main.wchan}` : ''}, ${seconds} s of processor time${threads}`
+  return `state ${state}${wchan ? ` in ${wchan}` : ''}, ${cpuTicks / 100} s of processor time${threads}`
 }
 
 /** `R, 3 x S futex_wait` */
@@ -79,10 +78,10 @@ function describeTask({ state, wchan }: TaskFacts): string {
 
 function flatten(facts: PipedFacts | undefined): Record<string, string | number> {
   if (facts === undefined) return {}
-  const { process, tasks, ...pipes } = facts
-  if (process === undefined) return pipes
-  const { state, userTicks, systemTicks } = process
-  return { ...pipes, state, userTicks, systemTicks, tasks: describeTasks(tasks) }
+  const { program, tasks, ...pipes } = facts
+  if (program === undefined) return pipes
+  const { state, cpuTicks } = program
+  return { ...pipes, state, cpuTicks, tasks: describeTasks(tasks) }
 }
 
 /** The first line that says something, printable and short: a program's complaint may hold anything. */

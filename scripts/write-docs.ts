@@ -29,6 +29,10 @@ const environment = [
     'DOCKER_HOST, DOCKER_CONTEXT, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_API_VERSION',
     'The docker daemon for --into docker, as for docker itself.',
   ],
+  [
+    'CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE, CONTAINERD_SNAPSHOTTER',
+    'The containerd for --into containerd, as for ctr.',
+  ],
   ['NO_COLOR', 'If set, nothing is coloured.'],
   ['XDG_CACHE_HOME', 'Where compiled code is kept, so that windlass starts faster; ~/.cache if it is not set.'],
 ] as const

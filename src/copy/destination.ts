@@ -1,4 +1,5 @@
 import type { Reference } from '../oci/reference.ts'
+import type { Session } from '../places/store/types.ts'
 import type { LayerPull } from './pull-layer.ts'
 import type { LayersContext } from './pull-layers.ts'
 import type { ResolvedImage } from './resolve.ts'
@@ -15,6 +16,8 @@ export interface Destination {
 }
 
 export interface DeliveryContext extends LayersContext {
+  /** The store keeps what was downloaded. */
+  readonly session: Session
   readonly reference: Reference
 }
 

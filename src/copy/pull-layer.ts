@@ -11,14 +11,29 @@ import { adoptImplied } from '../layer/implied.ts'
 import { openUnpack, type Unpack } from '../layer/unpack.ts'
 import { type Digest, digestAlgorithm } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
-import type { BlobIngest, LayerIngest, Session } from '../places/store/types.ts'
+import type { BlobIngest, LayerIdentity, LayerIngest, LayerRecord, Session } from '../places/store/types.ts'
 import { blobStream, type Network } from './blob-stream.ts'
 import type { FallbackFacts, LayerPhase, LayerProgress, RetryFacts } from './events.ts'
 import { LayerStages } from './layer-stages.ts'
 
+/** A layer on its way to where it goes: of the store, or of an engine. */
+export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories' | 'sync'> &
+  AsyncDisposable & {
+    /** Set if nothing is to be done any more. */
+    readonly existing: object | undefined
+    commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<unknown>
+  }
+
+/** What a layer needs of the place that it goes to; of the store, a session. */
+export interface LayerSession extends Pick<Session, 'setLayerBlob' | 'bytesHere' | 'openBlob'> {
+  findLayer(chainId: Digest): Pick<LayerRecord, 'blobDigest'> | undefined
+  hasIntactBlob(layer: Pick<LayerRecord, 'blobDigest'>): boolean
+  openLayer(layer: LayerIdentity, signal: AbortSignal): Promise<LayerTarget>
+}
+
 export interface LayerJob {
   readonly network: Network
-  readonly session: Session
+  readonly session: LayerSession
   /** The layer is for an engine that unpacks it by itself: the blob is fetched and its content verified, unless the engine has the layer. */
   readonly engine?: { readonly hasLayer: boolean } | undefined
   readonly layer: ImageLayer
@@ -145,7 +160,7 @@ export class LayerPull {
   }
 
   /** From the network to the disk. The blob is committed on its own: other layers, of this image too, may wait for it. */
-  async #fill(target: LayerIngest, slot: Disposable): Promise<AppliedLayer> {
+  async #fill(target: LayerTarget, slot: Disposable): Promise<AppliedLayer> {
     const { session, layer, signal, onPhase } = this.#job
     await using blob = await session.openBlob(layer.descriptor, signal)
     this.#bytesDownloaded = this.#bytesResumed = blob.size
@@ -164,7 +179,7 @@ export class LayerPull {
     }
   }
 
-  async #stream(blob: BlobIngest, target: LayerIngest): Promise<AppliedLayer> {
+  async #stream(blob: BlobIngest, target: LayerTarget): Promise<AppliedLayer> {
     const { signal } = this.#job
     const stop = new AbortController()
     const onFailed = (): void => stop.abort()
@@ -279,7 +294,7 @@ export class LayerPull {
     return error.code === 'DIGEST_MISMATCH' || error.code === 'CORRUPT'
   }
 
-  async #publish(target: LayerIngest, applied: AppliedLayer): Promise<void> {
+  async #publish(target: LayerTarget, applied: AppliedLayer): Promise<void> {
     const { layer, parent, parentDone, onPhase } = this.#job
     if (parent !== undefined && applied.implied.length > 0) {
       await parentDone

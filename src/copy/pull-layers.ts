@@ -4,12 +4,11 @@ import { defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import { Gate } from '../flow/gate.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Store } from '../places/store/store.ts'
-import type { Session } from '../places/store/types.ts'
 import { readDiskSpace } from '../sys/disk.ts'
 import type { Network } from './blob-stream.ts'
 import type { FallbackFacts, LayerPhase, PullEvent, RetryFacts } from './events.ts'
 import type { PullOptions } from './pull.ts'
-import { LayerPull } from './pull-layer.ts'
+import { LayerPull, type LayerSession } from './pull-layer.ts'
 import type { ResolvedImage } from './resolve.ts'
 import { diskVerdicts, type Stuck, stuckHint } from './stuck.ts'
 
@@ -24,7 +23,7 @@ export type Emit = (event: PullEvent) => void
 /** What all layers of one pull share. */
 export interface LayersContext {
   readonly network: Network
-  readonly session: Session
+  readonly session: LayerSession
   readonly store: Store
   readonly options: PullOptions
   readonly signal: AbortSignal

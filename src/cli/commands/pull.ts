@@ -28,7 +28,8 @@ export const command = defineCommand({
       type: 'string',
       value: 'SINK',
       summary:
-        'where the image goes: store, the default, or docker, a running daemon (DOCKER_HOST or context), whose decompressor is not used',
+        'where the image goes: store, the default; docker, a running daemon (DOCKER_HOST or context); containerd or containerd:NAMESPACE ' +
+        '(CONTAINERD_ADDRESS). The decompressor of the engine is not used',
     },
     layers: {
       type: 'integer',
@@ -141,11 +142,25 @@ async function openDecompressors(context: Context, decompressor: string): Promis
 /** The engine that the image goes into; none for the store. */
 async function openDestination({ env }: Context, into: string): Promise<Pick<PullOptions, 'into'>> {
   if (into === 'store') return {}
+  const [engine, namespace] = into.split(':', 2)
+  if (engine === 'containerd') {
+    const { intoContainerd } = await import('../../copy/into-containerd.ts')
+    return {
+      into: intoContainerd({
+        socket: (env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock').replace(/^unix:\/\//, ''),
+        namespace: namespace || env['CONTAINERD_NAMESPACE'] || 'default',
+        snapshotter: env['CONTAINERD_SNAPSHOTTER'] || 'overlayfs',
+      }),
+    }
+  }
   if (into === 'docker') {
     const { intoDocker } = await import('../../copy/into-docker.ts')
     return { into: intoDocker({ env }) }
   }
-  throw new WindlassError('USAGE', `Cannot pull into ${quote(into)}: not in this version; wanted store or docker`)
+  throw new WindlassError(
+    'USAGE',
+    `Cannot pull into ${quote(into)}: not in this version; wanted store, docker or containerd`,
+  )
 }
 
 type Choices = Omit<PullOptions, 'root' | 'credentials' | 'signal'>

@@ -1,0 +1,197 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { formatReference, type Reference, repositoryName } from '../oci/reference.ts'
+import { type ContainerdAddress, ContainerdClient } from '../places/containerd/client.ts'
+import { findContent, writeContent } from '../places/containerd/content.ts'
+import { findImage, openLease, putImage, writeDocuments } from '../places/containerd/images.ts'
+import { Snapshots } from '../places/containerd/snapshots.ts'
+import type { BlobIngest, LayerIdentity, LayerRecord, Session } from '../places/store/types.ts'
+import type { Delivered, DeliveryContext, Destination } from './destination.ts'
+import type { LayerSession, LayerTarget } from './pull-layer.ts'
+import { pullLayers } from './pull-layers.ts'
+import type { ResolvedImage } from './resolve.ts'
+
+export interface ContainerdOptions extends ContainerdAddress {
+  readonly snapshotter: string
+}
+
+/**
+ * Into a running containerd, as its own pull would leave it, but without its decompressor: the blobs in its content store under their own digests, the
+ * layers unpacked by windlass into snapshots that containerd prepares and commits, all of it under a lease until the name is there.
+ */
+export function intoContainerd(options: ContainerdOptions): Destination {
+  return { needsRoot: true, deliver: (image, context) => deliver(image, context, options) }
+}
+
+/** Kubernetes' namespace: its image service looks for images under these names, and with this label. */
+const criNamespace = 'k8s.io'
+const criLabels = { 'io.cri-containerd.image': 'managed' }
+
+async function deliver(image: ResolvedImage, context: DeliveryContext, options: ContainerdOptions): Promise<Delivered> {
+  const { signal, reference, emit } = context
+  using client = new ContainerdClient(options)
+  const version = await client.readVersion(signal)
+  const message = `Delivering into ${client.name} (${version}): unpacked here, into the snapshots of ${options.snapshotter}`
+  emit({ type: 'delivery', engine: 'containerd', route: 'snapshots', message })
+  await using _lease = await openLease(client, signal)
+  const [{ descriptor: target }] = image.documents
+  const before = await findImage(client, formatReference(reference), signal)
+  const session = await openSession(image, context, client, options.snapshotter)
+  const pulls = await pullLayers(image, { ...context, session })
+  const source = sourceLabel(reference)
+  await writeDocuments(
+    client,
+    {
+      documents: image.documents,
+      config: image.config,
+      layers: image.layers.map(({ descriptor }) => descriptor),
+      snapshotter: options.snapshotter,
+      top: image.layers.at(-1)?.chainId,
+      labels: source,
+    },
+    signal,
+  )
+  const isCri = options.namespace === criNamespace
+  const names = isCri ? criNames(image, reference) : [formatReference(reference)]
+  for (const name of names) await putImage(client, { name, labels: isCri ? criLabels : {}, target }, signal)
+  return { pulls, changed: before?.target.digest !== target.digest }
+}
+
+/** What the CRI plugin gives an image that it pulls itself: the tag, the digest, and the image's ID. */
+function criNames(image: ResolvedImage, reference: Reference): string[] {
+  const byDigest = `${repositoryName(reference)}@${image.documents[0].descriptor.digest}`
+  return [...new Set([formatReference(reference), byDigest, image.config.descriptor.digest])]
+}
+
+/** From where the content may be had again, or mounted at a push: the host without its port. */
+function sourceLabel({ domain, path }: Reference): Record<string, string> {
+  return { [`containerd.io/distribution.source.${domain.replace(/:\d+$/, '')}`]: path }
+}
+
+/** What containerd has is looked up before, since a layer's pull asks for it without waiting. */
+async function openSession(
+  image: ResolvedImage,
+  context: DeliveryContext,
+  client: ContainerdClient,
+  snapshotter: string,
+): Promise<LayerSession> {
+  const { signal, reference } = context
+  const snapshots = new Snapshots(client, snapshotter, signal)
+  const unpacked = new Set<Digest>()
+  const blobs = new Set<Digest>()
+  for (const { chainId, descriptor } of image.layers) {
+    if (await snapshots.has(chainId)) unpacked.add(chainId)
+    if ((await findContent(client, descriptor.digest, signal)) !== undefined) blobs.add(descriptor.digest)
+  }
+  return new ContainerdSession(
+    image,
+    { client, snapshots, unpacked, blobs, labels: sourceLabel(reference) },
+    context.session,
+  )
+}
+
+interface Parts {
+  readonly client: ContainerdClient
+  readonly snapshots: Snapshots
+  /** Layers that were there before, by chain ID. */
+  readonly unpacked: ReadonlySet<Digest>
+  readonly blobs: ReadonlySet<Digest>
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/** Blobs go through the store, which keeps what an interrupted pull has, into containerd; layers go into its snapshots. */
+class ContainerdSession implements LayerSession {
+  readonly #image: ResolvedImage
+  readonly #parts: Parts
+  readonly #store: Session
+
+  constructor(image: ResolvedImage, parts: Parts, store: Session) {
+    this.#image = image
+    this.#parts = parts
+    this.#store = store
+  }
+
+  findLayer(chainId: Digest): Pick<LayerRecord, 'blobDigest'> | undefined {
+    const layer = this.#image.layers.find(layer => layer.chainId === chainId)
+    return layer !== undefined && this.#parts.unpacked.has(chainId)
+      ? { blobDigest: layer.descriptor.digest }
+      : undefined
+  }
+
+  hasIntactBlob({ blobDigest }: Pick<LayerRecord, 'blobDigest'>): boolean {
+    return this.#parts.blobs.has(blobDigest)
+  }
+
+  async setLayerBlob(): Promise<void> {}
+
+  bytesHere(digest: Digest): number {
+    return this.#store.bytesHere(digest)
+  }
+
+  async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobIngest> {
+    const blob = await this.#store.openBlob(descriptor, signal)
+    const { labels } = this.#parts
+    const diffId = this.#image.layers.find(layer => layer.descriptor.digest === descriptor.digest)?.diffId
+    const all = { ...labels, ...(diffId !== undefined && { 'containerd.io/uncompressed': diffId }) }
+    return new PassedOnBlob(blob, () => this.#passOn(descriptor, all, signal))
+  }
+
+  async #passOn(descriptor: Descriptor, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
+    await using complete = await this.#store.openBlob(descriptor, signal)
+    await writeContent(this.#parts.client, descriptor, () => complete.read(), { labels, signal })
+  }
+
+  async openLayer({ chainId, parent }: LayerIdentity): Promise<LayerTarget> {
+    const snapshot = await this.#parts.snapshots.prepare(chainId, parent)
+    return {
+      existing: undefined,
+      diffDirectory: snapshot.directory,
+      get lowerDirectories() {
+        return snapshot.lowerDirectories
+      },
+      sync: () => snapshot.sync(),
+      commit: () => snapshot.commit(),
+      [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
+    }
+  }
+}
+
+/** A blob of the store that goes on to the engine once it is committed. */
+class PassedOnBlob implements BlobIngest {
+  readonly #blob: BlobIngest
+  readonly #passOn: () => Promise<void>
+
+  constructor(blob: BlobIngest, passOn: () => Promise<void>) {
+    this.#blob = blob
+    this.#passOn = passOn
+  }
+
+  get complete(): boolean {
+    return this.#blob.complete
+  }
+
+  get size(): number {
+    return this.#blob.size
+  }
+
+  read(): AsyncIterable<Uint8Array> {
+    return this.#blob.read()
+  }
+
+  write(chunk: Uint8Array): Promise<void> {
+    return this.#blob.write(chunk)
+  }
+
+  restart(): Promise<void> {
+    return this.#blob.restart()
+  }
+
+  async commit(): Promise<void> {
+    await this.#blob.commit()
+    await this.#passOn()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve(this.#blob[Symbol.asyncDispose]())
+  }
+}

@@ -1,0 +1,101 @@
+import { isWindlassError } from '../../errors.ts'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Digest } from '../../oci/digest.ts'
+import { type ContainerdClient, isAlreadyExists } from './client.ts'
+import { type ContentInfo, type Labels, methods } from './messages.ts'
+
+/** A message of this size costs little beside its bytes; containerd takes up to 16 MiB. */
+const pieceSize = 1024 * 1024
+
+/** The write actions of containerd's content service. */
+const STAT = 0
+const WRITE = 1
+const COMMIT = 2
+
+/** What containerd has under a digest, in this namespace. @throws WindlassError */
+export async function findContent(
+  client: ContainerdClient,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<ContentInfo | undefined> {
+  const context = { signal, doing: `Cannot look ${digest} up in ${client.name}` }
+  return (await client.find(methods.contentInfo, { digest }, context))?.info ?? undefined
+}
+
+/**
+ * Puts a blob into containerd's content store, which checks size and digest itself and shows it only then. Nothing is sent of what is there, but its
+ * labels are set.
+ * @throws WindlassError FAILED with containerd's words, NO_SPACE, STALLED, ENGINE_UNREACHABLE; whatever the bytes throw
+ */
+export async function writeContent(
+  client: ContainerdClient,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+  bytes: () => AsyncIterable<Uint8Array>,
+  { labels, signal }: { readonly labels: Labels; readonly signal: AbortSignal },
+): Promise<void> {
+  const context = { signal, doing: `Cannot write ${digest} into ${client.name}` }
+  if ((await findContent(client, digest, signal)) === undefined) {
+    try {
+      return await new Writing(client, { digest, size }, labels, context).run(bytes())
+    } catch (error) {
+      // Another client was faster, or another namespace has it, from which it is taken over.
+      if (!isAlreadyExists(error)) throw error
+    }
+  }
+  const paths = Object.keys(labels).map(name => `labels.${name}`)
+  if (paths.length > 0) await client.call(methods.updateContent, { info: { digest, labels }, mask: { paths } }, context)
+}
+
+/** One ingest, under a reference of windlass's own that names the content: a later one goes on where it stopped. */
+class Writing {
+  readonly #client: ContainerdClient
+  readonly #content: { readonly digest: Digest; readonly size: number }
+  readonly #labels: Labels
+  readonly #context: { readonly signal: AbortSignal; readonly doing: string }
+
+  constructor(
+    client: ContainerdClient,
+    content: { readonly digest: Digest; readonly size: number },
+    labels: Labels,
+    context: { readonly signal: AbortSignal; readonly doing: string },
+  ) {
+    this.#client = client
+    this.#content = content
+    this.#labels = labels
+    this.#context = context
+  }
+
+  async run(bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const { digest: expected, size: total } = this.#content
+    const common = { ref: `windlass-${expected}`, total, expected }
+    try {
+      using stream = this.#client.openStream(methods.writeContent, this.#context)
+      let { offset } = await stream.ask({ ...common, action: STAT, offset: 0 })
+      let skip = offset
+      for await (const chunk of inPieces(bytes)) {
+        const data = skip > 0 ? chunk.subarray(skip) : chunk
+        skip -= chunk.length - data.length
+        if (data.length === 0) continue
+        await stream.ask({ ...common, action: WRITE, offset, data })
+        offset += data.length
+      }
+      await stream.ask({ ...common, action: COMMIT, offset, labels: this.#labels })
+    } catch (error) {
+      if (isWindlassError(error, 'FAILED') && !isAlreadyExists(error)) await this.#abort(common.ref)
+      throw error
+    }
+  }
+
+  /** What was wrong must not be gone on with. */
+  async #abort(ref: string): Promise<void> {
+    const signal = AbortSignal.timeout(5000)
+    await this.#client.call(methods.abortContent, { ref }, { ...this.#context, signal }).catch(() => {})
+  }
+}
+
+/** Chunks that are too large for one message come as several. */
+async function* inPieces(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of bytes) {
+    for (let at = 0; at < chunk.length; at += pieceSize) yield chunk.subarray(at, at + pieceSize)
+  }
+}

@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Digest } from '../../oci/digest.ts'
+import type { Document } from '../place.ts'
+import { type ContainerdClient, isAlreadyExists } from './client.ts'
+import { writeContent } from './content.ts'
+import { type Image, type Labels, methods } from './messages.ts'
+
+/** A lease of a process that died ends by itself. */
+const leaseHours = 24
+
+/** Until it is disposed of, containerd collects nothing of what is made through this client. @throws WindlassError */
+export async function openLease(client: ContainerdClient, signal: AbortSignal): Promise<AsyncDisposable> {
+  const id = `windlass-${randomBytes(8).toString('hex')}`
+  const expires = new Date(Date.now() + leaseHours * 3_600_000).toISOString()
+  const context = { signal, doing: `Cannot take a lease from ${client.name}` }
+  await client.call(methods.createLease, { id, labels: { 'containerd.io/gc.expire': expires } }, context)
+  client.lease = id
+  return {
+    [Symbol.asyncDispose]: async () => {
+      const ending = { signal: AbortSignal.timeout(10_000), doing: `Cannot give the lease back to ${client.name}` }
+      await client.call(methods.deleteLease, { id, sync: false }, ending).catch(() => {})
+    },
+  }
+}
+
+export interface ImageDocuments {
+  /** From the one that the name stands for down to the manifest. */
+  readonly documents: readonly [Document, ...Document[]]
+  readonly config: Document
+  readonly layers: readonly Descriptor[]
+  readonly snapshotter: string
+  /** The chain ID of the uppermost layer; absent for an image without layers. */
+  readonly top: Digest | undefined
+  /** Put on each of them. */
+  readonly labels: Labels
+}
+
+/**
+ * Puts manifest, config and index into the content store. Their labels say what they refer to, since containerd's collector does not read documents
+ * (containerd docs, "Garbage Collection Labels").
+ * @throws WindlassError
+ */
+export async function writeDocuments(
+  client: ContainerdClient,
+  { documents, config, layers, snapshotter, top, labels }: ImageDocuments,
+  signal: AbortSignal,
+): Promise<void> {
+  const write = ({ descriptor, bytes }: Document, references: Labels) =>
+    writeContent(client, { digest: descriptor.digest, size: bytes.length }, () => once(bytes), {
+      labels: { ...labels, ...references },
+      signal,
+    })
+  await write(config, top === undefined ? {} : { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top })
+  const children = layers.map(({ digest }, at) => [`containerd.io/gc.ref.content.l.${at}`, digest])
+  const ofManifest = {
+    'containerd.io/gc.ref.content.config': config.descriptor.digest,
+    ...Object.fromEntries(children),
+  }
+  for (const [at, document] of [...documents.entries()].reverse()) {
+    const below = documents[at + 1]
+    const ofIndex = below && { 'containerd.io/gc.ref.content.m.0': below.descriptor.digest }
+    await write(document, ofIndex ?? ofManifest)
+  }
+}
+
+/** The image of that name. @throws WindlassError */
+export async function findImage(
+  client: ContainerdClient,
+  name: string,
+  signal: AbortSignal,
+): Promise<Image | undefined> {
+  const context = { signal, doing: `Cannot look ${name} up in ${client.name}` }
+  return (await client.find(methods.getImage, { name }, context))?.image ?? undefined
+}
+
+/** Names what is in the content store; a name that is there points to this from then on. @throws WindlassError */
+export async function putImage(client: ContainerdClient, image: Image, signal: AbortSignal): Promise<void> {
+  const context = { signal, doing: `Cannot name ${image.name} in ${client.name}` }
+  try {
+    await client.call(methods.createImage, { image }, context)
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error
+    await client.call(methods.updateImage, { image }, context)
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}

@@ -1,0 +1,190 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { WindlassError, wrapError } from '../../errors.ts'
+import type { Digest } from '../../oci/digest.ts'
+import { FilesystemSync, syncDirectory } from '../../sys/disk.ts'
+import { type ContainerdClient, isAlreadyExists } from './client.ts'
+import { type Mount, methods } from './messages.ts'
+
+/** Removing what was prepared must end, too. */
+const removeMs = 30_000
+
+/** The snapshots of one snapshotter, by chain ID: layers as they are unpacked. */
+export class Snapshots {
+  readonly #client: ContainerdClient
+  readonly #snapshotter: string
+  readonly #signal: AbortSignal
+  /** The directories of a layer and of those below it, nearest first. */
+  readonly #directories = new Map<Digest, readonly string[]>()
+
+  constructor(client: ContainerdClient, snapshotter: string, signal: AbortSignal) {
+    this.#client = client
+    this.#snapshotter = snapshotter
+    this.#signal = signal
+  }
+
+  async has(chainId: Digest): Promise<boolean> {
+    const doing = `Cannot look ${chainId} up in ${this.#client.name}`
+    const found = await this.#client.find(methods.stat, this.#name(chainId), { signal: this.#signal, doing })
+    return found !== undefined
+  }
+
+  /**
+   * An empty directory for a layer that is to be unpacked by itself, whatever is below it.
+   * @throws WindlassError UNSUPPORTED if the snapshotter keeps no plain directories, or not where this process can see them
+   */
+  async prepare(chainId: Digest, parent: Digest | undefined): Promise<PreparedSnapshot> {
+    const doing = `Cannot prepare ${chainId} in ${this.#client.name}`
+    if (parent !== undefined && !this.#directories.has(parent)) await this.#readBelow(parent)
+    const key = newKey(chainId)
+    const { mounts } = await this.#client.call(
+      methods.prepare,
+      { ...this.#name(key), parent: '', labels: {} },
+      { signal: this.#signal, doing },
+    )
+    const directory = this.#onlyDirectory(mounts, doing)
+    return new PreparedSnapshot(this, { chainId, parent, key, directory })
+  }
+
+  /** Known once the layer is committed, or was there before. */
+  directoriesOf(chainId: Digest): readonly string[] {
+    return this.#directories.get(chainId) ?? []
+  }
+
+  /** What was unpacked becomes the layer on top of its parent, which is committed. */
+  async commit({ chainId, parent, key, directory }: Prepared): Promise<void> {
+    if (parent === undefined) {
+      await this.#commitKey(chainId, key)
+      this.#directories.set(chainId, [directory])
+      return
+    }
+    const doing = `Cannot commit ${chainId} in ${this.#client.name}`
+    const upperKey = newKey(chainId)
+    const context = { signal: this.#signal, doing }
+    const { mounts } = await this.#client.call(
+      methods.prepare,
+      { ...this.#name(upperKey), parent, labels: {} },
+      context,
+    )
+    const upper = optionOf(mounts[0], 'upperdir')
+    if (mounts.length !== 1 || upper === undefined || !existsSync(upper)) throw this.#unsupported(doing)
+    try {
+      // The empty upper directory gives way to the one that was filled, which has the root's owner, mode and times already.
+      await rename(directory, upper)
+      await mkdir(directory, { mode: 0o755 })
+      await Promise.all([syncDirectory(dirname(upper)), syncDirectory(dirname(directory))])
+    } catch (error) {
+      throw wrapError(error, doing)
+    }
+    await this.#commitKey(chainId, upperKey)
+    await this.remove(key)
+    this.#directories.set(chainId, [upper, ...this.directoriesOf(parent)])
+  }
+
+  /** Lets go of what was prepared; whatever cannot be removed goes with the lease. */
+  async remove(key: string): Promise<void> {
+    const context = { signal: AbortSignal.timeout(removeMs), doing: `Cannot remove ${key} from ${this.#client.name}` }
+    await this.#client.call(methods.removeSnapshot, this.#name(key), context).catch(() => {})
+  }
+
+  /** Another client may have made the same layer meanwhile; then that one is as good. */
+  async #commitKey(chainId: Digest, key: string): Promise<void> {
+    const context = { signal: this.#signal, doing: `Cannot commit ${chainId} in ${this.#client.name}` }
+    try {
+      await this.#client.call(methods.commit, { ...this.#name(key), name: chainId, labels: {} }, context)
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error
+      await this.remove(key)
+    }
+  }
+
+  /** The directories of a layer that was there before, from a view of it. */
+  async #readBelow(chainId: Digest): Promise<void> {
+    if (!(await this.has(chainId))) return
+    const doing = `Cannot view ${chainId} in ${this.#client.name}`
+    const key = newKey(chainId)
+    const context = { signal: this.#signal, doing }
+    const { mounts } = await this.#client.call(
+      methods.view,
+      { ...this.#name(key), parent: chainId, labels: {} },
+      context,
+    )
+    await this.remove(key)
+    const [mount] = mounts
+    const lower = optionOf(mount, 'lowerdir')
+    this.#directories.set(chainId, lower === undefined ? [this.#onlyDirectory(mounts, doing)] : lower.split(':'))
+  }
+
+  #onlyDirectory(mounts: readonly Mount[], doing: string): string {
+    const [mount] = mounts
+    const isBind = mount?.type === 'bind' || mount?.options.some(option => option === 'bind' || option === 'rbind')
+    if (mounts.length === 1 && mount !== undefined && isBind && existsSync(mount.source)) return mount.source
+    throw this.#unsupported(doing)
+  }
+
+  #unsupported(doing: string): WindlassError {
+    const state = `snapshotter ${this.#snapshotter} keeps its layers in no directories of this host`
+    return new WindlassError('UNSUPPORTED', `${doing}: ${state}; wanted overlayfs`, {
+      hint: 'CONTAINERD_SNAPSHOTTER names another one; containerd must run on this host, in the same mount namespace',
+    })
+  }
+
+  #name(key: string): { snapshotter: string; key: string } {
+    return { snapshotter: this.#snapshotter, key }
+  }
+}
+
+interface Prepared {
+  readonly chainId: Digest
+  readonly parent: Digest | undefined
+  readonly key: string
+  readonly directory: string
+}
+
+/** A layer on its way in. Dispose without commit removes it. */
+export class PreparedSnapshot implements AsyncDisposable {
+  readonly #snapshots: Snapshots
+  readonly #prepared: Prepared
+  readonly #disk: FilesystemSync
+  #done = false
+
+  constructor(snapshots: Snapshots, prepared: Prepared) {
+    this.#snapshots = snapshots
+    this.#prepared = prepared
+    this.#disk = new FilesystemSync(prepared.directory)
+  }
+
+  get directory(): string {
+    return this.#prepared.directory
+  }
+
+  /** Of the layers below that are committed by now, nearest first. */
+  get lowerDirectories(): readonly string[] {
+    const { parent } = this.#prepared
+    return parent === undefined ? [] : this.#snapshots.directoriesOf(parent)
+  }
+
+  sync(): Promise<void> {
+    return this.#disk.sync()
+  }
+
+  async commit(): Promise<void> {
+    await this.#snapshots.commit(this.#prepared)
+    this.#done = true
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disk[Symbol.dispose]()
+    if (!this.#done) await this.#snapshots.remove(this.#prepared.key)
+  }
+}
+
+function newKey(chainId: Digest): string {
+  return `windlass-${randomBytes(8).toString('hex')} ${chainId}`
+}
+
+function optionOf(mount: Mount | undefined, name: string): string | undefined {
+  return mount?.options.find(option => option.startsWith(`${name}=`))?.slice(name.length + 1)
+}

@@ -1,0 +1,121 @@
+/** Into a containerd whose decompressors hang. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { waitUntil } from '../testbed/command.ts'
+import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
+import type { ImageName } from '../testbed/images.ts'
+import { plantSpies, type Spies } from '../testbed/spies.ts'
+import { imageFacts, openTestbed, type Testbed } from '../testbed/testbed.ts'
+import { type Windlass, windlassFor } from '../testbed/windlass.ts'
+import { assertSameTree, readTree } from '../tree.ts'
+import { isImplied } from './allowances.ts'
+
+let bed: Testbed
+let healthy: TestContainerd
+let broken: TestContainerd
+let spies: Spies
+let windlass: Windlass
+
+before(async () => {
+  bed = await openTestbed()
+  healthy = await startContainerd(await bed.makeDirectory('containerd'))
+  spies = await plantSpies(join(bed.root, '../spies'), ['unpigz', 'pigz', 'igzip'])
+  broken = await startContainerd(await bed.makeDirectory('broken'), spies.directory)
+  windlass = windlassFor(bed.root, { CONTAINERD_ADDRESS: broken.socket })
+})
+after(async () => {
+  spies?.[Symbol.dispose]()
+  await broken?.[Symbol.asyncDispose]()
+  await healthy?.[Symbol.asyncDispose]()
+  await bed?.[Symbol.asyncDispose]()
+})
+
+async function pullInto(image: ImageName, into = 'containerd'): Promise<string> {
+  const { status, stderr } = await windlass.try('pull', '--into', into, '--progress', 'plain', bed.refer(image))
+  assert.equal(status, 0, stderr)
+  return stderr
+}
+
+/** What containerd has, as far as it does not depend on when and how often it was told: the image, its content with labels, its snapshots. */
+async function describe({ ctr }: TestContainerd, reference: string) {
+  const lines = async (...args: string[]) => (await ctr(...args)).split('\n').slice(1)
+  const fields = (line: string) => line.trim().split(/\s+/)
+  const image = (await lines('images', 'ls', `name==${reference}`)).map(line => fields(line).slice(0, 3))
+  const content = (await lines('content', 'ls')).map(line => {
+    const [digest, size] = fields(line)
+    return [digest, size, fields(line).at(-1)?.split(',').sort()]
+  })
+  const snapshots = (await lines('snapshots', 'ls')).map(fields)
+  const check = (await lines('images', 'check', `name==${reference}`)).map(line => fields(line).slice(2, 5))
+  return { image, content: content.sort(), snapshots: snapshots.sort(), check }
+}
+
+/** containerd 1.6 has no flag for plain http on loopback but this. */
+const pullByItself = ({ ctr }: TestContainerd, reference: string) => ctr('images', 'pull', '--plain-http', reference)
+
+test('an image comes into containerd as if it had pulled it, and no decompressor is started', async () => {
+  const reference = bed.refer('debian')
+  await pullByItself(healthy, reference)
+  await pullInto('debian')
+  const [is, wanted] = [await describe(broken, reference), await describe(healthy, reference)]
+  assert.deepEqual(is, wanted)
+  assert.deepEqual(await spies.started(), [])
+})
+
+test('what is in its snapshots is what is in the image', async () => {
+  for (const image of ['debian', 'odd', 'repeats'] as const) {
+    await pullInto(image)
+    const target = await bed.makeDirectory(`mount-${image}`)
+    await broken.ctr('images', 'mount', bed.refer(image), target)
+    try {
+      assertSameTree(readTree(target, imageFacts), await bed.readExpected(image), { ignore: isImplied })
+    } finally {
+      await broken.ctr('images', 'unmount', '--rm', target)
+    }
+  }
+})
+
+test('a container starts from it', async () => {
+  await pullInto('debian')
+  assert.equal(await broken.ctr('run', '--rm', bed.refer('debian'), 'alive', 'echo', 'alive'), 'alive')
+})
+
+test('a second pull finds everything there, and another namespace takes over the content', async () => {
+  await pullInto('debian')
+  assert.match(await pullInto('debian'), /: Already exists/)
+  await pullInto('debian', 'containerd:k8s.io')
+  const names = await broken.ctr('-n', 'k8s.io', 'images', 'ls', '-q')
+  assert.equal(names.split('\n').length, 3)
+  assert.match(names, /^sha256:/m)
+  assert.match(await broken.ctr('-n', 'k8s.io', 'images', 'check'), /complete \(\d+\/\d+\).*true/)
+})
+
+test('an image of an index, and one of zstd layers', async () => {
+  for (const image of ['multi', 'debian-zstd'] as const) {
+    await pullInto(image)
+    assert.match(await broken.ctr('images', 'check', `name==${bed.refer(image)}`), /complete \(\d+\/\d+\).*true/)
+  }
+})
+
+test('nothing is left that nobody refers to', async () => {
+  assert.equal(await broken.ctr('leases', 'ls', '-q'), '')
+  assert.doesNotMatch(await broken.ctr('snapshots', 'ls'), /windlass|Active/)
+  assert.equal(await broken.ctr('content', 'active'), 'REF\tSIZE\tAGE')
+})
+
+test('an image comes into a containerd whose own pull hangs on its decompressor', async () => {
+  const args = ['-a', broken.socket, 'images', 'pull', '--plain-http', bed.refer('sparse')]
+  const pull = spawn('ctr', args, { stdio: 'ignore' })
+  try {
+    await waitUntil('the pull hangs', 30_000, async () => (await spies.started()).length > 0)
+    const before = (await spies.started()).length
+    await pullInto('sparse')
+    assert.equal((await spies.started()).length, before)
+    assert.equal(pull.exitCode, null, 'the pull that hangs was to hang on')
+  } finally {
+    pull.kill()
+    spies[Symbol.dispose]()
+  }
+})

@@ -1,0 +1,52 @@
+/** A containerd of the test's own: its directories and its socket, all gone afterwards. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type CommandOptions, run, startDaemon } from './command.ts'
+import { unmountAll } from './mounts.ts'
+
+export interface TestContainerd extends AsyncDisposable {
+  readonly socket: string
+  /** Runs `ctr` against it. @returns its stdout */
+  ctr(...args: string[]): Promise<string>
+}
+
+/**
+ * @param directory where the images go; best on a filesystem of its own, since it holds many inodes
+ * @param path directories in which the daemon finds its decompressors before those of the host
+ */
+export async function startContainerd(directory: string, path?: string): Promise<TestContainerd> {
+  const base = await mkdtemp(join(tmpdir(), 'windlass-containerd-'))
+  const socket = join(base, 's')
+  const config = [
+    'version = 2',
+    `root = "${directory}/root"`,
+    `state = "${base}/state"`,
+    'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]',
+    `[grpc]\naddress = "${socket}"`,
+    `[ttrpc]\naddress = "${base}/t"`,
+  ]
+  await writeFile(join(base, 'config.toml'), `${config.join('\n')}\n`)
+  const options: CommandOptions =
+    path === undefined ? {} : { env: { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` } }
+  const ctr = (...args: string[]) => run('ctr', ['-a', socket, ...args])
+  const daemon = await startDaemon('containerd', ['--config', join(base, 'config.toml')], {
+    ...options,
+    logFile: join(base, 'log'),
+    isReady: () =>
+      ctr('version').then(
+        () => true,
+        () => false,
+      ),
+  })
+  return {
+    socket,
+    ctr,
+    async [Symbol.asyncDispose]() {
+      await daemon[Symbol.asyncDispose]()
+      unmountAll(directory)
+      unmountAll(base)
+      await rm(base, { recursive: true, force: true })
+    },
+  }
+}

@@ -129,22 +129,16 @@ export class LayerPull {
     const { session, layer, gate, engine, signal, onPhase } = this.#job
     // An engine takes the layers in chain order.
     using _slot = await gate.enter(signal, engine === undefined ? layer.descriptor.size : 0)
-    await using blob = await session.openBlob(layer.descriptor, signal)
-    this.#bytesDownloaded = this.#bytesResumed = blob.size
-    this.#isBlobRight = false
-    onPhase('pulling')
-    try {
+    await this.#withBlob(async blob => {
       // It may be another image's blob for the same content: that it is the same is only this image's word.
-      const content = this.#decompress(blob, signal)
-      this.bytesPlain = 0
-      for await (const chunk of this.stages.meterDecompressed(content)) this.bytesPlain += chunk.length
-      this.#checkContent(content)
+      this.bytesPlain = await this.#pass(blob, signal, async content => {
+        let bytes = 0
+        for await (const chunk of content) bytes += chunk.length
+        return bytes
+      })
       await this.stages.meterSync(blob.commit())
-    } catch (error) {
-      if (this.#isDamage(error)) await blob.restart()
-      throw error
-    }
-    if (this.#job.engine === undefined) await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
+    })
+    if (engine === undefined) await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
     onPhase('done')
   }
 
@@ -161,18 +155,25 @@ export class LayerPull {
 
   /** From the network to the disk. The blob is committed on its own: other layers, of this image too, may wait for it. */
   async #fill(target: LayerTarget, slot: Disposable): Promise<AppliedLayer> {
+    return await this.#withBlob(async blob => {
+      const applied = await this.#stream(blob, target)
+      // The disk's turn: another layer may use the network and the cores meanwhile.
+      slot[Symbol.dispose]()
+      this.#job.onPhase('syncing')
+      await this.stages.meterSync(Promise.all([blob.commit(), target.sync()]))
+      return applied
+    })
+  }
+
+  /** Opens the blob for an attempt, with what is here of it already; what proves damaged is thrown away. */
+  async #withBlob<T>(use: (blob: BlobIngest) => Promise<T>): Promise<T> {
     const { session, layer, signal, onPhase } = this.#job
     await using blob = await session.openBlob(layer.descriptor, signal)
     this.#bytesDownloaded = this.#bytesResumed = blob.size
     this.#isBlobRight = false
     onPhase('pulling')
     try {
-      const applied = await this.#stream(blob, target)
-      // The disk's turn: another layer may use the network and the cores meanwhile.
-      slot[Symbol.dispose]()
-      onPhase('syncing')
-      await this.stages.meterSync(Promise.all([blob.commit(), target.sync()]))
-      return applied
+      return await use(blob)
     } catch (error) {
       if (this.#isDamage(error)) await blob.restart()
       throw error
@@ -186,23 +187,40 @@ export class LayerPull {
     await using unpack = await openUnpack({ directory: target.diffDirectory, mode: 'overlay', signal, onFailed })
     this.#unpack = unpack
     this.stages.thread = unpack
-    const content = this.#decompress(blob, AbortSignal.any([signal, stop.signal]))
     try {
-      for await (const chunk of readAhead(this.stages.meterDecompressed(content))) await unpack.write(chunk)
-      this.#checkContent(content)
-      const applied = await unpack.end()
+      const applied = await this.#pass(blob, AbortSignal.any([signal, stop.signal]), async content => {
+        try {
+          for await (const chunk of readAhead(content)) await unpack.write(chunk)
+          return await unpack.end()
+        } catch (error) {
+          // What the thread died of counts, not the wait for bytes that this cut short.
+          throw stop.signal.aborted && !signal.aborted ? await unpack.end().catch(cause => cause) : error
+        }
+      })
       this.#tellDropped(applied)
       return applied
+    } finally {
+      this.#finished = { bytesUnpacked: unpack.bytesUnpacked, entries: unpack.entries }
+      this.#unpack = this.stages.thread = undefined
+    }
+  }
+
+  /** Hands the blob's content on, which ends well only if it is the right one. What a decompressor is guilty of is told, and remembered. */
+  async #pass<T>(
+    blob: BlobIngest,
+    signal: AbortSignal,
+    take: (content: AsyncIterable<Uint8Array>) => Promise<T>,
+  ): Promise<T> {
+    const content = this.#decompress(blob, signal)
+    try {
+      return await take(this.#checked(content))
     } catch (error) {
-      // What the thread died of counts, not the wait for bytes that this cut short.
-      const cause = stop.signal.aborted && !signal.aborted ? await unpack.end().catch(cause => cause) : error
-      throw this.#suspect(content, cause)
+      throw this.#suspect(content, error)
     } finally {
       const { fallback, isExonerated } = content
       if (fallback !== undefined && !isExonerated)
         void this.#decompressors?.distrust(fallback.program, fallback.error.message)
-      this.#finished = { bytesUnpacked: unpack.bytesUnpacked, entries: unpack.entries }
-      this.#unpack = this.stages.thread = this.stages.child = undefined
+      this.stages.child = undefined
     }
   }
 
@@ -257,8 +275,9 @@ export class LayerPull {
     return this.stages.meterSource(bytes, host)
   }
 
-  /** @throws WindlassError DIGEST_MISMATCH if the right blob holds something else than the image's config promises */
-  #checkContent(content: ResilientDecompression): void {
+  /** @throws WindlassError DIGEST_MISMATCH at the end, if the right blob holds something else than the image's config promises */
+  async *#checked(content: ResilientDecompression): AsyncGenerator<Uint8Array, void, void> {
+    yield* this.stages.meterDecompressed(content)
     const { descriptor, diffId } = this.#job.layer
     const actual = `${digestAlgorithm(diffId)}:${content.digest}`
     if (actual === diffId) return

@@ -7,7 +7,15 @@ import { after, before, describe, test } from 'node:test'
 import type { PullEvent } from '../../src/copy/events.ts'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
 import { assertSameTree, type Tree } from '../tree.ts'
-import { assertNoPartial, assertSound, assertTidy, killGroups, listGroupMembers, readLayers } from './aftermath.ts'
+import {
+  assertNoPartial,
+  assertSound,
+  assertTidy,
+  blobPath,
+  killGroups,
+  listGroupMembers,
+  readLayers,
+} from './aftermath.ts'
 import { makeDirectory, makeFile, makeLayer, serveImage } from './image.ts'
 import { type PullOptions, runPull } from './pull-process.ts'
 
@@ -160,6 +168,23 @@ describe('a pull through a decompressor that', { concurrency: 3 }, () => {
       for (const [at, tree] of (await readLayers(place.root)).entries()) assertSameTree(tree, expected[at] ?? new Map())
     })
   }
+})
+
+test('a blob that is lost under its layer comes back through a decompressor that gives wrong bytes', {
+  timeout: 40_000,
+}, async () => {
+  await using image = await serveImage(layers)
+  const place = makePlace()
+  assert.equal((await runPull(image.reference, place)).status, 0)
+  const [blob] = layers.map(layer => blobPath(place.root, layer.blob))
+  rmSync(blob ?? '')
+  const { path } = await plant(place.programs, 'flip')
+  const { status, events, text } = await runPull(image.reference, { ...place, decompressor: 'unpigz' })
+  assert.equal(status, 0, text)
+  const fallbacks = eventsOf(events, 'fallback').map(({ program, layer, redone }) => ({ program, layer, redone }))
+  assert.deepEqual(fallbacks, [{ program: path, layer: 0, redone: true }])
+  assertNoPartial(place.root)
+  await assertSound(place.root, 1)
 })
 
 /** Each layer whose program failed tells so once for each reason, with the program's path and what it did. */

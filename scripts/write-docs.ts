@@ -47,8 +47,11 @@ const exitStatuses = [
   ['6', 'corrupt: wrong digest, damaged archive or store, limit exceeded'],
   ['7', 'no space, or no permission'],
   ['8', 'container engine unreachable'],
-  ['10', 'probe: warnings'],
-  ['11', 'probe: a decompressor that the engines here would use hangs or gives wrong bytes'],
+  ['10', 'probe, doctor: warnings'],
+  [
+    '11',
+    'probe: a decompressor that the engines here would use hangs or gives wrong bytes; doctor: a pull stands still, or will',
+  ],
   ['125', 'wrong usage'],
   ['128+n', 'stopped by signal n'],
 ] as const

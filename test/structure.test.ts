@@ -15,6 +15,7 @@ const floors: Readonly<Record<string, number>> = {
   places: 3,
   copy: 4,
   server: 4,
+  doctor: 4,
   cli: 5,
   'index.ts': 5,
 }
@@ -27,7 +28,7 @@ const doors: readonly { readonly what: string; readonly pattern: RegExp; readonl
   {
     what: 'sockets and pipes',
     pattern: /from 'node:(http|https|net|tls)'/,
-    door: /^(server\/|places\/(registry|docker)\/|sys\/pipes\.ts$)/,
+    door: /^(server\/|places\/(registry|docker)\/|sys\/(pipes|local-http)\.ts$)/,
   },
   {
     what: 'child processes',

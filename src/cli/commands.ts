@@ -21,6 +21,12 @@ export const commandTable: readonly CommandEntry[] = [
     load: () => import('./commands/verify.ts'),
   },
   { name: 'info', summary: 'Tell about the store and the host', load: () => import('./commands/info.ts') },
+  {
+    name: 'doctor',
+    summary: 'Explain what holds up the pulls of the engines that run here',
+    load: () => import('./commands/doctor.ts'),
+  },
+  { name: 'explain', summary: 'Tell what a finding or an error means', load: () => import('./commands/explain.ts') },
   { name: 'probe', summary: "Certify this host's decompressors", load: () => import('./commands/probe.ts') },
   { name: 'demo', summary: 'Show a pull from nothing to a verified image', load: () => import('./commands/demo.ts') },
   {

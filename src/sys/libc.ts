@@ -399,6 +399,13 @@ export function trySetPipeSize(fd: number, bytes: number): boolean {
   return c.fcntlInt(fd, F_SETPIPE_SZ, bytes) >= 0
 }
 
+const F_GETPIPE_SZ = 1032
+
+/** How many bytes a pipe takes; either end may be asked. */
+export function pipeSize(fd: number): number {
+  return check(c.fcntlInt(fd, F_GETPIPE_SZ, 0), 'fcntl')
+}
+
 const FIONREAD = 0x541b
 
 /** How many bytes wait in a pipe; either end may be asked. */

@@ -1,0 +1,153 @@
+import { areas, catalogue, type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
+import type { Engine } from '../../doctor/engines.ts'
+import type { Finding } from '../../doctor/finding.ts'
+import { type Context, defineCommand } from '../command.ts'
+import { writeJson, writeLine } from '../output.ts'
+
+export const command = defineCommand({
+  description:
+    'Looks at the container engines that run on this host (dockerd, containerd, podman, CRI-O, buildkitd) and says what holds up their pulls: which ' +
+    'process of which pull stands still, why, and on what evidence. All is read from /proc and the sockets of the engines; nothing is changed, ' +
+    'stopped or traced. It takes two seconds, and up to ten where something stands still and has to be watched.\n' +
+    'Beside the pulls it looks at the settings of the engines as they are in the running processes, their decompressors, disks, control groups, and ' +
+    'agents that are asked before files are opened. What cannot be seen without root is said.\n' +
+    'Findings are told in Chinese where LC_ALL, LC_MESSAGES or LANG say so; their codes are the same.',
+  operands: [],
+  options: {
+    verbose: { type: 'boolean', short: 'v', summary: 'show all findings, with their evidence' },
+    pid: { type: 'integer', value: 'PID', min: 1, summary: 'look at this engine alone' },
+    watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
+  },
+  examples: [
+    { line: 'windlass doctor', does: 'Say in one screen what is well and what is not.' },
+    { line: 'windlass doctor -v', does: 'See the evidence for everything.' },
+    { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
+  ],
+  watched: false,
+  exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
+  async run(context, _operands, options) {
+    const { diagnose } = await import('../../doctor/diagnose.ts')
+    const { LiveHost } = await import('../../sys/host-view.ts')
+    const language = languageOf(context.env)
+    const visit = async () =>
+      await diagnose(new LiveHost(), {
+        signal: context.signal,
+        pid: options.pid,
+        verdictOf: await readVerdicts(context),
+      })
+    if (options.watch) return await watch(context, visit, language)
+    const { engines, findings, worst } = await visit()
+    if (context.json)
+      writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)) })
+    else print(context, findings, { language, verbose: options.verbose })
+    return exitOf(worst)
+  },
+})
+
+const exits: Readonly<Record<Severity, number>> = { problem: 11, warning: 10, unseen: 10, note: 0, ok: 0 }
+
+function exitOf(worst: Severity): number {
+  return exits[worst]
+}
+
+type Visit = () => Promise<{ readonly findings: readonly Finding[]; readonly worst: Severity }>
+
+/** Prints what is new since the last look. */
+async function watch(context: Context, visit: Visit, language: Language): Promise<number> {
+  let before = new Set<string>()
+  for (;;) {
+    const { findings } = await visit()
+    const wrong = findings.filter(({ severity }) => severity === 'problem' || severity === 'warning')
+    const fresh = wrong.filter(finding => !before.has(keyOf(finding)))
+    for (const finding of fresh) {
+      if (context.json) context.stdout.write(`${JSON.stringify(withWords(language)(finding))}\n`)
+      else printFinding(context, finding, { language, verbose: true })
+    }
+    before = new Set(wrong.map(keyOf))
+    await new Promise(resolve => setTimeout(resolve, 2000))
+    context.signal.throwIfAborted()
+  }
+}
+
+function keyOf({ code, subject }: Finding): string {
+  return `${code} ${subject}`
+}
+
+/** What an earlier probe found out about a program, as long as it still holds. */
+async function readVerdicts({ root }: Context): Promise<(path: string) => Promise<string | undefined>> {
+  const [{ Certificates }, { findPrograms, isProgramName }] = await Promise.all([
+    import('../../codec/external/certificates.ts'),
+    import('../../codec/external/programs.ts'),
+  ])
+  const certificates = await Certificates.read(root)
+  return async path => {
+    const [, directory = '/', name = ''] = /^(.*)\/([^/]+)$/.exec(path) ?? []
+    if (!isProgramName(name)) return undefined
+    const { programs } = await findPrograms(directory || '/', [name])
+    const [program] = programs
+    const certificate = program === undefined ? undefined : await certificates.find(program)
+    return certificate?.verdict
+  }
+}
+
+function describe(engine: Engine) {
+  const { kind, process, program, version, dataRoot, sockets, decompressors } = engine
+  return { kind, pid: process.pid, program, version, dataRoot, sockets, decompressors }
+}
+
+function withWords(language: Language) {
+  return (finding: Finding) => {
+    const entry = catalogue[finding.code]
+    return { ...finding, area: entry.area, title: entry[language].title, advice: entry[language].advice }
+  }
+}
+
+interface PrintOptions {
+  readonly language: Language
+  readonly verbose: boolean
+}
+
+const marks: Readonly<Record<Severity, string>> = { problem: '✗', warning: '!', unseen: '?', note: '·', ok: '✓' }
+const areaNames: Readonly<Record<Language, Readonly<Record<string, string>>>> = {
+  en: {},
+  zh: {
+    engines: '引擎',
+    pulls: '拉取',
+    decompressors: '解压程序',
+    disks: '磁盘',
+    security: '安全',
+    resources: '资源',
+    host: '主机',
+  },
+}
+
+/** One line for what is well in an area, and a paragraph for each thing that is not. */
+function print(context: Context, findings: readonly Finding[], options: PrintOptions): void {
+  for (const area of areas) {
+    const all = findings.filter(({ code }) => catalogue[code].area === area)
+    const wrong = all.filter(
+      ({ severity }) => severity === 'problem' || severity === 'warning' || severity === 'unseen',
+    )
+    const shown = context.quiet ? wrong : all
+    if (shown.length === 0) continue
+    const name = areaNames[options.language][area] ?? area
+    for (const finding of shown) printFinding(context, finding, { ...options, area: name })
+  }
+}
+
+function printFinding(context: Context, finding: Finding, options: PrintOptions & { readonly area?: string }): void {
+  const { code, severity, subject, confidence, evidence } = finding
+  const { language, verbose, area = '' } = options
+  const { title, advice } = catalogue[code][language]
+  const isWrong = severity === 'problem' || severity === 'warning' || severity === 'unseen'
+  const about = subject === '' ? '' : `${subject}: `
+  const doubt = isWrong && confidence !== 'certain' ? ` (${confidence})` : ''
+  writeLine(
+    context,
+    `${marks[severity]} ${area}${area === '' ? '' : '  '}${about}${title}${isWrong ? ` [${code}]` : ''}${doubt}`,
+  )
+  const details = isWrong || verbose ? evidence : evidence.slice(0, 1)
+  for (const text of details) writeLine(context, `    ${text}`)
+  if (!isWrong) return
+  for (const text of verbose ? advice : advice.slice(0, 1)) writeLine(context, `    → ${text}`)
+}

@@ -1,0 +1,45 @@
+import { catalogue, isFindingCode, languageOf } from '../../doctor/catalogue.ts'
+import { errorTable, WindlassError } from '../../errors.ts'
+import { suggest } from '../args.ts'
+import { type Context, defineCommand } from '../command.ts'
+import { writeJson, writeLine } from '../output.ts'
+
+export const command = defineCommand({
+  description: 'Tells what the code of a finding of the doctor, or of an error, means, and what can be done.',
+  operands: [{ name: 'CODE', complete: [...Object.keys(catalogue), ...Object.keys(errorTable)] }],
+  options: {},
+  examples: [
+    { line: 'windlass explain DECOMPRESSOR_SPINS', does: 'What the doctor means by it.' },
+    { line: 'windlass explain STALLED', does: 'What an error means.' },
+  ],
+  watched: false,
+  async run(context, [text = '']) {
+    const code = text.toUpperCase()
+    if (isFindingCode(code)) explainFinding(context, code)
+    else if (Object.hasOwn(errorTable, code)) explainError(context, code as keyof typeof errorTable)
+    else {
+      const near = suggest(code, [...Object.keys(catalogue), ...Object.keys(errorTable)])
+      throw new WindlassError('USAGE', `Cannot explain ${JSON.stringify(text)}: there is no such code${near}`)
+    }
+    return 0
+  },
+})
+
+function explainFinding(context: Context, code: keyof typeof catalogue): void {
+  const { area, severity, ...words } = catalogue[code]
+  const { title, meaning, advice } = words[languageOf(context.env)]
+  if (context.json) return writeJson(context, { code, area, severity, title, meaning, advice })
+  writeLine(context, `${code}: ${title}`)
+  writeLine(context, meaning)
+  for (const text of advice) writeLine(context, `  → ${text}`)
+}
+
+function explainError(context: Context, code: keyof typeof errorTable): void {
+  const { exit, retryable, hint } = errorTable[code]
+  if (context.json) return writeJson(context, { code, exit, retryable, hint })
+  writeLine(
+    context,
+    `${code}: exit status ${exit}${retryable ? '; the same command may succeed when it is run again' : ''}`,
+  )
+  if (hint !== undefined) writeLine(context, `  → ${hint}`)
+}

@@ -1,0 +1,27 @@
+import { proxiesOf } from '../engines.ts'
+import { makeFinding } from '../finding.ts'
+import { type Check, describeEngine } from './check.ts'
+
+/** Which engines run, as they really run. */
+export const checkEngines: Check = ({ host, engines }) => {
+  if (engines.length === 0) return [makeFinding('NO_ENGINE', '')]
+  return engines.flatMap(engine => {
+    const { kind, version, dataRoot, sockets, environment, program, process } = engine
+    const subject = describeEngine(engine)
+    if (environment === undefined) {
+      const path = `/proc/${process.pid}/environ`
+      const evidence = [host.denied.has(path) ? `${path}: permission denied` : `${path} cannot be read`]
+      return [makeFinding('ENGINE_HIDDEN', subject, { evidence })]
+    }
+    const evidence = [
+      `version ${version ?? 'unknown'}, data in ${dataRoot ?? 'an unknown place'}`,
+      ...(sockets.length === 0 ? [] : [`listens on ${sockets.join(', ')}`]),
+      ...proxiesOf(engine).map(([name, value]) => `${name}=${value}`),
+    ]
+    const facts = { kind, pid: process.pid, version: version ?? '', dataRoot: dataRoot ?? '' }
+    const findings = [makeFinding('ENGINE_RUNS', subject, { evidence, facts })]
+    if (program?.endsWith(' (deleted)')) findings.push(makeFinding('ENGINE_REPLACED', subject, { evidence: [program] }))
+    if (kind === 'dockerd' && version === undefined) findings.push(makeFinding('ENGINE_SILENT', subject))
+    return findings
+  })
+}

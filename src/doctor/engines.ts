@@ -1,0 +1,212 @@
+/** The container engines that run on a host, with their settings as they are in the running process. */
+import { basename, isAbsolute, join } from 'node:path'
+import { parseGoBool } from '../codec/external/programs.ts'
+import type { HostView } from '../sys/host-view.ts'
+import type { ProcessFacts } from '../sys/tasks.ts'
+import { type Descriptor, type ProcessTable, readArguments, readDescriptors, readEnvironment } from './processes.ts'
+
+type EngineKind = 'dockerd' | 'containerd' | 'podman' | 'crio' | 'buildkitd' | 'buildah' | 'skopeo'
+
+export interface Engine {
+  readonly kind: EngineKind
+  readonly process: ProcessFacts
+  readonly args: readonly string[]
+  /** The kernel's name of the program file; ends in ` (deleted)` after an upgrade without a restart. */
+  readonly program: string | undefined
+  readonly version: string | undefined
+  /** Where images are kept, as the engine names it. */
+  readonly dataRoot: string | undefined
+  /** What has to stand before the engine's paths for us: it may live in a root of its own. */
+  readonly rootPrefix: string
+  /** Sockets on which it listens. */
+  readonly sockets: readonly string[]
+  /** Undefined if we may not see it. */
+  readonly environment: ReadonlyMap<string, string> | undefined
+  readonly decompressors: readonly EngineDecompressor[]
+}
+
+/** A decompressor that this engine runs if it finds it. */
+export interface EngineDecompressor {
+  readonly name: string
+  /** Where the engine finds it, as the engine names it. */
+  readonly path: string | undefined
+  /** The variable that forbids it, and what it is set to. */
+  readonly variable: string | undefined
+  readonly value: string | undefined
+  readonly use: 'used' | 'not-found' | 'disabled' | 'invalid-value' | 'unknown'
+}
+
+const kinds: ReadonlyMap<string, EngineKind> = new Map(
+  (['dockerd', 'containerd', 'podman', 'crio', 'buildkitd', 'buildah', 'skopeo'] as const).map(kind => [kind, kind]),
+)
+
+/** What the engine holds open, and so tells where its data are. */
+const landmarks: Readonly<Partial<Record<EngineKind, RegExp>>> = {
+  dockerd: /^(\/.*)\/(?:volumes\/metadata\.db|buildkit\/cache\.db)$/,
+  containerd: /^(\/.*)\/io\.containerd\.metadata\.v1\.bolt\/meta\.db$/,
+  buildkitd: /^(\/.*)\/(?:cache|history|metadata_v2)\.db$/,
+}
+
+const dataRoots: Readonly<Partial<Record<EngineKind, string>>> = {
+  dockerd: '/var/lib/docker',
+  containerd: '/var/lib/containerd',
+  podman: '/var/lib/containers/storage',
+  buildah: '/var/lib/containers/storage',
+  crio: '/var/lib/containers/storage',
+  buildkitd: '/var/lib/buildkit',
+}
+
+/** Which programs an engine starts for gzip, first choice first, and the variable that forbids each. */
+const runs: Readonly<Record<EngineKind, readonly { name: string; variable?: string; since?: number }[]>> = {
+  dockerd: [{ name: 'unpigz', variable: 'MOBY_DISABLE_PIGZ' }],
+  containerd: [
+    { name: 'igzip', variable: 'CONTAINERD_DISABLE_IGZIP', since: 2 },
+    { name: 'unpigz', variable: 'CONTAINERD_DISABLE_PIGZ' },
+  ],
+  buildkitd: [{ name: 'unpigz', variable: 'CONTAINERD_DISABLE_PIGZ' }],
+  podman: [{ name: 'pigz', since: 5.2 }],
+  crio: [{ name: 'pigz', since: 1.31 }],
+  buildah: [{ name: 'pigz', since: 1.37 }],
+  skopeo: [{ name: 'pigz', since: 1.16 }],
+}
+
+/** @param pid of the only engine that is wanted */
+export async function findEngines(host: HostView, table: ProcessTable, pid?: number): Promise<Engine[]> {
+  const found = [...table.values()].filter(
+    entry => kinds.has(entry.name) && entry.state !== 'Z' && (pid === undefined || entry.pid === pid),
+  )
+  return await Promise.all(found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind)))
+}
+
+async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Promise<Engine> {
+  const { pid } = process
+  const args = readArguments(host, pid)
+  const program = host.link(`/proc/${pid}/exe`)
+  const descriptors = readDescriptors(host, pid)
+  const environment = readEnvironment(host, pid)
+  const rootPrefix = findRootPrefix(host, pid)
+  const sockets = findSockets(host, pid, descriptors)
+  const isStopped = /[Tt]/.test(process.state)
+  const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
+  const dataRoot = findDataRoot(kind, args, descriptors)
+  const common = { kind, process, args, program, version, dataRoot, rootPrefix, sockets, environment }
+  return { ...common, decompressors: findDecompressors(host, common) }
+}
+
+/** A process in a mount namespace of its own is reached through /proc, whatever its paths mean here. */
+function findRootPrefix(host: HostView, pid: number): string {
+  const own = host.link('/proc/self/ns/mnt')
+  const its = host.link(`/proc/${pid}/ns/mnt`)
+  const root = host.link(`/proc/${pid}/root`)
+  return its === undefined || (its === own && (root === '/' || root === undefined)) ? '' : `/proc/${pid}/root`
+}
+
+function findDataRoot(
+  kind: EngineKind,
+  args: readonly string[],
+  descriptors: readonly Descriptor[],
+): string | undefined {
+  const landmark = landmarks[kind]
+  const open = descriptors.map(({ target }) => landmark?.exec(target)?.[1]).find(root => root !== undefined)
+  return open ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind]
+}
+
+function optionOf(args: readonly string[], names: readonly string[]): string | undefined {
+  for (const [at, arg] of args.entries()) {
+    const name = names.find(name => arg === name || arg.startsWith(`${name}=`))
+    if (name !== undefined) return arg === name ? args[at + 1] : arg.slice(name.length + 1)
+  }
+  return undefined
+}
+
+/** Flags of /proc/net/unix: `__SO_ACCEPTCON`, it listens. */
+const listening = '00010000'
+
+function findSockets(host: HostView, pid: number, descriptors: readonly Descriptor[]): string[] {
+  const inodes = new Set(descriptors.map(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1]))
+  const paths = (host.text(`/proc/${pid}/net/unix`) ?? '').split('\n').flatMap(line => {
+    const [, flags, inode, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +(\d+) (\/.*)$/.exec(line) ?? []
+    return flags === listening && inodes.has(inode) && path !== undefined ? [path] : []
+  })
+  return [...new Set(paths)]
+}
+
+type VersionQuestion = Pick<Engine, 'kind' | 'program' | 'sockets' | 'rootPrefix'> & {
+  readonly pid: number
+  readonly isStopped: boolean
+}
+
+/** Docker is asked; others tell it on their command line, by the very file that runs. */
+async function readVersion(host: HostView, { kind, pid, isStopped, program, sockets, rootPrefix }: VersionQuestion) {
+  if (kind === 'dockerd' && !isStopped) {
+    const answers = await Promise.all(sockets.map(socket => host.ask(`${rootPrefix}${socket}`, '/version')))
+    const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
+    const version = versions.find(version => version !== undefined)
+    if (version !== undefined) return version
+  }
+  if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return undefined
+  const told = await host.tell(`/proc/${pid}/exe`, ['--version'])
+  return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
+}
+
+function findDecompressors(
+  host: HostView,
+  engine: Pick<Engine, 'kind' | 'version' | 'environment' | 'rootPrefix'>,
+): EngineDecompressor[] {
+  const version = Number.parseFloat(engine.version ?? '')
+  const wanted = runs[engine.kind].filter(({ since }) => since === undefined || !isOlder(engine.version, since))
+  return wanted.map(({ name, variable }) => {
+    const value = variable === undefined ? undefined : engine.environment?.get(variable)
+    const path = findProgram(host, engine, name)
+    return { name, path, variable, value, use: useOf(engine, path, value, Number.isNaN(version)) }
+  })
+}
+
+function useOf(
+  { environment }: Pick<Engine, 'environment'>,
+  path: string | undefined,
+  value: string | undefined,
+  isVersionUnknown: boolean,
+): EngineDecompressor['use'] {
+  if (environment === undefined) return 'unknown'
+  if (value !== undefined && value !== '') {
+    const isDisabled = parseGoBool(value)
+    if (isDisabled === undefined) return 'invalid-value'
+    if (isDisabled) return 'disabled'
+  }
+  if (path === undefined) return 'not-found'
+  return isVersionUnknown ? 'unknown' : 'used'
+}
+
+/** True if the version is known, and lower than `than`, a number like 5.2. */
+export function isOlder(version: string | undefined, than: number): boolean {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(version ?? '') ?? []
+  if (major === undefined) return false
+  const [wantedMajor = 0, wantedMinor = 0] = String(than).split('.').map(Number)
+  return Number(major) < wantedMajor || (Number(major) === wantedMajor && Number(minor) < wantedMinor)
+}
+
+const executable = 0o111
+/** What Go's exec.LookPath gets where PATH is not set: nothing. */
+function findProgram(
+  host: HostView,
+  { environment, rootPrefix }: Pick<Engine, 'environment' | 'rootPrefix'>,
+  name: string,
+): string | undefined {
+  const directories = (environment?.get('PATH') ?? '').split(':').filter(isAbsolute)
+  return directories
+    .map(directory => join(directory, name))
+    .find(path => {
+      const file = host.file(rootPrefix + path)
+      return file !== undefined && (file.mode & 0o170000) === 0o100000 && (file.mode & executable) !== 0
+    })
+}
+
+/** Settings of the engine that matter for pulls. */
+export function proxiesOf({ environment }: Engine): [name: string, value: string][] {
+  const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap(name => [name, name.toLowerCase()])
+  return names.flatMap(name => {
+    const value = environment?.get(name)
+    return value === undefined || value === '' ? [] : [[name, value.replace(/\/\/[^/@]*@/, '//…@')]]
+  })
+}

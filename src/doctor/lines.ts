@@ -1,0 +1,164 @@
+/**
+ * The pipelines through which engines unpack layers, found by their pipes: engine → decompressor → engine → untar, or engine → decompressor →
+ * engine where the engine unpacks itself.
+ */
+import { basename } from 'node:path'
+import type { HostView } from '../sys/host-view.ts'
+import type { ProcessFacts } from '../sys/tasks.ts'
+import type { Engine } from './engines.ts'
+import {
+  type Descriptor,
+  descendantsOf,
+  type ProcessTable,
+  readArguments,
+  readDescriptorState,
+  readDescriptors,
+} from './processes.ts'
+
+/** A pipe between two processes, with a descriptor of /proc through which it can be looked at. */
+interface PipeEnd {
+  readonly inode: string
+  readonly path: string
+}
+
+export interface Line {
+  /** Stays the same as long as the processes do. */
+  readonly key: string
+  readonly engine: Engine
+  /** The decompressor: one process, or a script with the program that it started. The program that does the work comes first. */
+  readonly decompressor: readonly ProcessFacts[]
+  readonly program: string
+  readonly stdin: PipeEnd | undefined
+  /** Undefined if it has closed it. */
+  readonly stdout: PipeEnd | undefined
+  /** Whether somebody may still write to its stdin. */
+  readonly isFed: boolean
+  /** A process of its own that unpacks; undefined where a thread of the engine does. */
+  readonly untar: ProcessFacts | undefined
+  readonly untarStdin: PipeEnd | undefined
+  /** The directory that is unpacked to, where the command line tells it. */
+  readonly target: string | undefined
+}
+
+const decompressorNames = new Set([
+  'unpigz',
+  'pigz',
+  'igzip',
+  'gzip',
+  'gunzip',
+  'zstd',
+  'unzstd',
+  'xz',
+  'unxz',
+  'bzip2',
+  'bunzip2',
+])
+const untarNames = new Set(['docker-untar', 'docker-applyLayer', 'storage-untar', 'storage-applyLayer'])
+/** What else engines start: their offspring is no business of a pull. */
+const strangers =
+  /^(containerd-shim|runc|crun|conmon|docker-init|docker-proxy|containerd|dockerd|tini|slirp4netns|pasta|exe:)/
+
+interface Child {
+  readonly entry: ProcessFacts
+  readonly args: readonly string[]
+  readonly input: PipeEnd | undefined
+  readonly output: PipeEnd | undefined
+  readonly hasOutput: boolean
+}
+
+export function findLines(host: HostView, engines: readonly Engine[], table: ProcessTable): Line[] {
+  const others = new Set(engines.map(({ process }) => process.pid))
+  return engines.flatMap(engine => findLinesOf(host, engine, table, others))
+}
+
+function findLinesOf(host: HostView, engine: Engine, table: ProcessTable, others: ReadonlySet<number>): Line[] {
+  const children = offspring(table, engine.process.pid, others).map(entry => readChild(host, entry))
+  if (children.length === 0) return []
+  const untars = children.filter(({ args }) => untarNames.has(args[0] ?? '')).sort(byStart)
+  const filters = groupByPipe(children.filter(child => !untars.includes(child) && isDecompressor(child)))
+  const writers = filters.length === 0 ? new Set<string>() : findWriters(host, engine)
+  const lines = filters.map(group => makeLine(engine, group, takeUntar(untars, group), writers))
+  const rest = untars.map(untar => makeLine(engine, [], untar, writers))
+  return [...lines, ...rest]
+}
+
+function offspring(table: ProcessTable, pid: number, others: ReadonlySet<number>): ProcessFacts[] {
+  const isOther = (entry: ProcessFacts) => others.has(entry.pid) || strangers.test(entry.name) || entry.state === 'Z'
+  const children = [...table.values()].filter(entry => entry.parent === pid && !isOther(entry))
+  return children.flatMap(child => [child, ...descendantsOf(table, child.pid).filter(entry => !isOther(entry))])
+}
+
+function readChild(host: HostView, entry: ProcessFacts): Child {
+  const { pid } = entry
+  const output = pipeAt(host, pid, 1)
+  const hasOutput = host.link(`/proc/${pid}/fd/1`) !== undefined
+  return { entry, args: readArguments(host, pid), input: pipeAt(host, pid, 0), output, hasOutput }
+}
+
+function pipeAt(host: HostView, pid: number, fd: number): PipeEnd | undefined {
+  const path = `/proc/${pid}/fd/${fd}`
+  const [, inode] = /^pipe:\[(\d+)\]$/.exec(host.link(path) ?? '') ?? []
+  return inode === undefined ? undefined : { inode, path }
+}
+
+/** By its name, as what it was called, or what a script was called that runs it; or by the arguments that engines give. */
+function isDecompressor({ entry, args, input, output, hasOutput }: Child): boolean {
+  if (input === undefined || (output === undefined && hasOutput)) return false
+  const words = [entry.name, ...args.slice(0, 3)].map(word => basename(word))
+  return words.some(word => decompressorNames.has(word)) || / -d( -c)?( -q)?$/.test(args.join(' '))
+}
+
+/** A script and what it started hold the same pipes. The one that moved last in the chain does the work. */
+function groupByPipe(filters: readonly Child[]): Child[][] {
+  const groups = new Map<string, Child[]>()
+  for (const filter of filters) {
+    const key = filter.input?.inode ?? String(filter.entry.pid)
+    groups.set(key, [filter, ...(groups.get(key) ?? [])])
+  }
+  return [...groups.values()].sort(([a], [b]) => (a === undefined || b === undefined ? 0 : byStart(a, b)))
+}
+
+function byStart(a: Child, b: Child): number {
+  return a.entry.startTicks - b.entry.startTicks || a.entry.pid - b.entry.pid
+}
+
+/** The engine starts the untar right after its decompressor: the next younger one belongs to it. */
+function takeUntar(untars: Child[], group: readonly Child[]): Child | undefined {
+  const [filter] = group
+  const at = untars.findIndex(untar => filter !== undefined && byStart(untar, filter) > 0)
+  return at < 0 ? untars.shift() : untars.splice(at, 1)[0]
+}
+
+/** Pipes that the engine can write to. */
+function findWriters(host: HostView, { process }: Engine): Set<string> {
+  const ends = readDescriptors(host, process.pid).filter(({ target }) => target.startsWith('pipe:['))
+  return new Set(ends.filter(end => isWriter(host, process.pid, end)).map(({ target }) => target.slice(6, -1)))
+}
+
+function isWriter(host: HostView, pid: number, { fd }: Descriptor): boolean {
+  return readDescriptorState(host, pid, fd)?.isWriter ?? true
+}
+
+function makeLine(
+  engine: Engine,
+  group: readonly Child[],
+  untar: Child | undefined,
+  writers: ReadonlySet<string>,
+): Line {
+  const [filter] = group
+  const named = group.flatMap(({ entry, args }) => [...args.slice(0, 3), entry.name].map(word => basename(word)))
+  const program = named.find(word => decompressorNames.has(word)) ?? filter?.entry.name ?? ''
+  const parts = [engine.process, ...group.map(({ entry }) => entry), ...(untar === undefined ? [] : [untar.entry])]
+  return {
+    key: parts.map(({ pid, startTicks }) => `${pid}@${startTicks}`).join(' '),
+    engine,
+    decompressor: group.map(({ entry }) => entry),
+    program,
+    stdin: filter?.input,
+    stdout: filter?.output,
+    isFed: filter?.input !== undefined && writers.has(filter.input.inode),
+    untar: untar?.entry,
+    untarStdin: untar?.input,
+    target: untar?.args.findLast(word => word.startsWith('/') && word.length > 1),
+  }
+}

@@ -1,0 +1,79 @@
+/** The processes of a host and their descriptors, as /proc shows them at one moment. */
+import type { HostView } from '../sys/host-view.ts'
+import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
+
+export type ProcessTable = ReadonlyMap<number, ProcessFacts>
+
+/** What a descriptor is open on. */
+export interface Descriptor {
+  readonly fd: number
+  /** A path, or `pipe:[123]` and its like. */
+  readonly target: string
+}
+
+/** A host has at most this many; a daemon with more is looked at in part. */
+const descriptorsMax = 20_000
+
+/** Every process that can be seen. Only `stat` is read: it is never held up by what the process does. */
+export function readProcessTable(host: HostView): ProcessTable {
+  const entries = host
+    .names('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .map(name => readProcess(Number(name), path => host.text(path)))
+  return new Map(entries.filter(entry => entry !== undefined).map(entry => [entry.pid, entry]))
+}
+
+/** All that descends from a process, parents first. */
+export function descendantsOf(table: ProcessTable, pid: number): ProcessFacts[] {
+  const children = [...table.values()].filter(entry => entry.parent === pid && entry.pid !== pid)
+  return children.flatMap(child => [child, ...descendantsOf(table, child.pid)])
+}
+
+/**
+ * The words of its command line; empty for a kernel thread, and where it cannot be seen. The kernel takes a lock of the process for this, so ask
+ * only about those that matter.
+ */
+export function readArguments(host: HostView, pid: number): string[] {
+  const text = host.text(`/proc/${pid}/cmdline`)
+  return text === undefined || text === '' ? [] : text.replace(/\0$/, '').split('\0')
+}
+
+/** The environment that it was started with. */
+export function readEnvironment(host: HostView, pid: number): ReadonlyMap<string, string> | undefined {
+  const text = host.text(`/proc/${pid}/environ`)
+  if (text === undefined) return undefined
+  const pairs = text.split('\0').map(line => /^([^=]+)=(.*)$/s.exec(line))
+  return new Map(pairs.filter(pair => pair !== null).map(([, name = '', value = '']) => [name, value]))
+}
+
+export function readDescriptors(host: HostView, pid: number): Descriptor[] {
+  return host
+    .names(`/proc/${pid}/fd`)
+    .slice(0, descriptorsMax)
+    .map(name => ({ fd: Number(name), target: host.link(`/proc/${pid}/fd/${name}`) ?? '' }))
+}
+
+/** Position and access mode of a descriptor. */
+export function readDescriptorState(
+  host: HostView,
+  pid: number,
+  fd: number,
+): { readonly position: number; readonly isWriter: boolean; readonly isReader: boolean } | undefined {
+  const text = host.text(`/proc/${pid}/fdinfo/${fd}`)
+  const [, position] = /^pos:\s+(\d+)/m.exec(text ?? '') ?? []
+  const [, flags] = /^flags:\s+([0-7]+)/m.exec(text ?? '') ?? []
+  if (position === undefined || flags === undefined) return undefined
+  const mode = Number.parseInt(flags, 8) & 3
+  return { position: Number(position), isWriter: mode !== 0, isReader: mode !== 1 }
+}
+
+/** Bytes that a process passed to read and write calls since it began. */
+export function readTraffic(
+  host: HostView,
+  pid: number,
+): { readonly read: number; readonly written: number } | undefined {
+  const text = host.text(`/proc/${pid}/io`)
+  const [, read] = /^rchar: (\d+)$/m.exec(text ?? '') ?? []
+  const [, written] = /^wchar: (\d+)$/m.exec(text ?? '') ?? []
+  return read === undefined || written === undefined ? undefined : { read: Number(read), written: Number(written) }
+}

@@ -1,0 +1,303 @@
+/** The pulls of the engines of a host, looked at for some seconds: which go on, which stand still, and who is to blame. */
+import { type BlameLimits, blame, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
+import type { PipelineSample } from '../flow/stage.ts'
+import type { HostView } from '../sys/host-view.ts'
+import { type Download, findDownloads } from './downloads.ts'
+import type { Engine } from './engines.ts'
+import { type Finding, makeFinding } from './finding.ts'
+import { countPullGoroutines, readGoroutines } from './goroutines.ts'
+import { findLines, type Line } from './lines.ts'
+import { readProcessTable } from './processes.ts'
+import { type Reason, reasonOf } from './reason.ts'
+import { type LineLook, LineWatch, lookAt, SleepCount } from './sample.ts'
+
+/**
+ * Who looks at a foreign pull wants an answer in seconds, and does nothing on it by itself. What is healthy moves, and is not touched by any of
+ * these, however slow it is.
+ */
+const doctorLimits: BlameLimits = {
+  ...defaultBlameLimits,
+  sourceIdleMs: 5000,
+  sourceBytesPerSecondMin: 0,
+  decompressorIdleMs: 4000,
+  decompressorBytesPerSecondMin: 256,
+  decompressorWindowMs: 6000,
+  diskIdleMs: 5000,
+  processIdleMs: 4000,
+  unexplainedMs: 5500,
+}
+
+/** From here on a silent body is called so: as long as our own pulls wait for one. */
+const silentMs = 15_000
+const periodMs = 250
+/** What goes on shows within that time; what does not is looked at longer. */
+const shortMs = 1500
+const longMs = 8000
+/** Whatever moves so much in that time is not held up, and need not be looked at longer. */
+const briskBytes = 65_536
+
+export interface PullsOptions {
+  readonly signal: AbortSignal
+  readonly limits?: BlameLimits
+}
+
+export interface PullsResult {
+  readonly findings: readonly Finding[]
+  readonly lines: readonly LineWatch[]
+  readonly dumps: ReadonlyMap<number, string>
+}
+
+/** Looks at all pulls of these engines, for 1.5 s if all goes on and up to 8 s if something stands still. */
+export async function examinePulls(
+  host: HostView,
+  engines: readonly Engine[],
+  { signal, limits = doctorLimits }: PullsOptions,
+): Promise<PullsResult> {
+  const watches = new Map<string, LineWatch>()
+  const downloads = new DownloadWatch(host, engines)
+  const owners = engines.map(engine => new EngineWatch(host, engine))
+  const start = host.elapsed()
+  let open: LineWatch[] = []
+  for (;;) {
+    open = lookAtLines(host, engines, watches)
+    downloads.look()
+    for (const owner of owners) owner.look()
+    const ms = host.elapsed() - start
+    const isOpen = downloads.isWaiting || owners.some(owner => owner.isAsleep)
+    if (owners.length > 0 && owners.every(owner => owner.isStopped)) break
+    if (ms >= longMs || (ms >= shortMs && !isOpen && open.every(watch => isDecided(watch, limits)))) break
+    await host.pause(periodMs, signal)
+  }
+  const ended = [...watches.values()].filter(watch => !open.includes(watch))
+  const dumps = await readDumps(
+    host,
+    engines.filter((_, at) => owners[at]?.isStopped !== true),
+  )
+  const findings = [
+    ...open.map(watch => judgeLine(watch, limits)),
+    ...downloads.judge(open),
+    ...owners.flatMap(owner => owner.judge(limits)),
+    ...judgeDumps(engines, dumps, open, downloads),
+  ]
+  const isEmpty = findings.length === 0 && ended.length === 0
+  if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
+  else if (findings.length === 0) findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0]?.line.engine)))
+  return { findings, lines: [...watches.values()], dumps }
+}
+
+/** @returns the lines that are there now */
+function lookAtLines(host: HostView, engines: readonly Engine[], watches: Map<string, LineWatch>): LineWatch[] {
+  const lines = findLines(host, engines, readProcessTable(host))
+  return lines.flatMap(line => {
+    const watch = watches.get(line.key) ?? new LineWatch(host, line)
+    watches.set(line.key, watch)
+    watch.update(line)
+    return watch.look() ? [watch] : []
+  })
+}
+
+/** Enough was seen of it: it moves, and well, or it is judged. */
+function isDecided(watch: LineWatch, limits: BlameLimits): boolean {
+  const { looks } = watch
+  const isBrisk = total(looks.at(-1)) - total(looks[0]) >= briskBytes && total(looks.at(-5)) !== total(looks.at(-1))
+  return isBrisk || blame(samplesOf(watch), limits) !== undefined
+}
+
+function samplesOf({ looks }: LineWatch) {
+  return looks.map(({ sample }) => sample)
+}
+
+function total(look: LineLook | undefined): number {
+  return (look?.sample.stages ?? []).reduce((sum, { bytesIn, bytesOut, units }) => sum + bytesIn + bytesOut + units, 0)
+}
+
+function hasMoved(looks: readonly LineLook[]): boolean {
+  return total(looks[0]) !== total(looks.at(-1))
+}
+
+function judgeLine(watch: LineWatch, limits: BlameLimits): Finding {
+  const { line, looks } = watch
+  const subject = describeLine(line)
+  const verdict = blame(samplesOf(watch), limits)
+  const evidence = progressOf(line, looks)
+  if (verdict === undefined) {
+    const code = hasMoved(looks) ? 'PULL_MOVES' : 'PULL_WAITS'
+    return makeFinding(code, subject, { evidence, facts: factsOf(line) })
+  }
+  const reason = reasonOf(verdict, looks, line.decompressor.length > 0 && line.stdout === undefined)
+  return accuse(verdict, reason, line, evidence)
+}
+
+function accuse(verdict: Verdict, reason: Reason | undefined, line: Line, progress: readonly string[]): Finding {
+  const code = reason?.code ?? 'NO_PROCESSOR'
+  return makeFinding(code, describeLine(line), {
+    confidence: verdict.confidence,
+    evidence: [...verdict.evidence, ...(reason?.evidence ?? []), ...progress],
+    facts: { ...verdict.facts, ...factsOf(line), sinceMs: verdict.sinceMs },
+  })
+}
+
+function describeLine({ engine, decompressor, program, untar }: Line): string {
+  const [filter] = decompressor
+  const parts = [filter === undefined ? undefined : `${program} ${filter.pid}`, untar && `untar ${untar.pid}`]
+  return [describeEngine(engine), ...parts].filter(part => part !== undefined).join(' → ')
+}
+
+function describeEngine(engine: Engine | undefined): string {
+  return engine === undefined ? '' : `${engine.kind} ${engine.process.pid}`
+}
+
+function factsOf({ engine, decompressor, program, untar, target }: Line): Record<string, string | number | boolean> {
+  const facts = { engine: engine.kind, enginePid: engine.process.pid, program, decompressorPid: decompressor[0]?.pid }
+  const known = Object.entries({ ...facts, untarPid: untar?.pid, target })
+  return Object.fromEntries(known.filter((fact): fact is [string, string | number] => fact[1] !== undefined))
+}
+
+/** What the processes have done altogether, which tells a pull that never got going from one that just paused. */
+function progressOf({ decompressor, program }: Line, looks: readonly LineLook[]): string[] {
+  const stages = looks.at(-1)?.sample.stages ?? []
+  const stage = stages.find(({ kind }) => kind === 'decompress')
+  if (stage === undefined || decompressor.length === 0) return []
+  const { bytesIn, bytesOut } = stage
+  const number = (value: number) => value.toLocaleString('en-US')
+  return [`${program} has taken ${number(bytesIn)} bytes and given ${number(bytesOut)} since it was started`]
+}
+
+/** Downloads, by the growth of their files. */
+class DownloadWatch {
+  readonly #host: HostView
+  readonly #engines: readonly Engine[]
+  readonly #first = new Map<string, number>()
+  #latest: Download[] = []
+
+  constructor(host: HostView, engines: readonly Engine[]) {
+    this.#host = host
+    this.#engines = engines
+  }
+
+  look(): void {
+    this.#latest = this.#engines.flatMap(engine => findDownloads(this.#host, engine))
+    for (const download of this.#latest) {
+      if (!this.#first.has(download.path)) this.#first.set(download.path, download.bytes)
+    }
+  }
+
+  /** Some have not moved since they were first seen, and are not yet silent for so long that they are called so. */
+  get isWaiting(): boolean {
+    return this.#latest.some(download => download.idleMs < silentMs && !this.#hasGrown(download))
+  }
+
+  get count(): number {
+    return this.#latest.length
+  }
+
+  judge(open: readonly LineWatch[]): Finding[] {
+    return this.#latest.filter(download => !isBeingRead(download, open)).map(download => this.#judgeOne(download))
+  }
+
+  #judgeOne(download: Download): Finding {
+    const { engine, path, bytes, total, reference, idleMs } = download
+    const number = (value: number) => value.toLocaleString('en-US')
+    const size = total === undefined ? `${number(bytes)} bytes` : `${number(bytes)} of ${number(total)} bytes`
+    const evidence = [
+      `${path} has ${size}; the last were written ${(idleMs / 1000).toFixed(1)} s ago`,
+      ...(reference === undefined ? [] : [`the engine calls it ${reference}`]),
+    ]
+    const facts = { engine: engine.kind, enginePid: engine.process.pid, path, bytes, idleMs: Math.round(idleMs) }
+    const details = { evidence, facts, confidence: total === undefined ? 'likely' : 'certain' } as const
+    const code = idleMs >= silentMs ? 'DOWNLOAD_SILENT' : this.#hasGrown(download) ? 'PULL_MOVES' : 'PULL_WAITS'
+    return makeFinding(code, `${describeEngine(engine)} ← registry`, details)
+  }
+
+  #hasGrown({ path, bytes, idleMs }: Download): boolean {
+    return (this.#first.get(path) ?? bytes) !== bytes || idleMs < 500
+  }
+}
+
+/** The whole file was handed to a decompressor: it stands at its end, too, but does not wait for the network. */
+function isBeingRead({ engine, bytes }: Download, open: readonly LineWatch[]): boolean {
+  return open.some(({ line, looks }) => {
+    const stage = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
+    return (
+      line.engine === engine && stage !== undefined && stage.bytesIn + (stage.inputBytes ?? 0) >= bytes && bytes > 0
+    )
+  })
+}
+
+/** The engine itself: its state, and threads of it that the kernel does not let go. */
+class EngineWatch {
+  readonly #host: HostView
+  readonly #engine: Engine
+  readonly #samples: PipelineSample[] = []
+  readonly #sleep = new SleepCount()
+  #state = ''
+
+  constructor(host: HostView, engine: Engine) {
+    this.#host = host
+    this.#engine = engine
+  }
+
+  look(): void {
+    const look = lookAt(this.#host, this.#engine.process.pid)
+    if (look === undefined) return
+    this.#state = look.tasks.find(({ tid, pid }) => tid === pid)?.state ?? ''
+    const { task, units } = this.#sleep.count(look)
+    const isAsleep = task?.state === 'D'
+    const stage = { name: describeEngine(this.#engine), kind: 'sync', bytesIn: 0, bytesOut: 0, units } as const
+    const waits = isAsleep ? 'itself' : 'nobody'
+    this.#samples.push({ timeMs: this.#host.elapsed(), stages: [{ ...stage, waits, ...(isAsleep && { task }) }] })
+  }
+
+  /** A thread of it sleeps out of reach now. */
+  get isAsleep(): boolean {
+    return this.#samples.at(-1)?.stages[0]?.waits === 'itself'
+  }
+
+  /** By a signal or a tracer: it answers nobody. */
+  get isStopped(): boolean {
+    return this.#state === 'T' || this.#state === 't'
+  }
+
+  judge(limits: BlameLimits): Finding[] {
+    const subject = describeEngine(this.#engine)
+    if (this.isStopped)
+      return [makeFinding('ENGINE_STOPPED', subject, { evidence: [`its process is in state ${this.#state}`] })]
+    const verdict = blame(this.#samples, limits)
+    const reason = verdict === undefined ? undefined : reasonOf(verdict, [], false)
+    if (verdict?.kind !== 'disk-wait' || reason === undefined) return []
+    const { evidence, confidence, facts } = verdict
+    return [makeFinding(reason.code, subject, { evidence, confidence, facts })]
+  }
+}
+
+async function readDumps(host: HostView, engines: readonly Engine[]): Promise<ReadonlyMap<number, string>> {
+  const dumps = await Promise.all(
+    engines.map(async engine => [engine.process.pid, await readGoroutines(host, engine)] as const),
+  )
+  return new Map(dumps.filter((dump): dump is [number, string] => dump[1] !== undefined))
+}
+
+/** Pulls that the engine itself knows of, and that no process, pipe or file carries out. */
+function judgeDumps(
+  engines: readonly Engine[],
+  dumps: ReadonlyMap<number, string>,
+  open: readonly LineWatch[],
+  downloads: DownloadWatch,
+): Finding[] {
+  return engines.flatMap(engine => {
+    const dump = dumps.get(engine.process.pid)
+    if (dump === undefined) return []
+    const { pulls, pullMinutes, unpacking, downloading, poisoned } = countPullGoroutines(dump)
+    if (poisoned === 0) return []
+    const others = open.filter(({ line }) => line.engine === engine).length + downloads.count
+    const evidence = [
+      `${poisoned} of its goroutines wait for an earlier transfer of the same layer that has not ended (transferManager.Transfer)`,
+      `it has ${pulls} requests for pulls, the oldest for ${pullMinutes} minutes; ${unpacking} layers are being unpacked, ${downloading} downloaded`,
+      others === 0
+        ? 'no decompressor, untar or download of it is left'
+        : 'what holds them up is the standstill that is reported beside this',
+    ]
+    const facts = { pulls, pullMinutes, unpacking, downloading, poisoned }
+    return [makeFinding('TRANSFER_POISONED', describeEngine(engine), { evidence, facts })]
+  })
+}

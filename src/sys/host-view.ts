@@ -1,0 +1,160 @@
+/** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
+import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync, statfsSync, statSync } from 'node:fs'
+import { bytesInPipe, pipeSize } from './libc.ts'
+import { askSocket, type SocketAnswer } from './local-http.ts'
+import { runTool } from './tool.ts'
+
+export interface FileFacts {
+  readonly size: number
+  readonly mtimeMs: number
+  /** Type and permissions, as stat(2) gives them. */
+  readonly mode: number
+}
+
+/** What statfs(2) tells; 0 inodes in all where the filesystem does not count them. */
+export interface FilesystemFacts {
+  readonly bytesTotal: number
+  readonly bytesFree: number
+  readonly inodesTotal: number
+  readonly inodesFree: number
+}
+
+/** Bytes that wait in a pipe, and how many it takes. */
+export interface PipeFill {
+  readonly bytes: number
+  readonly size: number
+}
+
+/** Nothing here throws, and nothing changes the host: what cannot be seen is undefined. */
+export interface HostView {
+  /** Of the host, as Node names it. */
+  readonly arch: string
+  /** Milliseconds since 1970, and since some moment. */
+  now(): number
+  elapsed(): number
+  text(path: string): string | undefined
+  link(path: string): string | undefined
+  /** Names in a directory; empty if it cannot be read. */
+  names(path: string): readonly string[]
+  file(path: string): FileFacts | undefined
+  filesystem(path: string): FilesystemFacts | undefined
+  /** The pipe behind a descriptor in /proc. */
+  pipeFill(path: string): PipeFill | undefined
+  /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded */
+  tell(file: string, args: readonly string[]): Promise<string | undefined>
+  /** Asks an HTTP server on a socket of this host. */
+  ask(socket: string, path: string): Promise<SocketAnswer | undefined>
+  /** Waits; a record does not. */
+  pause(ms: number, signal: AbortSignal): Promise<void>
+  /** Paths that are there and may not be read. */
+  readonly denied: ReadonlySet<string>
+}
+
+/** A file of /proc is a page or two; maps and tables of a busy daemon are larger. */
+const textMax = 4 * 1024 * 1024
+const answerMs = 3000
+const deniedMax = 10_000
+
+/** This host, now. */
+export class LiveHost implements HostView {
+  readonly arch = process.arch
+  readonly denied = new Set<string>()
+
+  now(): number {
+    return Date.now()
+  }
+
+  elapsed(): number {
+    return performance.now()
+  }
+
+  text(path: string): string | undefined {
+    return this.#try(path, () => readHead(path))
+  }
+
+  link(path: string): string | undefined {
+    return this.#try(path, () => readlinkSync(path))
+  }
+
+  names(path: string): readonly string[] {
+    return this.#try(path, () => readdirSync(path)) ?? []
+  }
+
+  file(path: string): FileFacts | undefined {
+    return this.#try(path, () => {
+      const { size, mtimeMs, mode } = statSync(path)
+      return { size, mtimeMs, mode }
+    })
+  }
+
+  filesystem(path: string): FilesystemFacts | undefined {
+    return this.#try(path, () => {
+      const { bsize, blocks, bavail, files, ffree } = statfsSync(path)
+      return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree }
+    })
+  }
+
+  /** Opened for reading only, for microseconds: one more writer would hide the end of the stream from its reader. */
+  pipeFill(path: string): PipeFill | undefined {
+    return this.#try(path, () => {
+      const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+      try {
+        return { bytes: bytesInPipe(fd), size: pipeSize(fd) }
+      } finally {
+        closeSync(fd)
+      }
+    })
+  }
+
+  async tell(file: string, args: readonly string[]): Promise<string | undefined> {
+    const { status, stdout } = (await runTool(file, args, answerMs)) ?? {}
+    return status === 0 ? stdout : undefined
+  }
+
+  ask(socket: string, path: string): Promise<SocketAnswer | undefined> {
+    return askSocket(socket, path, answerMs)
+  }
+
+  pause(ms: number, signal: AbortSignal): Promise<void> {
+    return pause(ms, signal)
+  }
+
+  #try<T>(path: string, look: () => T): T | undefined {
+    try {
+      return look()
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if ((code === 'EACCES' || code === 'EPERM') && this.denied.size < deniedMax) this.denied.add(path)
+      return undefined
+    }
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  const stop = () => resolve()
+  signal.addEventListener('abort', stop, { once: true })
+  await promise
+  clearTimeout(timer)
+  signal.removeEventListener('abort', stop)
+  signal.throwIfAborted()
+}
+
+/** Files of /proc have no size: they are read until they end, and a file that does not end only so far. */
+function readHead(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const chunks: Buffer[] = []
+    for (let total = 0; total < textMax; ) {
+      const chunk = Buffer.allocUnsafe(total === 0 ? 16_384 : 262_144)
+      const length = readSync(fd, chunk)
+      if (length === 0) break
+      chunks.push(chunk.subarray(0, length))
+      total += length
+    }
+    return Buffer.concat(chunks).toString('latin1')
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,6 +1,7 @@
 /** Child processes that are fed through real pipes, watched through /proc, and killed with all their offspring. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, readFileSync } from 'node:fs'
+import { type Kept, keep, markName } from './keeper.ts'
 import { openPipe, PipeReader, PipeWriter } from './pipes.ts'
 import { familyOf, readProgram, readTasks, type TaskFacts } from './tasks.ts'
 
@@ -35,7 +36,8 @@ export interface PipedFacts {
 
 /**
  * A program that runs with pipes as stdin and stdout, in a session and process group of its own, with a clean environment. Disposing it kills the
- * whole group with SIGKILL and waits a bounded time; nothing ever waits for grandchildren that hold a pipe.
+ * whole group with SIGKILL and waits a bounded time; nothing ever waits for grandchildren that hold a pipe. What left the group is killed soon after,
+ * and all of it dies with this process, even if that is killed.
  */
 export class PipedProcess implements AsyncDisposable {
   readonly stdin: PipeWriter
@@ -43,18 +45,22 @@ export class PipedProcess implements AsyncDisposable {
   /** Resolves when the program itself has ended, or could not be started. Never rejects. */
   readonly ended: Promise<ProcessEnd>
   readonly #child: ChildProcess
+  readonly #kept: Kept
   #end: ProcessEnd | undefined
   #stderr = ''
 
   /** @param file absolute path; the arguments follow its name */
   constructor(file: string, args: readonly string[]) {
     const input = openPipe()
+    this.#kept = keep()
+    const env = { ...environment, [markName]: this.#kept.mark }
     let output: ReturnType<typeof openPipe> | undefined
     try {
       output = openPipe()
       const stdio = [input.readEnd, output.writeEnd, 'pipe'] as const
-      this.#child = spawn(file, args, { cwd: '/', env: environment, detached: true, stdio: [...stdio] })
+      this.#child = spawn(file, args, { cwd: '/', env, detached: true, stdio: [...stdio] })
     } catch (error) {
+      this.#kept.end()
       closeSync(input.writeEnd)
       if (output !== undefined) closeSync(output.readEnd)
       throw error
@@ -62,6 +68,7 @@ export class PipedProcess implements AsyncDisposable {
       closeSync(input.readEnd)
       if (output !== undefined) closeSync(output.writeEnd)
     }
+    if (this.pid > 0) this.#kept.started(this.pid)
     this.stdin = new PipeWriter(input.writeEnd)
     this.stdout = new PipeReader(output.readEnd)
     this.ended = new Promise(resolve => this.#watch(resolve))
@@ -116,6 +123,7 @@ export class PipedProcess implements AsyncDisposable {
     this.stdout[Symbol.dispose]()
     this.#child.stderr?.destroy()
     if (await within(this.ended, joinMs)) return
+    this.#kept.end()
     this.#child.unref()
   }
 
@@ -124,6 +132,7 @@ export class PipedProcess implements AsyncDisposable {
       if (this.#end !== undefined) return
       this.#end = end
       this.kill() // while the group still bears this number for sure
+      this.#kept.end()
       resolve(end)
     }
     const { stderr } = this.#child

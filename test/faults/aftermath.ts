@@ -84,7 +84,12 @@ export function hasThreadInD(pid: number): boolean {
 
 /** The program behind its front, the shell of bin/windlass; undefined if it runs no more. */
 export function programOf(front: number): number | undefined {
-  return Number(tryRead(`/proc/${front}/task/${front}/children`).split(' ')[0]) || undefined
+  return childrenOf(front)[0]
+}
+
+/** What the main thread of a process has started, and runs. */
+export function childrenOf(pid: number): number[] {
+  return tryRead(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number)
 }
 
 /** Where the store keeps a whole blob. */

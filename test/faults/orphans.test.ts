@@ -1,0 +1,87 @@
+/** A decompressor outlives neither its pull nor windlass itself, however that ends: a process that spins for ever is no less a fault than a hang. */
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
+import { waitUntil } from '../testbed/command.ts'
+import { assertSound, bytesWritten, childrenOf, hasLeft, programOf } from './aftermath.ts'
+import { makeNoise, serveImage } from './image.ts'
+import { type PullOptions, runPull, startPull } from './pull-process.ts'
+
+const row = { timeout: 60_000 }
+/** From the end of windlass to the end of all that it started. */
+const leaveMs = 2_000
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-orphans-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+let rows = 0
+
+interface Planted extends Disposable {
+  readonly place: PullOptions
+  /** The decompressor itself, and the daemon that it leaves in a session of its own, held by nobody. */
+  readonly started: () => number[]
+}
+
+async function plant(fault: Fault): Promise<Planted> {
+  const base = join(directory, String(rows++))
+  const place = { root: join(base, 'store'), temporary: join(base, 'tmp'), programs: join(base, 'bin') }
+  for (const path of [place.temporary, place.programs]) mkdirSync(path, { recursive: true })
+  const broken = await plantBroken(place.programs, fault, 'broken')
+  const list = join(place.programs, 'started')
+  writeFileSync(list, '')
+  const daemon = `(setsid sh -c 'echo $$ >>"${list}"; exec sleep 1000' &)`
+  const script = `#!/bin/sh\necho $$ >>'${list}'\n${daemon}\nexec '${broken}' "$@"\n`
+  writeFileSync(join(place.programs, 'unpigz'), script, { mode: 0o755 })
+  const started = () => readFileSync(list, 'utf8').split('\n').filter(Boolean).map(Number)
+  const dispose = () => started().forEach(killLeft)
+  return { place: { ...place, decompressor: 'unpigz' }, started, [Symbol.dispose]: dispose }
+}
+
+function killLeft(pid: number): void {
+  if (!hasLeft(pid)) process.kill(pid, 'SIGKILL')
+}
+
+const layers = [makeNoise('file', 3_000_000)]
+
+describe('kill -9 leaves nothing behind, of', { concurrency: true }, () => {
+  const whom = [
+    { name: 'the program', fault: 'spin', kill: (_front: number, program: number) => [program] },
+    { name: 'its front', fault: 'ignore-sigterm', kill: (front: number) => [front] },
+    { name: 'both, at a stopped decompressor', fault: 'stop-itself', kill: (...both: number[]) => both },
+  ] as const
+  for (const { name, fault, kill } of whom) {
+    test(name, row, async () => {
+      using planted = await plant(fault)
+      const { place, started } = planted
+      await using image = await serveImage(layers)
+      const pull = startPull(image.reference, place)
+      await waitUntil('it is stuck', 15_000, () => started().length === 2 && started().some(hasWritten))
+      const front = pull.child.pid ?? 0
+      const program = programOf(front) ?? 0
+      const all = new Set([program, ...childrenOf(program), ...started()])
+      assert.ok(all.size >= 3, 'the program, its decompressor, and the daemon of that')
+      for (const pid of kill(front, program)) process.kill(pid, 'SIGKILL')
+      await waitUntil('all have left', leaveMs, () => [...all].every(hasLeft))
+      await pull.ended
+      assert.equal((await runPull(image.reference, { ...place, decompressor: 'builtin' })).status, 0)
+      await assertSound(place.root, 1)
+    })
+  }
+})
+
+function hasWritten(pid: number): boolean {
+  return bytesWritten(pid) >= 300_000
+}
+
+test('a decompressor that is given up leaves no daemon behind', row, async () => {
+  using planted = await plant('sleep')
+  const { place, started } = planted
+  await using image = await serveImage(layers)
+  const patience = { decompressorMs: 1_000 }
+  const { status, text } = await runPull(image.reference, { ...place, patience })
+  assert.equal(status, 0, text)
+  assert.equal(started().length, 2)
+  await waitUntil('all have left', leaveMs, () => started().every(hasLeft))
+})

@@ -29,7 +29,7 @@ export const command = defineCommand({
       value: 'SINK',
       summary:
         'where the image goes: store, the default; docker, a running daemon (DOCKER_HOST or context); containerd or containerd:NAMESPACE ' +
-        '(CONTAINERD_ADDRESS). The decompressor of the engine is not used',
+        '(CONTAINERD_ADDRESS); podman, the storage of this user. The decompressor of the engine is not used',
     },
     layers: {
       type: 'integer',
@@ -143,6 +143,10 @@ async function openDecompressors(context: Context, decompressor: string): Promis
 async function openDestination({ env }: Context, into: string): Promise<Pick<PullOptions, 'into'>> {
   if (into === 'store') return {}
   const [engine, namespace] = into.split(':', 2)
+  if (into === 'podman') {
+    const { intoPodman } = await import('../../copy/into-podman.ts')
+    return { into: intoPodman({ env }) }
+  }
   if (engine === 'containerd') {
     const { intoContainerd } = await import('../../copy/into-containerd.ts')
     return {
@@ -159,7 +163,7 @@ async function openDestination({ env }: Context, into: string): Promise<Pick<Pul
   }
   throw new WindlassError(
     'USAGE',
-    `Cannot pull into ${quote(into)}: not in this version; wanted store, docker or containerd`,
+    `Cannot pull into ${quote(into)}: not in this version; wanted store, docker, containerd or podman`,
   )
 }
 

@@ -75,6 +75,11 @@ class StoreSession implements OpenSession {
     return findIntactBlob(this.#context, digest) ?? partial?.size ?? 0
   }
 
+  blobFile(digest: Digest): string {
+    this.#leasing('blob', digest, () => {})
+    return this.#context.layout.blob(digest)
+  }
+
   findLayer(chainId: Digest): LayerRecord | undefined {
     return this.#leasing('layer', chainId, () => findIntactLayer(this.#context, chainId))
   }

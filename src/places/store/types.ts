@@ -82,6 +82,8 @@ export interface Session extends AsyncDisposable {
   findBlob(digest: Digest): { readonly digest: Digest; readonly size: number } | undefined
   /** Bytes of a blob that need not be fetched: all of a committed one, or what an earlier run left. Nothing is leased. */
   bytesHere(digest: Digest): number
+  /** The file of a committed blob, for a program that reads it by itself; it stays while the session lives. */
+  blobFile(digest: Digest): string
   /** A committed layer, leased from now on together with the layers below it. */
   findLayer(chainId: Digest): LayerRecord | undefined
   /**

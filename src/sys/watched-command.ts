@@ -1,0 +1,123 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { basename } from 'node:path'
+import { WindlassError } from '../errors.ts'
+import { quote } from '../oci/quote.ts'
+import { within } from './processes.ts'
+import { familyOf, readTasks } from './tasks.ts'
+
+export interface WatchedCommand {
+  readonly program: string
+  readonly args: readonly string[]
+  /** All of its environment. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** It is ended when neither it nor what it started reads or writes anything for that long. */
+  readonly idleMs: number
+  readonly signal: AbortSignal
+  /** For messages: "Cannot deliver into podman". */
+  readonly doing: string
+}
+
+/** A result is a few lines, or an inspection; of complaints the last ones matter. */
+const outputMax = 8 * 1024 * 1024
+const stderrMax = 4096
+const lookMs = 500
+/** After SIGTERM a program may put its house in order for so long. */
+const graceMs = 5000
+const joinMs = 2000
+
+/**
+ * Runs a program of somebody else's to its end, in a group of its own.
+ * @returns its stdout
+ * @throws WindlassError FAILED with its last words, STALLED, CANCELLED, NOT_FOUND if there is no such program
+ */
+export async function runWatched(command: WatchedCommand): Promise<string> {
+  const { program, args, env, signal, doing } = command
+  signal.throwIfAborted()
+  const child = spawn(program, args, { env: { ...env }, cwd: '/', detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  const output = { chunks: [] as Buffer[], size: 0, stderr: '' }
+  child.stdout.on('data', (data: Buffer) => {
+    output.size += data.length
+    if (output.size <= outputMax) output.chunks.push(data)
+  })
+  child.stderr.on('data', (data: Buffer) => {
+    output.stderr = (output.stderr + data.toString()).slice(-stderrMax)
+  })
+  const stop = Promise.withResolvers<never>()
+  stop.promise.catch(() => {})
+  const cancel = () => stop.reject(signal.reason)
+  signal.addEventListener('abort', cancel, { once: true })
+  const timer = watchIdle(child, command, stop.reject)
+  try {
+    const status = await Promise.race([ended(child, program, doing), stop.promise])
+    if (status === 0) return Buffer.concat(output.chunks).toString()
+    const words = output.stderr.trim().split('\n').at(-1)?.slice(0, 1000) || `it ended with ${status}`
+    throw new WindlassError(
+      /no space left/i.test(words) ? 'NO_SPACE' : 'FAILED',
+      `${doing}: ${basename(program)} says ${quote(words)}`,
+      {
+        facts: { engine: basename(program) },
+      },
+    )
+  } finally {
+    clearInterval(timer)
+    signal.removeEventListener('abort', cancel)
+    await end(child)
+  }
+}
+
+async function ended(child: ChildProcess, program: string, doing: string): Promise<number | string> {
+  const { promise, resolve, reject } = Promise.withResolvers<number | string>()
+  child.once('close', (status, signal) => resolve(status ?? signal ?? 'an unknown signal'))
+  child.once('error', (error: NodeJS.ErrnoException) => {
+    const state = error.code === 'ENOENT' ? `there is no program ${program}` : error.message
+    reject(new WindlassError(error.code === 'ENOENT' ? 'NOT_FOUND' : 'FAILED', `${doing}: ${state}`, { cause: error }))
+  })
+  return await promise
+}
+
+function watchIdle(
+  { pid }: ChildProcess,
+  { program, idleMs, doing }: WatchedCommand,
+  fail: (error: unknown) => void,
+): NodeJS.Timeout {
+  let [last, movedAt] = [-1, performance.now()]
+  return setInterval(() => {
+    const bytes = pid === undefined ? -1 : countBytes(pid)
+    if (bytes !== last) movedAt = performance.now()
+    last = bytes
+    if (performance.now() - movedAt < idleMs) return
+    const task = pid === undefined ? undefined : readTasks(pid)[0]
+    const where = task?.wchan === undefined ? '' : `, it waits in ${task.wchan}`
+    const state = `${basename(program)} (process ${pid}) has read and written nothing for ${idleMs / 1000} s${where}`
+    fail(new WindlassError('STALLED', `${doing}: ${state}`, { facts: { engine: basename(program), idleMs } }))
+  }, lookMs)
+}
+
+/** Read and written by the program and all that it started. Where the kernel does not tell, processor time stands in. */
+function countBytes(pid: number): number {
+  const tasks = familyOf(pid).flatMap(readTasks)
+  return tasks.reduce((sum, { ioBytes, cpuTicks }) => sum + (ioBytes ?? cpuTicks), 0)
+}
+
+/** SIGTERM first: a storage that is left in the middle has to be repaired by the next user. */
+async function end(child: ChildProcess): Promise<void> {
+  const { pid } = child
+  if (pid === undefined) return
+  const gone = new Promise(resolve => child.once('exit', resolve))
+  const isGone = () => child.exitCode !== null || child.signalCode !== null
+  if (!isGone()) {
+    killGroup(pid, 'SIGTERM')
+    if (!isGone()) await within(gone, graceMs)
+  }
+  killGroup(pid, 'SIGKILL')
+  if (!isGone()) await within(gone, joinMs)
+  child.stdout?.destroy()
+  child.stderr?.destroy()
+  child.unref()
+}
+
+function killGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal)
+  } catch {} // nobody is left
+}

@@ -1,0 +1,31 @@
+/** A storage for podman of the test's own. */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { run } from './command.ts'
+import { unmountAll } from './mounts.ts'
+
+export interface TestPodman extends AsyncDisposable {
+  /** What podman, and who calls it, needs to find this storage. */
+  readonly env: Record<string, string>
+  /** @returns its stdout */
+  podman(...args: string[]): Promise<string>
+}
+
+/** @param path directories in which podman finds its decompressors before those of the host */
+export async function openPodman(directory: string, path?: string): Promise<TestPodman> {
+  await mkdir(directory, { recursive: true })
+  const file = join(directory, 'storage.conf')
+  const lines = ['[storage]', 'driver = "overlay"', `graphroot = "${directory}/graph"`, `runroot = "${directory}/run"`]
+  await writeFile(file, `${lines.join('\n')}\n`)
+  const env = {
+    CONTAINERS_STORAGE_CONF: file,
+    ...(path !== undefined && { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` }),
+  }
+  return {
+    env,
+    podman: (...args) => run('podman', args, { env }),
+    async [Symbol.asyncDispose]() {
+      unmountAll(directory)
+    },
+  }
+}

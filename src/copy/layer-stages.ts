@@ -10,9 +10,21 @@ const unpackInputNeeded = 1024 * 1024
 /** What a pipe holds at least, if the kernel grants no more. */
 const pipeSizeMin = 64 * 1024
 
-/** The thread of libuv's pool that the kernel holds, if there is one: syncs, renames and writes of the partial are done there. */
-function readPoolTask(): TaskFacts | undefined {
-  return readTasks(process.pid).find(({ name, state }) => name.startsWith('libuv-worker') && state === 'D')
+/** The threads of libuv's pool, and those of them that the kernel holds: syncs, renames and writes of the partial are done there. */
+function readPool(): { readonly size: number; readonly held: readonly TaskFacts[] } {
+  const threads = readTasks(process.pid).filter(({ name }) => name.startsWith('libuv-worker'))
+  return { size: threads.length, held: threads.filter(({ state }) => state === 'D') }
+}
+
+function probePool(closer: boolean) {
+  return closer ? { task: readPool().held[0] } : {}
+}
+
+/** Decompression in process is done in the pool, too: when the disk holds all its threads, nobody is left to do it. */
+function probeInProcess(closer: boolean) {
+  const { size, held } = closer ? readPool() : { size: 0, held: [] }
+  if (size === 0 || held.length < size) return {}
+  return { item: `in process, behind ${size} threads that all wait for the disk`, task: held[0] }
 }
 
 /**
@@ -21,10 +33,10 @@ function readPoolTask(): TaskFacts | undefined {
  */
 export class LayerStages {
   readonly source = new StageMeter('source')
-  readonly spool = new StageMeter('spool', 'spool', closer => (closer ? { task: readPoolTask() } : {}))
+  readonly spool = new StageMeter('spool', 'spool', probePool)
   readonly decompress: StageMeter
   readonly unpack: StageMeter
-  readonly sync = new StageMeter('sync', 'sync', closer => (closer ? { task: readPoolTask() } : {}))
+  readonly sync = new StageMeter('sync', 'sync', probePool)
   #child: PipedProcess | undefined
   #thread: Unpack | undefined
 
@@ -118,7 +130,7 @@ export class LayerStages {
   /** An external program tells by its pipes what it waits for. */
   #probeChild(closer: boolean) {
     const child = this.#child
-    if (child === undefined) return {}
+    if (child === undefined) return this.decompress.waits === 'itself' ? probeInProcess(closer) : {}
     const { pid, stdin, stdout } = child
     return {
       bytesIn: stdin.bytes,

@@ -104,6 +104,17 @@ const rows: readonly Row[] = [
     wanted: ['decompress', 'stuck-decompressor', 'certain'],
   },
   {
+    name: 'a decompressor in process that has got no thread for a while, since a disk holds them all',
+    ms: 29_000,
+    scene: () => ({ ...upstreamBlocked, decompress: { ...itself, task: task('D') }, ...downstreamStarved }),
+  },
+  {
+    name: 'a decompressor in process that gets no thread, since a disk holds them all',
+    ms: 30_000,
+    scene: () => ({ ...upstreamBlocked, decompress: { ...itself, task: task('D') }, ...downstreamStarved }),
+    wanted: ['decompress', 'disk-wait'],
+  },
+  {
     name: 'a decompressor stopped by a signal',
     ms: 10_000,
     scene: () => ({ ...upstreamBlocked, decompress: between(65536, 1e6, { task: task('T') }), ...downstreamStarved }),

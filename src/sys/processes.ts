@@ -5,8 +5,10 @@ import { type Kept, keep, markName } from './keeper.ts'
 import { openPipe, PipeReader, PipeWriter } from './pipes.ts'
 import { familyOf, readProgram, readTasks, type TaskFacts } from './tasks.ts'
 
+/** Where a program finds others. */
+export const programPath: readonly string[] = ['/usr/bin', '/bin']
 /** Nothing is inherited: a PIGZ, GZIP, LD_PRELOAD or locale of ours must not change what the program does. */
-const environment = { PATH: '/usr/bin:/bin', LC_ALL: 'C' }
+const environment = { PATH: programPath.join(':'), LC_ALL: 'C' }
 /** What is kept of a program's complaints; the rest is read and thrown away, so that a flood cannot block it. */
 const stderrMax = 64 * 1024
 /** A killed process is gone in milliseconds, unless it sits in the kernel (state D), where nobody can end it: then it is left behind. */
@@ -102,9 +104,9 @@ export class PipedProcess implements AsyncDisposable {
     }
   }
 
-  /** Every file that it has mapped: itself, its libraries, its interpreter. */
+  /** Every file that it has mapped, and what it started has: itself, its libraries, its interpreter. */
   mappedFiles(): string[] {
-    const maps = readMaps(this.pid)
+    const maps = this.pid > 0 ? familyOf(this.pid).map(readMaps).join('') : ''
     const paths = [...maps.matchAll(/^\S+ \S+ \S+ \S+ \d+ +(\/.*)$/gm)].map(([, path]) => path ?? '')
     return [...new Set(paths)]
   }

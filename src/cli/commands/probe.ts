@@ -25,7 +25,7 @@ export const command = defineCommand({
     'them. Every shape of stream that is known to break one is given to them through pipes; what hangs is killed, and every byte is ' +
     'compared. A program takes a few seconds.\n' +
     'The results are kept in the store: pull uses a program by itself only if it is certified and faster than in process. They are ' +
-    'forgotten when the program, a library that it loads, the kernel or the processor changes.\n' +
+    'forgotten when the program, a library that it loads, a program that it starts, the kernel or the processor changes.\n' +
     'The daemons may have another PATH than this command: name a program by its path to test that one.',
   operands: [
     { name: 'PROGRAM', optional: true, many: true, complete: ['igzip', 'unpigz', 'pigz', 'gzip', 'zstd', 'xz'] },

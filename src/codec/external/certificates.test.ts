@@ -1,10 +1,23 @@
 import assert from 'node:assert/strict'
-import { copyFile, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type Fault, plantBroken } from '../../../test/broken-decompressors/plant.ts'
 import { isWindlassError } from '../../errors.ts'
+import { tryByteLock } from '../../sys/byte-locks.ts'
 import { type Certificate, Certificates } from './certificates.ts'
 import { type Probe, Prober, type Verdict } from './certify.ts'
 import { planDecompressors } from './plan.ts'
@@ -44,10 +57,11 @@ async function certify(
     problems: [],
     speedRatio,
     version: '1',
-    files: [program.realPath, join(bin, 'library')],
     tookMs: 1,
   }
-  await certificates.probe(program, { probe: () => Promise.resolve(probe) } as unknown as Prober)
+  const files = [program.realPath, join(bin, 'library')]
+  const fake = { probe: () => Promise.resolve(probe), listFiles: () => Promise.resolve(files) }
+  await certificates.probe(program, fake as unknown as Prober)
   await certificates.write()
   return program
 }
@@ -71,7 +85,8 @@ test('the gzip, zstd and xz of the host are certified, with their version, speed
     assert.equal(probe.verdict, 'certified', JSON.stringify(probe))
     assert.deepEqual(probe.problems, [])
     assert.match(probe.version, /\d\.\d/)
-    assert.ok(probe.files.includes(program.realPath) && probe.files.some(file => file.includes('libc.so')))
+    const files = await prober.listFiles(program)
+    assert.ok(files.includes(program.realPath) && files.some(file => file.includes('libc.so')))
     assert.ok((probe.speedRatio ?? 0) > 0.05)
   }
 })
@@ -141,6 +156,69 @@ test('a certificate is remembered until the program, or what it loads, changes',
   assert.equal(await read(), undefined)
 })
 
+test('a file that was altered in place, with its size and its time put back, is another file', async () => {
+  const root = await newDirectory()
+  const bin = await newBin()
+  const library = join(bin, 'library')
+  await utimes(library, 1, 1)
+  const program = await certify(root, bin, 2)
+  const before = await stat(library)
+  await writeFile(library, 'CODE')
+  await utimes(library, 1, 1)
+  const { size, mtimeMs, ino } = await stat(library)
+  assert.deepEqual([size, mtimeMs, ino], [before.size, before.mtimeMs, before.ino])
+  assert.equal(await (await Certificates.read(root)).find(program), undefined)
+})
+
+for (const [how, body] of [
+  ['runs another program', 'INNER "$@"'],
+  ['becomes another program', 'exec INNER "$@"'],
+  ['becomes another script that becomes a program', 'exec MIDDLE "$@"'],
+] as const) {
+  test(`a certificate of a script that ${how} is forgotten when that changes`, async () => {
+    const [root, bin] = [await newDirectory(), await newDirectory()]
+    const [inner, middle] = [join(bin, 'inner'), join(bin, 'middle')]
+    await copyFile('/bin/gzip', inner)
+    await writeFile(middle, `#!/bin/sh\nexec '${inner}' "$@"\n`, { mode: 0o755 })
+    const text = body.replace('INNER', inner).replace('MIDDLE', middle)
+    await writeFile(join(bin, 'pigz'), `#!/bin/dash\n${text}\n`, { mode: 0o755 })
+    const program = await find(bin)
+    const probe = { verdict: 'certified', problems: [], speedRatio: 2, version: '1', tookMs: 1 } as const
+    const fake = { probe: () => Promise.resolve(probe), listFiles: () => prober.listFiles(program) }
+    const certificates = await Certificates.read(root)
+    const { files } = await certificates.probe(program, fake as unknown as Prober)
+    const paths = files.map(({ path }) => path)
+    assert.ok(paths.includes(inner) && paths.includes(await realpath('/bin/dash')), paths.join())
+    assert.ok(await certificates.find(program))
+    await copyFile('/bin/cat', join(bin, 'new'))
+    await rename(join(bin, 'new'), inner) // what runs cannot be written to
+    assert.equal(await certificates.find(program), undefined)
+  })
+}
+
+test('several processes that learn something at the same time lose nothing of it', async () => {
+  const root = await newDirectory()
+  const bins = await Promise.all(Array.from({ length: 8 }, () => newBin()))
+  const [first = ''] = bins
+  const old = await certify(root, first, 2)
+  const early = await Certificates.read(root)
+  const programs = await Promise.all(bins.slice(1).map(bin => certify(root, bin, 2)))
+  await early.distrust(old, 'it stalled')
+  await early.write()
+  const now = await Certificates.read(root)
+  for (const program of programs) assert.equal((await now.find(program))?.verdict, 'certified')
+  assert.equal((await now.find(old))?.distrusted, 'it stalled')
+  assert.deepEqual(await readdir(root), ['decompressors.json', 'decompressors.lock'])
+})
+
+test('a lock that is not given up is not waited for for ever', { timeout: 20_000 }, async () => {
+  const root = await newDirectory()
+  const bin = await newBin()
+  await certify(root, bin, 2)
+  using _lock = tryByteLock(join(root, 'decompressors.lock'), 0)
+  await assert.rejects(certify(root, bin, 2), /another process has held .*decompressors\.lock for 5 s$/)
+})
+
 test('a certificate does not hold for another file behind the same link', async () => {
   const root = await newDirectory()
   const bin = await newBin('old')
@@ -155,7 +233,7 @@ test('a certificate does not hold for another file behind the same link', async 
 test('a damaged memory counts as empty, and no half of one is left behind', async () => {
   const root = await newDirectory()
   const program = await certify(root, await newBin(), 2)
-  assert.deepEqual(await readdir(root), ['decompressors.json'])
+  assert.deepEqual(await readdir(root), ['decompressors.json', 'decompressors.lock'])
   const file = join(root, 'decompressors.json')
   const good = await readFile(file, 'utf8')
   for (const text of [
@@ -163,8 +241,8 @@ test('a damaged memory counts as empty, and no half of one is left behind', asyn
     '{',
     'null',
     '[]',
-    '{"version":1,"certificates":[null,{},{"path":1}]}',
-    good.replace('"version": 1', '"version": 2'),
+    '{"version":2,"certificates":[null,{},{"path":1}]}',
+    good.replace('"version": 2', '"version": 1'),
   ]) {
     await writeFile(file, text)
     assert.equal(await (await Certificates.read(root)).find(program), undefined, text)

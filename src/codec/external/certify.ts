@@ -8,6 +8,7 @@ import type { Compression } from '../detect.ts'
 import { decompressExternal } from './decompress-external.ts'
 import { type ProgramFault, programFault } from './program-failure.ts'
 import type { ExternalProgram } from './programs.ts'
+import { findScriptFiles } from './script-files.ts'
 import type { Shape } from './shape.ts'
 import { makeProgramCode, makeShapes } from './shapes.ts'
 
@@ -47,8 +48,6 @@ export interface Probe {
   readonly speed?: number
   /** The first line of `--version`. */
   readonly version: string
-  /** Every file that it maps when it runs: itself, libraries, interpreters. */
-  readonly files: readonly string[]
   readonly tookMs: number
 }
 
@@ -76,12 +75,11 @@ export class Prober {
   async probe(program: ExternalProgram): Promise<Probe> {
     const begun = performance.now()
     const version = await this.#readVersion(program)
-    const files = await this.#listFiles(program)
     const problems = await this.#tryShapes(program)
     const worst = verdicts.find(verdict => problems.some(problem => problem.verdict === verdict)) ?? 'certified'
     const speed = worst === 'certified' || worst === 'missing-error' ? await this.#measure(program) : {}
     const verdict = worst === 'certified' && (speed.speedRatio ?? 0) < slowRatio ? 'slow' : worst
-    return { verdict, problems, ...speed, version, files, tookMs: Math.round(performance.now() - begun) }
+    return { verdict, problems, ...speed, version, tookMs: Math.round(performance.now() - begun) }
   }
 
   async #tryShapes(program: ExternalProgram): Promise<Problem[]> {
@@ -174,22 +172,34 @@ export class Prober {
     }
   }
 
-  /** Looks at the program while it waits for more input: then it has loaded all it needs. */
-  async #listFiles(program: ExternalProgram): Promise<string[]> {
+  /**
+   * Every file that the program, and what it starts, maps when it runs (itself, libraries, interpreters), or names where it is a script. Looked at from
+   * its start until it waits for more input: then it has loaded all it needs.
+   */
+  async listFiles(program: ExternalProgram): Promise<string[]> {
+    const files = new Set([program.realPath, ...(await findScriptFiles(program.realPath))])
+    for (const file of await this.#listMapped(program)) files.add(file)
+    return [...files]
+  }
+
+  async #listMapped(program: ExternalProgram): Promise<Set<string>> {
+    const files = new Set<string>()
     const head = this.#shapesOf(program.compression).at(-1)?.compressed.subarray(0, 200)
-    if (head === undefined) return []
+    if (head === undefined) return files
     try {
       await using child = new PipedProcess(program.path, program.args)
       child.stdin.write(head).catch(() => {})
       for (let tries = 0; tries < 50 && child.end === undefined; tries++) {
+        for (const file of child.mappedFiles()) files.add(file)
+        const isFed = child.stdin.bytes > 0 && child.stdin.fill === 0
         await pause(10, undefined, { signal: this.#options.signal })
-        if (child.stdin.bytes > 0 && child.stdin.fill === 0) break
+        if (isFed) break
       }
-      return child.mappedFiles()
+      for (const file of child.mappedFiles()) files.add(file)
     } catch (error) {
       if (this.#options.signal.aborted) throw error
-      return []
     }
+    return files
   }
 
   #shapesOf(compression: Compression): readonly Shape[] {

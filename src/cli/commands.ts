@@ -14,6 +14,11 @@ export const commandTable: readonly CommandEntry[] = [
   { name: 'unpack', summary: 'Unpack an image into a directory', load: () => import('./commands/unpack.ts') },
   { name: 'mount', summary: 'Mount an image, or list what is mounted', load: () => import('./commands/mount.ts') },
   { name: 'umount', summary: 'Unmount an image', load: () => import('./commands/umount.ts') },
+  {
+    name: 'unshare',
+    summary: "Run a program where an ordinary user's images can be mounted",
+    load: () => import('./commands/unshare.ts'),
+  },
   { name: 'gc', summary: 'Free what nothing needs', load: () => import('./commands/gc.ts') },
   {
     name: 'verify',

@@ -6,6 +6,7 @@ import { parseArguments, parseGlobals, splitArguments, suggest } from './args.ts
 import type { Context, globalOptions, LogLevel, OptionTable, OptionValues, Output, ProgressMode } from './command.ts'
 import { commandTable, findCommand } from './commands.ts'
 import { formatFailure, toWindlassError } from './failure.ts'
+import { readUser } from './namespace.ts'
 import { watchSignals } from './signals.ts'
 
 /** A main thread in one system call: told after this long, and no longer waited for after the other. */
@@ -29,7 +30,8 @@ export async function start(process: NodeJS.Process): Promise<never> {
   const front = takeFront(env)
   const watch = watchSignals(process, front)
   const args = process.argv.slice(2)
-  const host: Host = { env, stdout, stderr, signal: watch.signal, uid: process.geteuid?.() ?? 0, front }
+  const uid = readUser(env, process.geteuid?.() ?? 0)
+  const host: Host = { env, stdout, stderr, signal: watch.signal, uid, front }
   const leave = (status: number): Promise<never> => leaveWith(status, front)
   stdout.on('error', error => void leave(lostOutput(error, host, args)))
   // Without a stderr the work goes on unseen.
@@ -86,6 +88,13 @@ async function runCommand(name: string, rest: readonly string[], host: Host): Pr
   if (globals.help) return await runHelp([name], host)
   if (globals.version) return await runCommand('version', [], host)
   const context = openContext(globals, host)
+  const { geteuid, getegid, execPath, execArgv, argv } = process
+  if (command.needsRoot !== undefined && geteuid?.() !== 0) {
+    const { enterNamespace } = await import('./namespace.ts')
+    const again = [execPath, ...execArgv, ...argv.slice(1)]
+    const makesOwners = command.needsRoot === 'to make owners'
+    await enterNamespace(context, { ...host, gid: getegid?.() ?? 0, makesOwners, command: again })
+  }
   using _watchdog = command.watched === false ? undefined : await watch(context, options, host)
   return (await command.run(context, operands, options)) ?? 0
 }

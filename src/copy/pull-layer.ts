@@ -8,6 +8,7 @@ import { verified } from '../flow/verify.ts'
 import { watch } from '../flow/watch.ts'
 import type { AppliedLayer } from '../layer/apply.ts'
 import { adoptImplied } from '../layer/implied.ts'
+import { listLosses } from '../layer/ordinary.ts'
 import { openUnpack, type Unpack } from '../layer/unpack.ts'
 import { type Digest, digestAlgorithm } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
@@ -197,7 +198,7 @@ export class LayerPull {
           throw stop.signal.aborted && !signal.aborted ? await unpack.end().catch(cause => cause) : error
         }
       })
-      this.#tellDropped(applied)
+      this.#tellLosses(applied)
       return applied
     } finally {
       this.#finished = { bytesUnpacked: unpack.bytesUnpacked, entries: unpack.entries }
@@ -297,10 +298,9 @@ export class LayerPull {
     return new WindlassError('CORRUPT', message, { cause: error, facts: { redo: true } })
   }
 
-  #tellDropped({ droppedXattrs }: AppliedLayer): void {
-    if (droppedXattrs.length === 0) return
-    const names = droppedXattrs.slice(0, 8).join(', ')
-    this.#job.onWarning(`Left out extended attributes of layer ${this.#job.layer.descriptor.digest}: ${names}`)
+  #tellLosses(applied: AppliedLayer): void {
+    for (const loss of listLosses(applied))
+      this.#job.onWarning(`Left out of layer ${this.#job.layer.descriptor.digest}: ${loss}`)
   }
 
   /**

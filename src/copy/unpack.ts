@@ -5,6 +5,8 @@ import { decompress } from '../codec/decompress.ts'
 import { wrapError } from '../errors.ts'
 import { readAhead } from '../flow/read-ahead.ts'
 import { verified } from '../flow/verify.ts'
+import type { AppliedLayer } from '../layer/apply.ts'
+import { listLosses } from '../layer/ordinary.ts'
 import { openUnpack } from '../layer/unpack.ts'
 import { type ImageConfig, parseImageConfig } from '../oci/image-config.ts'
 import { runtimeConfig } from '../oci/runtime-spec.ts'
@@ -18,6 +20,8 @@ export interface UnpackImageOptions {
   /** Make an OCI runtime bundle: `config.json` and `rootfs/`. */
   readonly bundle?: boolean
   readonly signal: AbortSignal
+  /** Told what could not be made as the image has it. */
+  readonly onWarning?: (message: string) => void
 }
 
 /** A passwd or group file of an image: the largest seen have some kilobytes. */
@@ -57,20 +61,28 @@ async function build(
   store: Store,
   image: ImageRecord,
   building: string,
-  { bundle, signal }: UnpackImageOptions,
+  { bundle, signal, onWarning = () => {} }: UnpackImageOptions,
 ): Promise<void> {
   const root = bundle ? join(building, 'rootfs') : building
   if (bundle) await mkdir(root, { mode: 0o755 })
-  for (const layer of image.layers) await applyLayer(store, layer, root, signal)
+  for (const layer of image.layers) {
+    const losses = listLosses(await applyLayer(store, layer, root, signal))
+    for (const loss of losses) onWarning(`Left out of layer ${layer.blobDigest}: ${loss}`)
+  }
   if (bundle) await writeBundleConfig(store, image, building, root)
 }
 
-async function applyLayer(store: Store, layer: LayerRecord, directory: string, signal: AbortSignal): Promise<void> {
+async function applyLayer(
+  store: Store,
+  layer: LayerRecord,
+  directory: string,
+  signal: AbortSignal,
+): Promise<AppliedLayer> {
   const content = decompress(store.openBlobFile(layer.blobDigest), { signal, recycle: true })
   const bytes = verified(content, { digest: layer.diffId, subject: `content of layer ${layer.blobDigest}` })
   await using unpack = await openUnpack({ directory, mode: 'flat', signal })
   for await (const chunk of readAhead(bytes)) await unpack.write(chunk)
-  await unpack.end()
+  return await unpack.end()
 }
 
 async function writeBundleConfig(store: Store, image: ImageRecord, bundle: string, root: string): Promise<void> {

@@ -34,6 +34,7 @@ import {
   writeTimes,
 } from './metadata.ts'
 import { baseName, cleanName, parentName, parseWhiteout } from './names.ts'
+import type { Adapted } from './ordinary.ts'
 import { type OpenDirectory, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, Tree } from './tree.ts'
 import { flatUnion, isOverlayWhiteout, overlayUnion, setOpaque, type Union } from './union.ts'
 
@@ -51,6 +52,8 @@ export interface AppliedLayer {
   readonly implied: readonly string[]
   /** Names of extended attributes that were left out: not allowed for an image, or not known to the filesystem. */
   readonly droppedXattrs: readonly string[]
+  /** In a user namespace: what it could not have. */
+  readonly adapted?: Adapted
 }
 
 interface DirectoryFacts {

@@ -10,8 +10,9 @@ import {
   lutimensat,
   writeTimespec,
 } from '../sys/libc.ts'
+import { opaqueXattr } from '../sys/mounts.ts'
 
-const opaqueXattr = cPath('trusted.overlay.opaque')
+const opaqueName = cPath(opaqueXattr)
 
 /**
  * Gives directories that a layer only implies the owner, mode, times and attributes that the layers below gave them. A layer is a change set:
@@ -65,7 +66,7 @@ function lookUp(layer: string, name: string): 'directory' | 'hidden' | 'absent' 
 }
 
 function isOpaqueDirectory(path: Buffer): boolean {
-  return lgetxattr(Buffer.concat([path, Buffer.of(0)]), opaqueXattr)?.toString() === 'y'
+  return lgetxattr(Buffer.concat([path, Buffer.of(0)]), opaqueName)?.toString() === 'y'
 }
 
 /** True if a directory above the name hides all that the layers below have there. */
@@ -83,7 +84,7 @@ function copyFacts(from: Buffer, to: Buffer): void {
   fchmodat(AT_FDCWD, path, Number(stat.mode & 0o7777n))
   for (const xattr of llistxattr(source)) {
     const value = lgetxattr(source, cPath(xattr, 'latin1'))
-    if (value !== undefined && !xattr.startsWith('trusted.overlay.')) lsetxattr(path, cPath(xattr, 'latin1'), value)
+    if (value !== undefined && !/^(trusted|user)\.overlay\./.test(xattr)) lsetxattr(path, cPath(xattr, 'latin1'), value)
   }
   const times = Buffer.alloc(32)
   writeNanoseconds(times, 0, stat.atimeNs)

@@ -13,6 +13,7 @@ import {
   SystemError,
   writeTimespec,
 } from '../sys/libc.ts'
+import { isInUserNamespace } from '../sys/user-namespace.ts'
 import type { TarEntry } from '../tar/entry.ts'
 import type { OpenDirectory } from './tree.ts'
 
@@ -98,11 +99,14 @@ function setXattrs(
   }
 }
 
-/** The filesystem, or this type of file, has no such attributes: user.* on a symlink or device is EPERM by the kernel's rule. */
+/**
+ * The filesystem, or this type of file, has no such attributes: user.* on a symlink or device is EPERM by the kernel's rule. To root of a user namespace
+ * some are forbidden: trusted.* and most of security.*.
+ */
 function isUnsupported(error: unknown): boolean {
   if (!(error instanceof SystemError)) return false
   return (
     error.errno === osConstants.errno.EOPNOTSUPP ||
-    (error.errno === osConstants.errno.EPERM && error.syscall === 'lsetxattr')
+    (error.errno === osConstants.errno.EPERM && (error.syscall === 'lsetxattr' || isInUserNamespace))
   )
 }

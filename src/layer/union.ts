@@ -1,4 +1,6 @@
-import { AT_FDCWD, cPath, lsetxattr, makedev, mkdirat, mknodat } from '../sys/libc.ts'
+import { WindlassError } from '../errors.ts'
+import { AT_FDCWD, cPath, lsetxattr, makedev, mkdirat, mknodat, SystemError } from '../sys/libc.ts'
+import { opaqueXattr } from '../sys/mounts.ts'
 import { baseName, parentName } from './names.ts'
 import { IMPLIED_MODE, S_IFCHR, S_IFDIR, S_IFMT, type Tree } from './tree.ts'
 
@@ -12,18 +14,29 @@ export interface Union {
   made(name: string): void
 }
 
-const opaqueXattr = cPath('trusted.overlay.opaque')
+const opaqueName = cPath(opaqueXattr)
 const opaqueValue = Buffer.from('y')
 const NO_DEVICE = makedev(0, 0)
 
 /** Marks a directory as hiding its lower namesake (kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"). */
 export function setOpaque(tree: Tree, directory: string): void {
-  lsetxattr(tree.path(directory), opaqueXattr, opaqueValue)
+  lsetxattr(tree.path(directory), opaqueName, opaqueValue)
 }
 
 /** True for the character device 0:0 that stands for a whiteout in an overlay's layer. */
 export function isOverlayWhiteout(stat: { mode: number; rdev: bigint }): boolean {
   return (stat.mode & S_IFMT) === S_IFCHR && stat.rdev === NO_DEVICE
+}
+
+/** The only device that the kernel lets everybody make, since Linux 5.8. */
+function makeWhiteout(directory: number, base: Buffer): void {
+  try {
+    mknodat(directory, base, S_IFCHR, NO_DEVICE)
+  } catch (error) {
+    if (!(error instanceof SystemError && error.code === 'EPERM')) throw error
+    const message = 'Cannot make a whiteout: this kernel lets nobody but root; wanted root, or Linux 5.8'
+    throw new WindlassError('UNSUPPORTED', message, { cause: error })
+  }
 }
 
 /** A layer by itself, to be mounted by overlayfs: whiteouts take the kernel's form. */
@@ -40,7 +53,7 @@ export function overlayUnion(tree: Tree): Union {
     whiteout(name) {
       const directory = tree.openDirectory(parentName(name))
       const stat = tree.lstat(name)
-      if (stat === undefined) mknodat(directory.fd, cPath(baseName(name), 'latin1'), S_IFCHR, NO_DEVICE)
+      if (stat === undefined) makeWhiteout(directory.fd, cPath(baseName(name), 'latin1'))
       else if ((stat.mode & S_IFMT) === S_IFDIR) {
         setOpaque(tree, name)
         tree.implied.delete(name)

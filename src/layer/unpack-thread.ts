@@ -6,9 +6,11 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { wrapError } from '../errors.ts'
 import { RingAborted, RingReader } from '../flow/ring.ts'
 import { gettid } from '../sys/libc.ts'
+import { readIdMaps } from '../sys/user-namespace.ts'
 import { TarReader } from '../tar/reader.ts'
 import { LayerApplier } from './apply.ts'
 import { Beat } from './beat.ts'
+import { EntryAdapter } from './ordinary.ts'
 import type { UnpackAnswer, UnpackOrder } from './unpack-messages.ts'
 import { enterWall } from './wall.ts'
 
@@ -16,16 +18,20 @@ function run(order: UnpackOrder): UnpackAnswer {
   const beat = new Beat(order.beat)
   const reader = new TarReader(new RingReader(order.ring), order.limits)
   using applier = new LayerApplier(order.mode, { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 })
+  const maps = readIdMaps()
+  const adapter = maps && new EntryAdapter(maps)
   beat.begin(gettid())
   enterWall(order.directory)
   for (let entry = reader.next(); entry !== undefined; entry = reader.next()) {
     beat.enter(entry.name)
+    adapter?.adapt(entry)
     applier.apply(entry, reader)
   }
   beat.enter('')
   const layer = applier.finish()
   reader.drain()
-  return { kind: 'layer', layer }
+  const adapted = adapter && { owners: adapter.owners, devices: adapter.devices }
+  return { kind: 'layer', layer: { ...layer, ...(adapted && { adapted }) } }
 }
 
 function answerTo(error: unknown): UnpackAnswer {

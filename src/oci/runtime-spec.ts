@@ -12,6 +12,15 @@ export interface RuntimeOptions {
   /** The users and groups of the image's /etc; without it only numbers can be used. */
   readonly users?: UserLookup
   readonly hostname?: string
+  /** An ordinary user's container gets a user namespace with these IDs. */
+  readonly idMaps?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] } | undefined
+}
+
+/** `count` IDs from `inner` on in the container are those from `outer` on outside. */
+interface IdMapping {
+  readonly inner: number
+  readonly outer: number
+  readonly count: number
 }
 
 /** An OCI runtime-spec 1.0 configuration, ready for `JSON.stringify` into a bundle's `config.json`. */

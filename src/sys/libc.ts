@@ -392,6 +392,13 @@ export function pipe2(): { readonly readEnd: number; readonly writeEnd: number }
   return { readEnd: fds.readInt32LE(0), writeEnd: fds.readInt32LE(4) }
 }
 
+const F_SETFD = 2
+
+/** A descriptor that the program gets which replaces this one. */
+export function keepOnExec(fd: number): void {
+  check(c.fcntlInt(fd, F_SETFD, 0), 'fcntl')
+}
+
 const F_SETPIPE_SZ = 1031
 
 /** Asks the kernel for a pipe of that many bytes. False if it has no room for this user (pipe-user-pages-soft, pipe-max-size). */

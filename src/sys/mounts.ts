@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { SystemError } from './libc.ts'
+import { isInUserNamespace } from './user-namespace.ts'
 
 /** One line of mountinfo, proc_pid_mountinfo(5). */
 export interface MountPoint {
@@ -72,6 +73,12 @@ export function isUnder(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory.endsWith('/') ? directory : `${directory}/`)
 }
 
+/** Overlayfs' own attributes: those of `trusted.` are for root alone, so it takes `user.` ones from others (Linux 5.11, option userxattr). */
+const overlayXattrs = isInUserNamespace ? 'user.overlay.' : 'trusted.overlay.'
+
+/** Marks a directory that hides its lower namesake, with the value `y`. */
+export const opaqueXattr = `${overlayXattrs}opaque`
+
 /**
  * Overlay options that a host may have switched on and that a layer of a stranger must not use: with them, attributes in a lower layer redirect to other
  * directories. Only what the kernel knows can be named.
@@ -82,7 +89,8 @@ export function listSafeOverlayOptions(): string[] {
     ['metacopy', 'off'],
     ['redirect_dir', 'nofollow'],
   ] as const
-  return wanted.filter(([name]) => existsSync(`/sys/module/overlay/parameters/${name}`)).map(pair => pair.join('='))
+  const known = wanted.filter(([name]) => existsSync(`/sys/module/overlay/parameters/${name}`))
+  return [...(isInUserNamespace ? ['userxattr'] : []), ...known.map(pair => pair.join('='))]
 }
 
 /** What `mountFrom` hands to mount(2). */

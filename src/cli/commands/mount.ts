@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Store } from '../../places/store/store.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { formatId } from '../familiar.ts'
+import { checkMountsStay } from '../namespace.ts'
 import { writeJson, writeLine } from '../output.ts'
 import { openStore } from '../store.ts'
 import { formatTable } from '../table.ts'
@@ -9,11 +10,12 @@ import { formatTable } from '../table.ts'
 export const command = defineCommand({
   description:
     'Mounts an image of the store by the overlay filesystem of the kernel, read-only, and prints where. Without REF, lists what is ' +
-    'mounted. Needs root.',
+    "mounted. An ordinary user's mounts stay as long as the shell of 'windlass unshare' in which they are made.",
   operands: [
     { name: 'REF', optional: true, complete: 'image' },
     { name: 'TARGET', optional: true, complete: 'directory' },
   ],
+  needsRoot: 'to reach files',
   options: {
     'read-write': { type: 'boolean', short: 'w', summary: 'put a writable layer on top, which umount throws away' },
   },
@@ -26,6 +28,7 @@ export const command = defineCommand({
   async run(context, [reference, target], options) {
     await using store = await openStore(context)
     if (reference === undefined) return listMounts(context, store)
+    checkMountsStay(`Cannot mount ${reference}`, context.env)
     const image = store.findImage(reference)
     const path = target === undefined ? undefined : resolve(target)
     const mount = await store.mount(image, path, { readOnly: !options['read-write'] })

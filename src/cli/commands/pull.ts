@@ -18,6 +18,7 @@ export const command = defineCommand({
     'at a time. What an interrupted pull left is verified and used. The last line on stdout is the full reference with its digest.\n' +
     "Credentials are those of 'docker login'. Progress goes to stderr.",
   operands: [{ name: 'REF', many: true }],
+  needsRoot: 'to make owners',
   options: {
     platform: {
       type: 'string',

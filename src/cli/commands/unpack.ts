@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { defineCommand } from '../command.ts'
-import { writeJson, writeLine } from '../output.ts'
+import { writeJson, writeLine, writeWarning } from '../output.ts'
 import { openStore } from '../store.ts'
 
 export const command = defineCommand({
@@ -13,6 +13,7 @@ export const command = defineCommand({
     { name: 'REF', complete: 'image' },
     { name: 'DIR', complete: 'directory' },
   ],
+  needsRoot: 'to make owners',
   options: {
     bundle: { type: 'boolean', summary: 'make an OCI runtime bundle' },
   },
@@ -32,7 +33,8 @@ export const command = defineCommand({
     const image = store.findImage(reference)
     {
       using _progress = await context.openProgress(`Unpacking ${reference}`)
-      await unpackImage(store, image, destination, { bundle, signal })
+      const onWarning = (message: string) => writeWarning(context, message)
+      await unpackImage(store, image, destination, { bundle, signal, onWarning })
     }
     if (json) writeJson(context, { id: image.id, directory: destination, bundle })
     else writeLine(context, destination)

@@ -10,6 +10,7 @@ import {
   type MountPoint,
   mountDataMax,
   mountFrom,
+  opaqueXattr,
   readMounts,
   readMountsEverywhere,
 } from '../../sys/mounts.ts'
@@ -142,7 +143,7 @@ function listVisible(image: ImageRecord): readonly LayerRecord[] {
 }
 
 function isOpaque(directory: string): boolean {
-  return lgetxattr(cPath(directory), cPath('trusted.overlay.opaque'))?.toString() === 'y'
+  return lgetxattr(cPath(directory), cPath(opaqueXattr))?.toString() === 'y'
 }
 
 /** Unmounts one mount and removes what belongs to it, its writable layer included. */

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { syncDirectoryNow } from '../../sys/disk.ts'
+import { isInUserNamespace } from '../../sys/user-namespace.ts'
 import type { Layout } from './layout.ts'
 
 /** Opening needs an inode each for the database's WAL and its index, a session one for its directory; hence several files. */
@@ -26,7 +27,10 @@ export function isNearlyFull(path: string): boolean {
  */
 function readFree(path: string): { bytes: number; inodes: number } {
   const { bsize, blocks, bfree, bavail, files, ffree } = statfsSync(path)
-  const usable = process.getuid?.() === 0 ? Math.max(0, bfree - Math.min(Math.floor(blocks / 50), 4096)) : bavail
+  const usable =
+    process.getuid?.() === 0 && !isInUserNamespace
+      ? Math.max(0, bfree - Math.min(Math.floor(blocks / 50), 4096))
+      : bavail
   return { bytes: bsize * usable, inodes: files === 0 ? Infinity : ffree }
 }
 

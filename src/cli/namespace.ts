@@ -1,0 +1,62 @@
+import { WindlassError } from '../errors.ts'
+import type { Context } from './command.ts'
+import { writeWarning } from './output.ts'
+
+/** Set for the program in the namespace that was made for it: whose it is. Commands in a shell of `windlass unshare` inherit it. */
+const userVariable = 'WINDLASS_USER'
+/** Set if the namespace, with all that is mounted in it, is gone when the command ends. */
+const ownVariable = 'WINDLASS_NAMESPACE'
+
+/** The user that the command works for: root of a namespace that windlass made is still that user. */
+export function readUser(env: Context['env'], uid: number): number {
+  const user = env[userVariable]
+  return uid === 0 && user !== undefined && /^\d+$/.test(user) ? Number(user) : uid
+}
+
+/** What the program in the namespace must know beside the arguments. */
+export interface Again {
+  readonly uid: number
+  readonly gid: number
+  readonly front: number | undefined
+  readonly makesOwners: boolean
+  /** The command line that this process was started with. */
+  readonly command: readonly string[]
+}
+
+/**
+ * Starts this program anew in a user namespace, in which the user is root; in the place of this process.
+ * @throws WindlassError PERMISSION that says why there is none
+ */
+export async function enterNamespace(
+  context: Context,
+  { uid, gid, front, makesOwners, command }: Again,
+): Promise<never> {
+  const { execInNamespace, openUserNamespace, readOrdinary } = await import('../sys/user-namespace.ts')
+  const { env } = context
+  const namespace = await openUserNamespace(await readOrdinary(uid, gid), env['PATH'] ?? '')
+  if (namespace.singleReason !== undefined && makesOwners) {
+    const outcome = 'files of all owners will belong to the user'
+    writeWarning(context, `No subordinate user IDs: ${namespace.singleReason}; ${outcome}`)
+  }
+  const inside = {
+    ...env,
+    [userVariable]: String(uid),
+    [ownVariable]: '1',
+    WINDLASS_FRONT: front === undefined ? undefined : String(front),
+  }
+  return await execInNamespace(namespace, command, inside)
+}
+
+/** Replaces this process by a program of the user's; what it mounts stays as long as it lives. */
+export async function runInNamespace({ env }: Context, command: readonly string[]): Promise<never> {
+  const { execProgram } = await import('../sys/user-namespace.ts')
+  return execProgram(command, { ...env, [ownVariable]: undefined })
+}
+
+/** @throws WindlassError PERMISSION where a mount would be gone at once */
+export function checkMountsStay(doing: string, env: Context['env']): void {
+  if (env[ownVariable] !== '1') return
+  throw new WindlassError('PERMISSION', `${doing}: an ordinary user's mount is gone when the command ends`, {
+    hint: "run it in a shell of 'windlass unshare', or as root",
+  })
+}

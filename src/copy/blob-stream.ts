@@ -1,7 +1,7 @@
 import { WindlassError } from '../errors.ts'
 import type { RetryOptions } from '../flow/retry.ts'
-import { type SpeedFloor, SpeedMeter } from '../flow/speed.ts'
-import type { Throttle } from '../flow/throttle.ts'
+import { type OverallPace, OverallSpeed, type SpeedFloor, SpeedMeter } from '../flow/speed.ts'
+import { passThrottled, type Throttle } from '../flow/throttle.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Source } from '../places/place.ts'
 import type { BlobIngest } from '../places/store/types.ts'
@@ -49,24 +49,29 @@ export async function* blobStream(
   const { signal, onBytes, onRetry } = options
   const retrying: RetryOptions = { signal, onRetry, pauseMs: network.pauseMs }
   const route = new Route(network.hosts, retrying)
+  const overall = new OverallSpeed(network.floor)
   let manner = 'widening' as Manner
   for (let position = ingest.size; position < descriptor.size; ) {
     const { source } = route
     const attempt = new Attempt(network, source, descriptor, { ...options, position, manner })
     try {
       for await (const chunk of attempt.bytes()) {
-        await network.throttle?.take(chunk.length, signal)
-        await ingest.write(chunk)
-        position += chunk.length
-        onBytes(chunk.length)
-        yield chunk
+        const held = overall.hold(chunk.length)
+        for await (const piece of passThrottled(chunk, network.throttle, signal)) {
+          await ingest.write(piece)
+          position += piece.length
+          onBytes(piece.length)
+          yield piece
+        }
+        held.end()
       }
       if (position < descriptor.size) throw endedEarly(source, descriptor, position)
     } catch (error) {
-      if (attempt.isProgress) route.progressed()
       const simpler = isHostFault(error) ? attempt.findSimplerManner(error) : undefined
-      if (simpler === undefined) await route.failed(error)
-      else onRetry(error as WindlassError, 0)
+      if (simpler === undefined) {
+        overall.judge(speed => slowOnTheWhole(error, source, descriptor, { ...speed, position, floor: network.floor }))
+        await route.failed(error, attempt.isProgress)
+      } else onRetry(error as WindlassError, 0)
       manner = simpler ?? (route.source === source && manner === 'whole' ? 'whole' : 'single')
     }
   }
@@ -164,6 +169,24 @@ class Attempt {
       yield chunk
     }
   }
+}
+
+/** It is let go on as long as it brings something, but not for ever. */
+function slowOnTheWhole(
+  last: unknown,
+  { name }: Source,
+  { digest, size }: Descriptor,
+  { bytesPerSecond, waitedMs, position, floor }: OverallPace & { position: number; floor: SpeedFloor },
+): unknown {
+  if (!isHostFault(last)) return last
+  const pace = `${bytesPerSecond} bytes/s for ${(waitedMs / 1000).toFixed(1)} s, breaks included`
+  const message =
+    `Cannot read ${digest} from ${name}: ${pace}, at byte ${position} of ${size}; ` +
+    `wanted ${floor.bytesPerSecond} bytes/s; at last: ${last.message}`
+  return new WindlassError('STALLED', message, {
+    cause: last,
+    facts: { host: name, bytesPerSecond, bytesDone: position },
+  })
 }
 
 function endedEarly(source: Source, { digest, size }: Descriptor, position: number): WindlassError {

@@ -9,7 +9,7 @@ import type { Digest } from '../oci/digest.ts'
 import { formatPlatform, parsePlatform } from '../oci/platform.ts'
 import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
-import type { Timeouts } from '../places/registry/limits.ts'
+import { readAheadBytes, type Timeouts } from '../places/registry/limits.ts'
 import { openRegistry, parseMirror } from '../places/registry/registry.ts'
 import { Store } from '../places/store/store.ts'
 import type { Session } from '../places/store/types.ts'
@@ -33,8 +33,8 @@ export interface PullOptions {
   readonly layersMax?: number
   readonly credentials: CredentialSource
   /**
-   * Hosts (`host[:port]`) that serve the same repository: asked for layers before the origin, with what `credentials` has for them, never with
-   * the origin's. Names, manifests and configs come from the origin.
+   * Hosts (`host[:port]`) that serve the same repository: asked before the origin, for tags too, with what `credentials` has for them, never
+   * with the origin's. What a mirror says a tag means is believed, as by docker; a reference with a digest believes nobody.
    */
   readonly mirrors?: readonly string[]
   /** Bytes per second; a connection that is slower while the pull waits for it is given up. 1 KiB/s if absent; 0 lets all pass. */
@@ -121,7 +121,11 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   emit({ type: 'start', reference: text, registry: registryHost(reference) })
   await using store = await Store.open(options.root, { signal })
   await using session = await store.openSession()
-  const registryOptions = { credentials: options.credentials, timeouts: options.patience ?? {} }
+  const registryOptions = {
+    credentials: options.credentials,
+    timeouts: options.patience ?? {},
+    readAheadBytes: options.limitRate === undefined ? undefined : Math.min(options.limitRate, readAheadBytes),
+  }
   await using source = openRegistry(reference, registryOptions)
   await using opened = new AsyncDisposableStack()
   const mirrors = (options.mirrors ?? []).map(host =>
@@ -133,10 +137,11 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
     pauseMs: options.patience?.pauseMs,
   }
   const cache = documentCache(store, session)
-  const image = await resolveImage(source, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
+  const hosts = new BlobHosts(source, mirrors)
+  const image = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
   checkPlatform(image, text, options.platform, emit)
   emitResolved(image, reference, emit)
-  const network = openNetwork(new BlobHosts(source, mirrors), options)
+  const network = openNetwork(hosts, options)
   const layers = { network, session, store, options, signal, emit, stuck, startedMs }
   const { pulls, changed } =
     options.into === undefined

@@ -11,6 +11,7 @@ import { parseReference } from '../oci/reference.ts'
 import { noCredentials } from '../places/registry/credentials.ts'
 import { openRegistry } from '../places/registry/registry.ts'
 import { type RegistryServer, serveRegistry } from '../server/registry-server.ts'
+import { BlobHosts } from './blob-hosts.ts'
 import { resolveImage } from './resolve.ts'
 
 const path = 'team/app'
@@ -57,7 +58,7 @@ async function resolve(tag: string, platform = 'linux/amd64', asked: string[] = 
   await using source = openRegistry(reference, { credentials: noCredentials })
   const cache = async ({ digest }: Descriptor) => void asked.push(digest)
   const signal = new AbortController().signal
-  const image = await resolveImage(source, reference, parsePlatform(platform), { signal, cache })
+  const image = await resolveImage(new BlobHosts(source), reference, parsePlatform(platform), { signal, cache })
   return { image, asked, digest: image.manifest.descriptor.digest }
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isWindlassError, WindlassError } from '../errors.ts'
-import { type RetryOptions, retry } from '../flow/retry.ts'
+import type { RetryOptions } from '../flow/retry.ts'
 import type { Descriptor, Platform } from '../oci/descriptor.ts'
 import {
   type ImageConfig,
@@ -14,7 +14,8 @@ import { isImageConfigType } from '../oci/media-types.ts'
 import { choosePlatform, describePlatforms, formatPlatform, hostPlatform } from '../oci/platform.ts'
 import { quote } from '../oci/quote.ts'
 import { formatFamiliar, type Reference } from '../oci/reference.ts'
-import type { Document, Source } from '../places/place.ts'
+import type { Document } from '../places/place.ts'
+import { askHosts, type BlobHosts } from './blob-hosts.ts'
 
 /** An image as a source describes it: one platform's, all documents verified. */
 export interface ResolvedImage {
@@ -36,7 +37,7 @@ const documentsMax = 32
 
 /** One walk from a reference to an image. */
 interface Search {
-  readonly source: Source
+  readonly hosts: BlobHosts
   readonly platform: Platform
   /** The reference, for messages. */
   readonly name: string
@@ -50,27 +51,39 @@ type ResolveOptions = RetryOptions & { readonly cache: DocumentCache }
 
 /**
  * Follows a reference through indexes, nested ones too, to the image of one platform. Where an entry leads to no image for it, the next best
- * is tried.
+ * is tried. Each document comes from the first host that has it.
  * @throws WindlassError NOT_FOUND, PLATFORM_MISSING, UNSUPPORTED (schema 1, artifacts, encrypted layers), CORRUPT, LIMIT_EXCEEDED, and what
  *   the source throws
  */
 export async function resolveImage(
-  source: Source,
+  hosts: BlobHosts,
   reference: Reference,
   platform: Platform,
   options: ResolveOptions,
 ): Promise<ResolvedImage> {
   const name = formatFamiliar(reference)
-  const search: Search = { source, platform, name, options, offered: [], documentsLeft: documentsMax - 1 }
-  const top = await retry(() => source.resolve(reference, options.signal), options)
+  const search: Search = { hosts, platform, name, options, offered: [], documentsLeft: documentsMax - 1 }
+  const top = await askHosts(hosts, options, async source => {
+    const document = await source.resolve(reference, options.signal)
+    if (source === hosts.origin) return document
+    // The login page of a mirror is no manifest, and the next host may have one.
+    const there = { ...search, name: `${name} at ${source.name}` }
+    named(there, () => parseDocument(document.bytes, topOrigin(document)))
+    return document
+  })
   return await follow(search, [top])
+}
+
+/** What vouches for the kind of a document that no descriptor leads to. */
+function topOrigin({ descriptor }: Document): { contentType: string } {
+  return { contentType: descriptor.mediaType }
 }
 
 /** The image that the last of the documents describes or leads to. */
 async function follow(search: Search, documents: Documents): Promise<ResolvedImage> {
   const document = documents.at(-1) ?? documents[0]
   const { descriptor, bytes } = document
-  const origin = documents.length === 1 ? { contentType: descriptor.mediaType } : { descriptor }
+  const origin = documents.length === 1 ? topOrigin(document) : { descriptor }
   const parsed = named(search, () => parseDocument(bytes, origin))
   return parsed.kind === 'index' ? followIndex(search, documents, parsed) : readImage(search, documents, parsed)
 }
@@ -169,13 +182,14 @@ function readCpuInfo(): string {
 }
 
 async function readDocument(search: Search, descriptor: Descriptor, sizeMax: number): Promise<Document> {
-  const { source, options, name } = search
+  const { hosts, options, name } = search
   if (search.documentsLeft-- === 0) {
     const message = `Cannot resolve ${name}: its indexes lead to more than ${documentsMax} documents`
     throw new WindlassError('LIMIT_EXCEEDED', message)
   }
   const { cache, signal } = options
-  return (await cache(descriptor)) ?? (await retry(() => source.readDocument(descriptor, { sizeMax, signal }), options))
+  const known = await cache(descriptor)
+  return known ?? (await askHosts(hosts, options, source => source.readDocument(descriptor, { sizeMax, signal })))
 }
 
 /** An entry of an index vouches for the platform of what it leads to; without one that does, the config's own word is all there is. */

@@ -74,3 +74,53 @@ export class SpeedMeter {
     this.#windowBytes = this.#windowMs = 0
   }
 }
+
+/** How fast something came over a time spent waiting. */
+export interface OverallPace {
+  readonly bytesPerSecond: number
+  readonly waitedMs: number
+}
+
+/** A source that breaks off is judged over so many windows, so that one bad moment counts little. */
+const overallWindows = 10
+
+/**
+ * How fast something comes on the whole: all attempts, their failures and the pauses between them. Only time in which the consumer holds what
+ * came does not count. A source that brings a piece and falls silent, again and again, is fast in each attempt and yet too slow.
+ */
+export class OverallSpeed {
+  readonly #floor: SpeedFloor
+  #sinceMs = performance.now()
+  #heldMs = 0
+  #bytes = 0
+
+  constructor(floor: SpeedFloor) {
+    this.#floor = floor
+  }
+
+  /** Bytes that came; until the end they are the consumer's business. */
+  hold(bytes: number): { end: () => void } {
+    const fromMs = performance.now()
+    this.#bytes += bytes
+    return {
+      end: () => {
+        this.#heldMs += performance.now() - fromMs
+      },
+    }
+  }
+
+  /**
+   * Judges what came since it last was found fast enough, once that is long enough ago.
+   * @throws what `tooSlow` makes
+   */
+  judge(tooSlow: (pace: OverallPace) => unknown): void {
+    const waitedMs = performance.now() - this.#sinceMs - this.#heldMs
+    if (waitedMs < this.#floor.windowMs * overallWindows) return
+    const bytesPerSecond = (this.#bytes * 1000) / waitedMs
+    if (bytesPerSecond < this.#floor.bytesPerSecond) {
+      throw tooSlow({ bytesPerSecond: Math.round(bytesPerSecond), waitedMs })
+    }
+    this.#sinceMs = performance.now()
+    this.#heldMs = this.#bytes = 0
+  }
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Throttle } from './throttle.ts'
+import { passThrottled, Throttle } from './throttle.ts'
 
 const never = new AbortController().signal
 
@@ -40,4 +40,26 @@ test('an abort ends the wait at once', async () => {
   const waiting = new Throttle(1_000).take(60_000, controller.signal)
   setTimeout(() => controller.abort(), 20)
   assert.ok((await measure(() => assert.rejects(waiting))) < 1_000)
+})
+
+test('at a low rate a chunk flows evenly, and those who share the rate come to their turn', async () => {
+  const throttle = new Throttle(16_384)
+  const passed = [0, 0]
+  const gapsMs: number[] = []
+  let firstDone: number[] | undefined
+  await Promise.all(
+    passed.map(async (_, which) => {
+      let lastMs = performance.now()
+      for await (const piece of passThrottled(new Uint8Array(6_000), throttle, never)) {
+        passed[which] = (passed[which] ?? 0) + piece.length
+        gapsMs.push(performance.now() - lastMs)
+        lastMs = performance.now()
+      }
+      firstDone ??= [...passed]
+    }),
+  )
+  assert.deepEqual(passed, [6_000, 6_000])
+  assert.ok(Math.min(...(firstDone ?? [0])) > 4_000, `when the first was done: ${firstDone}`)
+  const middleMs = gapsMs.toSorted((a, b) => a - b)[gapsMs.length >> 1] ?? 0
+  assert.ok(gapsMs.length >= 12 && middleMs < 200, `${gapsMs.length} pieces, the middle gap ${middleMs} ms`)
 })

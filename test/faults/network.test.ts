@@ -296,6 +296,17 @@ describe('speed', () => {
     assert.equal(registry.requests.length, 5)
   })
 
+  test('a host that falls silent after each fast part is given up for its speed on the whole', row, async () => {
+    const big = randomBytes(3 << 20)
+    await using registry = await startFaultyRegistry({ always: silentAfter(200_000) })
+    registry.add(big)
+    const floor = { bytesPerSecond: 1_000_000, windowMs: 100 }
+    const error = await failure(fetchBlob(registry, { blob: descriptorOf(big, 'x'), floor }), 'STALLED')
+    assert.match(error.message, /from 127\.0\.0\.1:\d+: \d+ bytes\/s for \d\.\d s, breaks included, at byte \d+ of/)
+    assert.match(error.message, /wanted 1000000 bytes\/s; at last: .* went silent after/)
+    assert.ok(registry.requests.length < 10, String(registry.requests.length))
+  })
+
   test('a host that is slow but above the floor is left alone', row, async () => {
     await using registry = await startWith([], trickle(20_000, 30))
     const fetched = await fetchBlob(registry, { floor: { bytesPerSecond: 50_000, windowMs: 200 } })
@@ -486,6 +497,26 @@ describe('mirrors', () => {
     assert.equal(origin.requests.length, 0)
   })
 
+  test('one that brings a lot and falls silent, again and again, is left for the next host', row, async () => {
+    await using origin = await startWith([])
+    await using mirror = await startWith([], silentAfter(100_000))
+    const fetched = await fetchBlob(origin, { mirrors: [mirror] })
+    assert.ok(fetched.bytes.equals(content))
+    assert.equal(mirror.requests.length, 3)
+    assert.deepEqual(
+      origin.requests.map(({ range }) => range),
+      ['bytes=300000-'],
+    )
+  })
+
+  test('one that brings a lot and breaks off is gone back to when the origin brings nothing', row, async () => {
+    await using origin = await startWith([], refuses(503))
+    await using mirror = await startWith([], resetAfter(100_000))
+    const fetched = await fetchBlob(origin, { mirrors: [mirror] })
+    assert.ok(fetched.bytes.equals(content))
+    assert.equal(origin.requests.length, 2)
+  })
+
   test('when all fail, the error is that of the origin', row, async () => {
     await using origin = await startWith([], refuses(503))
     await using mirror = await startWith([], refuses(503))
@@ -665,10 +696,42 @@ describe('a whole pull', () => {
       await verifyStore(root)
       assert.ok(origin.requests.some(({ range }) => /^bytes=[1-9]/.test(range ?? '')))
       assert.ok(events.some(event => 'message' in event && event.message.includes(mirror.host)))
-      // Two attempts for each layer that was under way.
-      assert.ok(mirror.requests.length <= 2 * layers.length)
+      // One for the config, two attempts for each layer that was under way.
+      assert.ok(mirror.requests.length <= 1 + 2 * layers.length)
     },
   )
+
+  const page: Readonly<Record<string, NonNullable<Parameters<typeof startImage>[0]>['manifests']>> = {
+    'says nothing': () => {},
+    'has no manifest': response => response.writeHead(404).end(),
+    'answers 500': response => response.writeHead(500).end(),
+    'answers with a page': response =>
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<html>log in</html>'),
+    'answers with too much': response => response.writeHead(200, { 'content-length': String(1 << 30) }).flushHeaders(),
+    'breaks off': response => {
+      response.writeHead(200, { 'content-length': '500' }).write('{')
+      setTimeout(() => response.destroy(), 20)
+    },
+  }
+  for (const [what, manifests] of Object.entries(page)) {
+    test(`asks the origin for the manifest where a mirror ${what}`, row, async () => {
+      await using origin = await startImage()
+      await using mirror = await startImage({ ...(manifests !== undefined && { manifests }) })
+      const { root, events } = await pullFrom(origin, { mirrors: [mirror.host] })
+      await verifyStore(root)
+      assert.ok(mirror.manifestRequests >= 1 && mirror.manifestRequests <= 2, String(mirror.manifestRequests))
+      assert.equal(origin.manifestRequests, 1)
+      assert.ok(events.some(event => 'message' in event && event.message.includes(mirror.host)))
+    })
+  }
+
+  test('needs no origin where a mirror has it all', row, async () => {
+    const origin = await startImage()
+    await origin[Symbol.asyncDispose]()
+    await using mirror = await startImage()
+    const { root } = await pullFrom(origin, { mirrors: [mirror.host] })
+    await verifyStore(root)
+  })
 
   test('takes what a mirror got wrong from the origin', row, async () => {
     const wrong: Fault = async exchange => {
@@ -710,7 +773,7 @@ describe('a whole pull', () => {
     const find = async (host: string) => (host === mirror.host ? own : undefined)
     await pullFrom(origin, { mirrors: [mirror.host], credentials: { find } })
     const header = `Basic ${Buffer.from('bob:other').toString('base64')}`
-    assert.ok(mirror.requests.length === layers.length)
+    assert.equal(mirror.requests.length, layers.length + 1)
     assert.ok(mirror.requests.every(({ authorization }) => authorization === header))
     assert.ok(origin.requests.every(({ authorization }) => authorization === undefined))
   })
@@ -773,7 +836,7 @@ describe('the command', () => {
     const args = ['--mirror', mirror.host, '--limit-rate', '1M', '--platform', 'linux/amd64']
     const { status, stderr } = await run('pull', ...args, `${origin.host}/team/app:v1`)
     assert.equal(status, 0, stderr)
-    assert.equal(mirror.requests.length, layers.length)
+    assert.equal(mirror.requests.length, layers.length + 1)
     assert.ok(performance.now() - startedMs > (layerBytes / (1 << 20)) * 850)
   })
 

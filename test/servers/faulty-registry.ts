@@ -28,6 +28,8 @@ export interface FaultyRegistry extends AsyncDisposable {
   readonly requests: { readonly range: string | undefined; readonly authorization: string | undefined; bytes: number }[]
   /** Most requests for blobs that were being answered at a time. */
   readonly parallelMax: number
+  /** How many requests for manifests came. */
+  readonly manifestRequests: number
   /** Bytes of blobs handed to sockets. */
   bytesServed(): number
   /** Adds a blob, and gives its digest. */
@@ -41,6 +43,8 @@ export interface FaultyRegistryOptions {
   readonly faults?: readonly Fault[]
   /** How all others are answered. */
   readonly always?: Fault
+  /** How requests for manifests are answered, if not well. */
+  readonly manifests?: (response: ServerResponse) => void
   /** Whether it wants Basic credentials, whatever they are. */
   readonly password?: boolean
 }
@@ -52,6 +56,7 @@ export async function startFaultyRegistry(options: FaultyRegistryOptions = {}): 
   const requests: FaultyRegistry['requests'] = []
   const faults = [...(options.faults ?? [])]
   let active = 0
+  let manifestRequests = 0
   let parallelMax = 0
   const server = createServer(async (request, response) => {
     response.on('error', () => {})
@@ -62,6 +67,8 @@ export async function startFaultyRegistry(options: FaultyRegistryOptions = {}): 
     }
     const manifest = kind === 'manifests' ? manifests.get(name) : undefined
     const blob = kind === 'blobs' ? blobs.get(name) : undefined
+    if (kind === 'manifests') manifestRequests++
+    if (kind === 'manifests' && options.manifests !== undefined) return options.manifests(response)
     if (blob === undefined) {
       response.writeHead(manifest === undefined ? 404 : 200, { 'content-type': manifest?.type ?? 'text/plain' })
       response.end(manifest?.bytes)
@@ -82,6 +89,9 @@ export async function startFaultyRegistry(options: FaultyRegistryOptions = {}): 
     requests,
     get parallelMax() {
       return parallelMax
+    },
+    get manifestRequests() {
+      return manifestRequests
     },
     bytesServed: () => requests.reduce((sum, { bytes }) => sum + bytes, 0),
     add: bytes => {

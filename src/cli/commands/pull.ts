@@ -43,7 +43,9 @@ export const command = defineCommand({
       type: 'string',
       value: 'HOST[:PORT]',
       multiple: true,
-      summary: 'ask this host for the layers first, and the registry itself last; several are asked in their order',
+      summary:
+        'ask this host first, for tags too, and the registry itself last; several are asked in their order. What a tag means is then the ' +
+        "mirror's word, as in docker: name a digest to be sure",
     },
     'min-speed': {
       type: 'string',
@@ -85,7 +87,7 @@ export const command = defineCommand({
     },
     {
       line: 'windlass pull --mirror cache.example:5000 --limit-rate 10M debian:12',
-      does: 'Take the layers from a mirror, and no more than the line can spare.',
+      does: 'Take the image from a mirror, and no more than the line can spare.',
     },
     {
       line: 'windlass pull --report pull.html registry.example:5000/team/app:2.4',

@@ -38,12 +38,12 @@ function tooLong(response: HttpResponse, request: HttpRequest, sizeMax: number):
 export async function* readBlob(
   response: HttpResponse,
   request: HttpRequest,
-  range: { offset: number; end: number; size: number },
+  range: { offset: number; end: number; size: number; aheadBytes?: number | undefined },
 ): AsyncGenerator<Uint8Array> {
   const from = { ...request, url: response.url }
   const { host } = response.url
   let position = range.offset
-  const arrivals = new Arrivals(response.body)
+  const arrivals = new Arrivals(response.body, range.aheadBytes)
   try {
     for await (const chunk of arrivals) {
       position += chunk.byteLength
@@ -70,10 +70,11 @@ export async function* readBlob(
 
 /**
  * The chunks of a body, and its failure only after all that came before it: a Node stream that breaks throws away what it has read
- * ahead, so that a connection that often breaks would never bring a slow reader on. Reads ahead up to `readAheadBytes`.
+ * ahead, so that a connection that often breaks would never bring a slow reader on. Reads ahead up to `aheadBytes`.
  */
 class Arrivals implements AsyncIterable<Uint8Array> {
   readonly #body: HttpResponse['body']
+  readonly #aheadBytes: number
   #queue: Uint8Array[] = []
   #queuedBytes = 0
   #ended = false
@@ -82,8 +83,9 @@ class Arrivals implements AsyncIterable<Uint8Array> {
   /** When the last chunk came, by `performance.now()`. */
   lastMs = performance.now()
 
-  constructor(body: HttpResponse['body']) {
+  constructor(body: HttpResponse['body'], aheadBytes = readAheadBytes) {
     this.#body = body
+    this.#aheadBytes = aheadBytes
     body.on('error', error => this.#end(error))
     body.on('end', () => this.#end(undefined))
     body.on('close', () => this.#end(new Error('the connection was closed')))
@@ -113,13 +115,13 @@ class Arrivals implements AsyncIterable<Uint8Array> {
     this.lastMs = performance.now()
     this.#queue.push(chunk)
     this.#queuedBytes += chunk.byteLength
-    if (this.#queuedBytes >= readAheadBytes) this.#body.pause()
+    if (this.#queuedBytes >= this.#aheadBytes) this.#body.pause()
     this.#wake?.()
   }
 
   #take(chunk: Uint8Array): void {
     this.#queuedBytes -= chunk.byteLength
-    if (this.#queuedBytes < readAheadBytes && this.#body.isPaused()) this.#body.resume()
+    if (this.#queuedBytes < this.#aheadBytes && this.#body.isPaused()) this.#body.resume()
   }
 
   #end(failure: unknown): void {

@@ -38,6 +38,8 @@ export interface RegistryOptions {
   /** Token services (host:port) that may get this registry's credentials though their domain is another. */
   readonly trustedRealms?: readonly string[]
   readonly userAgent?: string
+  /** What is read ahead of a blob's consumer; 1 MiB if absent. Less where the rate is limited: what is read ahead has come. */
+  readonly readAheadBytes?: number | undefined
   /** Connections made by somebody else, who closes them: a proxy, a test. `caFile` and connect timeouts are then theirs. */
   readonly dispatcher?: Dispatcher
 }
@@ -132,7 +134,12 @@ class RegistrySource implements Source {
     const isPart = response.status === 206
     return {
       offset,
-      bytes: readBlob(response, request, { offset, end: isPart ? wanted.end : size, size }),
+      bytes: readBlob(response, request, {
+        offset,
+        end: isPart ? wanted.end : size,
+        size,
+        aheadBytes: this.#options.readAheadBytes,
+      }),
       servesRanges: isPart || headerOf(response, 'accept-ranges')?.trim() === 'bytes',
     }
   }

@@ -37,20 +37,30 @@ export function openRandom(name: string): () => number {
   return () => createHash('sha256').update(`${seed} ${name} ${count++}`).digest().readUInt32LE() / 2 ** 32
 }
 
-/** What lies in the store after a death, as the next process finds it. */
-async function readRemains(root: string, image: ServedImage): Promise<{ whole: boolean; bytes: number }[]> {
-  const signal = AbortSignal.timeout(60_000)
-  await using store = await Store.open(root, { signal })
-  const findings = await Array.fromAsync(store.verify({ signal }))
+/** Leftovers there may be; nothing that the store says is wrong. */
+export async function assertNothingWrong(store: Store): Promise<void> {
+  const findings = await Array.fromAsync(store.verify({ signal: AbortSignal.timeout(60_000) }))
   assert.deepEqual(
     findings.filter(({ kind }) => kind !== 'orphan'),
     [],
   )
+}
+
+/** What lies in the store after a death, as the next process finds it. */
+async function readRemains(root: string, image: ServedImage): Promise<{ whole: boolean; bytes: number }[]> {
+  const signal = AbortSignal.timeout(60_000)
+  await using store = await Store.open(root, { signal })
+  await assertNothingWrong(store)
   await using session = await store.openSession()
   return image.layers.map(({ blob }) => ({
     whole: session.findBlob(digestOf(blob)) !== undefined,
     bytes: session.bytesHere(digestOf(blob)),
   }))
+}
+
+/** A pull in this process, whose clean-up is not cut short. */
+export async function pullHere(root: string, reference: string): Promise<void> {
+  await pull(reference, { root, platform: 'linux/amd64', credentials: noCredentials }).result
 }
 
 export interface Recovery {
@@ -68,7 +78,7 @@ export async function assertRecovers(root: string, image: ServedImage, recovery:
   const { expected, isPartialRight = true } = recovery
   const remains = await readRemains(root, image)
   const asked = image.starts.map(starts => starts.length)
-  await pull(image.reference, { root, platform: 'linux/amd64', credentials: noCredentials }).result
+  await pullHere(root, image.reference)
   for (const [at, { whole, bytes }] of remains.entries()) {
     const starts = image.starts[at]?.slice(asked[at]) ?? []
     if (whole) assert.deepEqual(starts, [], `layer ${at} was verified, and was fetched again`)

@@ -7,11 +7,22 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
+import { Store } from '../../src/places/store/store.ts'
 import { run } from '../testbed/command.ts'
 import { type Step, stepThrough } from '../testbed/stepping.ts'
 import type { Tree } from '../tree.ts'
-import { assertRecovers, deathLayers, isLong, readContent, steadyEnvironment, windlassCommand } from './death.ts'
-import { serveImage } from './image.ts'
+import { assertSound, assertTidy, listNames } from './aftermath.ts'
+import {
+  assertNothingWrong,
+  assertRecovers,
+  deathLayers,
+  isLong,
+  pullHere,
+  readContent,
+  steadyEnvironment,
+  windlassCommand,
+} from './death.ts'
+import { type MadeLayer, serveImage } from './image.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-steps-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -37,7 +48,42 @@ describe('a store whose process dies', () => {
     t.diagnostic(`${deaths} deaths in a pull`)
     assert.ok(deaths > 30)
   })
+
+  test('after any of its steps in a removal has the image wholly or not at all', { timeout: 600_000 }, async t => {
+    const [base, own, other] = deathLayers as [MadeLayer, MadeLayer, MadeLayer]
+    const images = [
+      [base, own],
+      [base, other],
+    ]
+    await using served = await serveImage(deathLayers, {}, images)
+    const root = join(directory, 'rmi')
+    const [gone = '', kept = ''] = served.references
+    const [program = '', ...args] = windlassCommand('--root', root, 'pull', '--platform', 'linux/amd64', gone, kept)
+    await run(program, args)
+    let whole = 0
+    const deaths = await eachStep(windlassCommand('--root', root, '--quiet', 'rmi', gone), root, async copy => {
+      const names = await cleanUp(copy)
+      assert.ok(names.includes(kept))
+      whole += names.length - 1
+      await assertSound(copy, names.length)
+      assertTidy(copy, join(copy, 'ingest'))
+      assert.equal(listNames(join(copy, 'overlay2', 'l')).length, 1 + names.length)
+      assert.equal(listNames(join(copy, 'blobs', 'sha256')).length, 1 + 3 * names.length)
+      await pullHere(copy, gone)
+      await assertSound(copy, 2)
+    })
+    t.diagnostic(`${deaths} deaths in a removal, ${whole} of them before it took place`)
+    assert.ok(deaths > whole && whole > 0)
+  })
 })
+
+/** What the next process does, and a collection. @returns the names of the images that are there */
+async function cleanUp(root: string): Promise<string[]> {
+  await using store = await Store.open(root, { signal: AbortSignal.timeout(60_000) })
+  await assertNothingWrong(store)
+  await store.collectGarbage()
+  return store.listImages().flatMap(({ names }) => names)
+}
 
 /** What the layers hold when nothing goes wrong. */
 async function pullWhole(reference: string): Promise<Tree[]> {

@@ -66,7 +66,7 @@ describe('a wrong command line ends with 125 and says what is meant', () => {
     [['pull'], /^windlass: Cannot run pull: REF is missing; usage: windlass pull REF…\n/],
     [['images', '--digest'], /did you mean --digests\?/],
     [['--layers', '3', 'pull'], /--layers/],
-    [['pull', '--into', 'nowhere', 'x'], /Cannot pull into "nowhere": not in this version/],
+    [['pull', '--into', 'nowhere', 'x'], /Cannot pull into "nowhere": there is no such place/],
     [['tag', 'x', 'UPPER'], /Cannot use reference/],
     [['completion', 'csh'], /bash, zsh, fish/],
     [['help', 'nothing'], /no such command/],

@@ -6,7 +6,7 @@ import { formatPlatform } from '../oci/platform.ts'
 import { formatFamiliar, type Reference, repositoryName } from '../oci/reference.ts'
 import { type ArchiveLayer, writeArchive } from '../places/docker/archive.ts'
 import { DockerClient } from '../places/docker/client.ts'
-import { findEndpoint } from '../places/docker/endpoint.ts'
+import type { DockerEndpoint } from '../places/docker/endpoint.ts'
 import {
   type DockerFacts,
   findImage,
@@ -26,7 +26,8 @@ import { pullLayers } from './pull-layers.ts'
 import type { ResolvedImage } from './resolve.ts'
 
 export interface DockerOptions {
-  /** Where the daemon is, as docker's client reads it from there. */
+  readonly endpoint: DockerEndpoint
+  /** For ssh, and `DOCKER_API_VERSION`. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly timeouts?: Partial<DockerTimeouts>
 }
@@ -41,8 +42,7 @@ export function intoDocker(options: DockerOptions): Destination {
 
 async function deliver(image: ResolvedImage, context: DeliveryContext, options: DockerOptions): Promise<Delivered> {
   const { signal, reference, emit } = context
-  const endpoint = await findEndpoint(options)
-  using client = await DockerClient.connect(endpoint, { ...options, signal })
+  using client = await DockerClient.connect(options.endpoint, { ...options, signal })
   const facts = await readFacts(client, signal)
   const name = reference.digest === undefined ? formatFamiliar(reference) : undefined
   const delivery = new DockerDelivery(image, context, client, facts)

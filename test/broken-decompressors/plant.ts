@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** Every way in which `broken.ts` can fail. */
@@ -22,6 +22,7 @@ export type Fault =
 export async function plantBroken(directory: string, fault: Fault, name = 'unpigz'): Promise<string> {
   const path = join(directory, name)
   const program = join(import.meta.dirname, 'broken.ts')
+  await rm(path, { force: true }) // a link there may lead to the host's own decompressor, which is not ours to write to
   await writeFile(path, `#!/bin/sh\nexec '${process.execPath}' '${program}' ${fault} "$@"\n`, { mode: 0o755 })
   return path
 }

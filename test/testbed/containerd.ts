@@ -13,7 +13,7 @@ export interface TestContainerd extends AsyncDisposable {
 
 /**
  * @param directory where the images go; best on a filesystem of its own, since it holds many inodes
- * @param path directories in which the daemon finds its decompressors before those of the host
+ * @param path directories in which the daemon finds its decompressors before those of the host; without it, it decompresses by itself
  */
 export async function startContainerd(directory: string, path?: string): Promise<TestContainerd> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-containerd-'))
@@ -28,7 +28,9 @@ export async function startContainerd(directory: string, path?: string): Promise
   ]
   await writeFile(join(base, 'config.toml'), `${config.join('\n')}\n`)
   const options: CommandOptions =
-    path === undefined ? {} : { env: { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` } }
+    path === undefined
+      ? { env: { CONTAINERD_DISABLE_PIGZ: 'true', CONTAINERD_DISABLE_IGZIP: 'true' } }
+      : { env: { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` } }
   const ctr = (...args: string[]) => run('ctr', ['-a', socket, ...args])
   const daemon = await startDaemon('containerd', ['--config', join(base, 'config.toml')], {
     ...options,

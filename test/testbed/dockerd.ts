@@ -15,7 +15,7 @@ export interface TestDocker extends AsyncDisposable {
 
 /**
  * @param dataRoot where the images go; best on a filesystem of its own, since it holds many inodes
- * @param path directories in which the daemon finds its decompressors before those of the host
+ * @param path directories in which the daemon finds its decompressors before those of the host; without it, it decompresses by itself
  */
 export async function startDocker(dataRoot: string, path?: string): Promise<TestDocker> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-dockerd-')) // short: a socket's path has 107 bytes at most
@@ -24,7 +24,8 @@ export async function startDocker(dataRoot: string, path?: string): Promise<Test
     run('docker', ['-H', `unix://${socket}`, ...args], options)
   const daemon = await startDaemon('dockerd', daemonFlags(base, dataRoot), {
     logFile: join(base, 'log'),
-    ...(path !== undefined && { env: { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` } }),
+    env:
+      path === undefined ? { MOBY_DISABLE_PIGZ: 'true' } : { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` },
     isReady: () =>
       docker(['version']).then(
         () => true,

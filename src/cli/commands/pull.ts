@@ -6,6 +6,8 @@ import { quote } from '../../oci/quote.ts'
 import { formatFamiliar, parseReference } from '../../oci/reference.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { openCredentials } from '../credentials.ts'
+import { openInto } from '../destinations.ts'
+import { watchEngine } from '../engine-notice.ts'
 import { toWindlassError } from '../failure.ts'
 import { eachOperand } from '../operands.ts'
 import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
@@ -115,21 +117,24 @@ export const command = defineCommand({
       'stall-timeout': stallTimeout,
       ...network
     } = options
+    const engine = await openInto(context, into)
     const choices = {
       ...(platform !== undefined && { platform }),
       ...(layers !== undefined && { layersMax: layers }),
       ...readNetworkChoices(network),
       ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000 } }),
       decompressors: await openDecompressors(context, decompressor),
-      ...(await openDestination(context, into)),
+      ...(engine !== undefined && { into: engine.destination }),
       ...(file !== undefined && { tellStages: true }),
     }
     const report = file === undefined ? undefined : await openPullReport(context, file, options, references)
+    const notice = engine?.socket === undefined ? undefined : watchEngine(engine.socket, context.signal)
     const status = await eachOperand(context, references, async reference => {
       const result = await pullOne(context, reference, choices, report)
       if (context.json) writeJsonLine(context, result)
       else writeLine(context, result.reference)
     })
+    ;(await notice)?.(context)
     return report === undefined ? status : await report.close(status)
   },
 })
@@ -140,34 +145,6 @@ async function openDecompressors(context: Context, decompressor: string): Promis
   const plan = await planDecompressors({ decompressor, directory: root, path: env['PATH'] ?? '', env })
   for (const warning of plan.warnings) writeWarning(context, warning)
   return plan
-}
-
-/** The engine that the image goes into; none for the store. */
-async function openDestination({ env }: Context, into: string): Promise<Pick<PullOptions, 'into'>> {
-  if (into === 'store') return {}
-  const [engine, namespace] = into.split(':', 2)
-  if (into === 'podman') {
-    const { intoPodman } = await import('../../copy/into-podman.ts')
-    return { into: intoPodman({ env }) }
-  }
-  if (engine === 'containerd') {
-    const { intoContainerd } = await import('../../copy/into-containerd.ts')
-    return {
-      into: intoContainerd({
-        socket: (env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock').replace(/^unix:\/\//, ''),
-        namespace: namespace || env['CONTAINERD_NAMESPACE'] || 'default',
-        snapshotter: env['CONTAINERD_SNAPSHOTTER'] || 'overlayfs',
-      }),
-    }
-  }
-  if (into === 'docker') {
-    const { intoDocker } = await import('../../copy/into-docker.ts')
-    return { into: intoDocker({ env }) }
-  }
-  throw new WindlassError(
-    'USAGE',
-    `Cannot pull into ${quote(into)}: not in this version; wanted store, docker, containerd or podman`,
-  )
 }
 
 type Choices = Omit<PullOptions, 'root' | 'credentials' | 'signal'>

@@ -1,0 +1,42 @@
+import type { Destination } from '../copy/destination.ts'
+import { WindlassError } from '../errors.ts'
+import { quote } from '../oci/quote.ts'
+import type { Context } from './command.ts'
+
+/** The engine that `--into` names. */
+export interface Into {
+  readonly destination: Destination
+  /** Its socket, if it runs on this host. */
+  readonly socket?: string
+}
+
+/**
+ * Reads `--into`; undefined for the store.
+ * @throws WindlassError USAGE for a name that is none, or an address of docker that makes no sense
+ */
+export async function openInto({ env }: Pick<Context, 'env'>, into: string): Promise<Into | undefined> {
+  const [engine, namespace] = into.split(/:(.*)/s, 2)
+  if (into === 'store') return undefined
+  if (into === 'docker') {
+    const { intoDocker } = await import('../copy/into-docker.ts')
+    const { findEndpoint } = await import('../places/docker/endpoint.ts')
+    const endpoint = await findEndpoint({ env })
+    return { destination: intoDocker({ env, endpoint }), ...(endpoint.kind === 'unix' && { socket: endpoint.path }) }
+  }
+  if (into === 'podman') {
+    const { intoPodman } = await import('../copy/into-podman.ts')
+    return { destination: intoPodman({ env }) }
+  }
+  if (engine !== 'containerd') {
+    const wanted = 'store, docker, containerd[:NAMESPACE] or podman'
+    throw new WindlassError('USAGE', `Cannot pull into ${quote(into)}: there is no such place; wanted ${wanted}`)
+  }
+  const { intoContainerd } = await import('../copy/into-containerd.ts')
+  const socket = (env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock').replace(/^unix:\/\//, '')
+  const destination = intoContainerd({
+    socket,
+    namespace: namespace || env['CONTAINERD_NAMESPACE'] || 'default',
+    snapshotter: env['CONTAINERD_SNAPSHOTTER'] || 'overlayfs',
+  })
+  return { destination, socket }
+}

@@ -1,0 +1,24 @@
+import { catalogue } from '../doctor/catalogue.ts'
+import type { Context } from './command.ts'
+import { writeWarning } from './output.ts'
+
+/** Looks at the engine on this socket meanwhile; whoever awaits it is told what holds up its own pulls. Never fails. */
+export async function watchEngine(socket: string, signal: AbortSignal): Promise<(context: Context) => void> {
+  try {
+    const { examinePullsOf } = await import('../doctor/pulls-of-socket.ts')
+    const { LiveHost } = await import('../sys/host-view.ts')
+    const findings = await examinePullsOf(new LiveHost(), socket, signal)
+    return context => {
+      for (const { code, subject, evidence } of findings) {
+        const [first] = evidence
+        const about = `${subject}: ${catalogue[code].en.title}${first === undefined ? '' : ` (${first})`}`
+        writeWarning(
+          context,
+          `a pull of the engine's own hangs and will go on to hang. ${about}; 'windlass doctor' says what to do`,
+        )
+      }
+    }
+  } catch {
+    return () => {} // what could not be seen is no reason to fail
+  }
+}

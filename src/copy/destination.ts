@@ -1,4 +1,5 @@
 import type { Reference } from '../oci/reference.ts'
+import type { CredentialSource } from '../places/registry/credentials.ts'
 import type { Session } from '../places/store/types.ts'
 import type { LayerPull } from './pull-layer.ts'
 import type { LayersContext } from './pull-layers.ts'
@@ -19,6 +20,7 @@ export interface DeliveryContext extends LayersContext {
   /** The store keeps what was downloaded. */
   readonly session: Session
   readonly reference: Reference
+  readonly credentials: CredentialSource
 }
 
 export interface Delivered {

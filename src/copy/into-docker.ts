@@ -51,7 +51,7 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   const pulls = existing === undefined ? await delivery.load(name) : await delivery.skip()
   if (existing !== undefined && name !== undefined && before?.id !== existing) await delivery.tag(existing)
   const id = existing ?? (await delivery.check(name))
-  const isRecorded = await delivery.record(reference, context.options.credentials)
+  const isRecorded = await delivery.record(reference, context.credentials)
   emit({ type: 'delivery', engine: 'docker', route: 'load', message: delivery.summary(isRecorded) })
   return { pulls, changed: before?.id !== id }
 }

@@ -1,13 +1,13 @@
 import { availableParallelism } from 'node:os'
+import type { DecompressorPlan } from '../codec/external/plan.ts'
 import { WindlassError } from '../errors.ts'
-import { defaultBlameLimits, type Verdict } from '../flow/blame.ts'
+import { type BlameLimits, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import { Gate } from '../flow/gate.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Store } from '../places/store/store.ts'
 import { readDiskSpace } from '../sys/disk.ts'
 import type { Network } from './blob-stream.ts'
 import type { FallbackFacts, LayerPhase, PullEvent, RetryFacts } from './events.ts'
-import type { PullOptions } from './pull.ts'
 import { LayerPull, type LayerSession } from './pull-layer.ts'
 import type { ResolvedImage } from './resolve.ts'
 import { diskVerdicts, type Stuck, stuckHint } from './stuck.ts'
@@ -20,12 +20,32 @@ const decompressorIdleMs = 20_000
 
 export type Emit = (event: PullEvent) => void
 
+/** What may be chosen for the layers of a pull. */
+export interface LayersOptions {
+  /** Layers at a time; cores + 1, at most 6, if absent. */
+  readonly layersMax?: number
+  /** External programs that decompress; in process if absent. `planDecompressors` makes one. */
+  readonly decompressors?: DecompressorPlan
+  /** Tell four times a second what each stage of each layer does. */
+  readonly tellStages?: boolean
+  readonly patience?: LayersPatience
+}
+
+/** How long layers wait for what, in milliseconds, where that is not the default. */
+export interface LayersPatience {
+  /** How long a disk that does not answer is waited for, after it was named; five minutes if absent. */
+  readonly diskMs?: number
+  /** How long an external decompressor may give nothing out although it could; 10 s if absent. */
+  readonly decompressorMs?: number
+  readonly blame?: Partial<BlameLimits>
+}
+
 /** What all layers of one pull share. */
 export interface LayersContext {
   readonly network: Network
   readonly session: LayerSession
   readonly store: Store
-  readonly options: PullOptions
+  readonly options: LayersOptions
   readonly signal: AbortSignal
   readonly emit: Emit
   readonly stuck: Stuck

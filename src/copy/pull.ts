@@ -1,6 +1,4 @@
-import type { DecompressorPlan } from '../codec/external/plan.ts'
 import { isWindlassError, WindlassError, wrapError } from '../errors.ts'
-import type { BlameLimits } from '../flow/blame.ts'
 import { Channel } from '../flow/channel.ts'
 import { cancelledError, type RetryOptions } from '../flow/retry.ts'
 import { defaultSpeedFloor } from '../flow/speed.ts'
@@ -20,17 +18,15 @@ import type { Network } from './blob-stream.ts'
 import type { Delivered, Destination } from './destination.ts'
 import type { PullEvent, PullResult } from './events.ts'
 import { checkRoot } from './privilege.ts'
-import { type Emit, type LayersContext, pullLayers } from './pull-layers.ts'
+import { type Emit, type LayersContext, type LayersOptions, type LayersPatience, pullLayers } from './pull-layers.ts'
 import { type DocumentCache, type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { diskMsDefault, Stuck } from './stuck.ts'
 
-export interface PullOptions {
+export interface PullOptions extends LayersOptions {
   /** Directory of the store. */
   readonly root: string
   /** `os/arch[/variant]`; the host's if absent. */
   readonly platform?: string
-  /** Layers at a time; cores + 1, at most 6, if absent. */
-  readonly layersMax?: number
   readonly credentials: CredentialSource
   /**
    * Hosts (`host[:port]`) that serve the same repository: asked before the origin, for tags too, with what `credentials` has for them, never
@@ -44,26 +40,17 @@ export interface PullOptions {
   /** Ranges of one large layer that are fetched at a time when the network is what the pull waits for; 4 if absent, 1 for never. */
   readonly rangesMax?: number
   readonly patience?: PullPatience
-  /** External programs that decompress; in process if absent. `planDecompressors` makes one. */
-  readonly decompressors?: DecompressorPlan
-  /** Tell four times a second what each stage of each layer does. */
-  readonly tellStages?: boolean
   /** Where the image goes instead of the store, which then only keeps what was downloaded, for the next time. */
   readonly into?: Destination
   readonly signal?: AbortSignal
 }
 
 /** How long a pull waits for what, in milliseconds, where that is not the default. */
-export interface PullPatience extends Partial<Timeouts> {
+export interface PullPatience extends Partial<Timeouts>, LayersPatience {
   /** The first pause before another attempt. */
   readonly pauseMs?: number
   /** The time over which `minSpeed` is judged. */
   readonly speedMs?: number
-  /** How long a disk that does not answer is waited for, after it was named; five minutes if absent. */
-  readonly diskMs?: number
-  /** How long an external decompressor may give nothing out although it could; 10 s if absent. */
-  readonly decompressorMs?: number
-  readonly blame?: Partial<BlameLimits>
 }
 
 /** A pull that is under way: its events as they come, and what it ends with. */
@@ -146,7 +133,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const { pulls, changed } =
     options.into === undefined
       ? await storeImage(image, { ...layers, session, text, reference })
-      : await options.into.deliver(image, { ...layers, reference })
+      : await options.into.deliver(image, { ...layers, reference, credentials: options.credentials })
   const totals = pulls.map(({ progress }) => progress)
   const result: PullResult = {
     reference: `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}@${image.documents[0].descriptor.digest}`,

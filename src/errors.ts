@@ -11,7 +11,11 @@ export const errorTable = {
   PLATFORM_MISSING: { exit: 2, retryable: false, hint: 'choose one of the listed platforms with --platform' },
   DENIED: { exit: 3, retryable: false, hint: "log in with 'docker login', or check the credentials for this host" },
   NETWORK: { exit: 4, retryable: true, hint: undefined },
-  TLS: { exit: 4, retryable: false, hint: 'check the certificate and the clock; only loopback may speak plain http' },
+  TLS: {
+    exit: 4,
+    retryable: false,
+    hint: 'check the certificate and the clock; --tls-ca FILE trusts its authority, --insecure-registry HOST does without',
+  },
   RATE_LIMITED: { exit: 4, retryable: true, hint: 'wait, or log in for a higher limit' },
   PROTOCOL: { exit: 4, retryable: false, hint: 'the other side does not speak the registry protocol as specified' },
   STALLED: { exit: 5, retryable: true, hint: undefined },

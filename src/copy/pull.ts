@@ -6,6 +6,7 @@ import { Throttle } from '../flow/throttle.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform, parsePlatform } from '../oci/platform.ts'
 import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
+import type { ConnectionOptions } from '../places/registry/connection.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import { readAheadBytes, type Timeouts } from '../places/registry/limits.ts'
 import { openRegistry, parseMirror } from '../places/registry/registry.ts'
@@ -33,6 +34,8 @@ export interface PullOptions extends LayersOptions {
    * with the origin's. What a mirror says a tag means is believed, as by docker; a reference with a digest believes nobody.
    */
   readonly mirrors?: readonly string[]
+  /** How registries are reached: proxies, certificates. The certificate of `certFile` is for the registry of the reference, not for mirrors. */
+  readonly connections?: ConnectionOptions
   /** Bytes per second; a connection that is slower while the pull waits for it is given up. 1 KiB/s if absent; 0 lets all pass. */
   readonly minSpeed?: number
   /** Bytes per second for all layers together; no limit if absent. */
@@ -109,6 +112,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   await using store = await Store.open(options.root, { signal })
   await using session = await store.openSession()
   const registryOptions = {
+    ...options.connections,
     credentials: options.credentials,
     timeouts: options.patience ?? {},
     readAheadBytes: options.limitRate === undefined ? undefined : Math.min(options.limitRate, readAheadBytes),
@@ -116,7 +120,9 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   await using source = openRegistry(reference, registryOptions)
   await using opened = new AsyncDisposableStack()
   const mirrors = (options.mirrors ?? []).map(host =>
-    opened.use(openRegistry(parseMirror(host, reference), registryOptions)),
+    opened.use(
+      openRegistry(parseMirror(host, reference), { ...registryOptions, certFile: undefined, keyFile: undefined }),
+    ),
   )
   const retrying: RetryOptions = {
     signal,

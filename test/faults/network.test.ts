@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { gzipSync } from 'node:zlib'
 import { BlobHosts } from '../../src/copy/blob-hosts.ts'
 import { RangeBudget } from '../../src/copy/blob-ranges.ts'
 import { blobStream, type Network } from '../../src/copy/blob-stream.ts'
@@ -22,6 +21,7 @@ import { type Credential, type CredentialSource, noCredentials } from '../../src
 import type { Timeouts } from '../../src/places/registry/limits.ts'
 import { openRegistry } from '../../src/places/registry/registry.ts'
 import { Store } from '../../src/places/store/store.ts'
+import { layerBytes, layers, startImage } from '../servers/faulty-image.ts'
 import {
   endlessHeaders,
   endsAfter,
@@ -39,7 +39,6 @@ import {
   wholeAlways,
 } from '../servers/faulty-registry.ts'
 import { descriptorOf, digestOf } from '../servers/push.ts'
-import { buildTar } from '../tar-builder.ts'
 
 const never = new AbortController().signal
 /** Short enough for a test, long enough for a busy machine. */
@@ -624,34 +623,6 @@ describe('several ranges at once', () => {
     assert.ok(!budget.tryTake())
   })
 })
-
-const manifestType = 'application/vnd.oci.image.manifest.v1+json'
-const layerType = 'application/vnd.oci.image.layer.v1.tar+gzip'
-const files = [0, 1, 2].map(number => ({ name: `file-${number}`, data: randomBytes(400_000) }))
-const tars = files.map(file => buildTar([{ ...file, typeflag: '0', mode: 0o644 }]))
-const layers = tars.map(tar => gzipSync(tar))
-const layerBytes = layers.reduce((sum, { length }) => sum + length, 0)
-
-/** Serves an image of three layers as `team/app:v1`. */
-async function startImage(options: Parameters<typeof startFaultyRegistry>[0] = {}): Promise<FaultyRegistry> {
-  const registry = await startFaultyRegistry(options)
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture: 'amd64',
-      os: 'linux',
-      rootfs: { type: 'layers', diff_ids: tars.map(tar => digestOf(tar)) },
-    }),
-  )
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: manifestType,
-    config: descriptorOf(config, 'application/vnd.oci.image.config.v1+json'),
-    layers: layers.map(layer => descriptorOf(layer, layerType)),
-  }
-  for (const blob of [config, ...layers]) registry.add(blob)
-  registry.tag('v1', manifestType, Buffer.from(JSON.stringify(manifest)))
-  return registry
-}
 
 describe('a whole pull', () => {
   async function pullFrom(registry: FaultyRegistry, options: Partial<PullOptions> = {}) {

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { digestOf } from './push.ts'
@@ -45,6 +46,8 @@ export interface FaultyRegistryOptions {
   readonly always?: Fault
   /** How requests for manifests are answered, if not well. */
   readonly manifests?: (response: ServerResponse) => void
+  /** Speaks https with these. */
+  readonly tls?: ServerOptions
   /** Whether it wants Basic credentials, whatever they are. */
   readonly password?: boolean
 }
@@ -58,7 +61,7 @@ export async function startFaultyRegistry(options: FaultyRegistryOptions = {}): 
   let active = 0
   let manifestRequests = 0
   let parallelMax = 0
-  const server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     response.on('error', () => {})
     const [, kind, name = ''] = /\/(blobs|manifests)\/([^/?]+)$/.exec(request.url ?? '') ?? []
     if (options.password === true && request.headers.authorization === undefined) {
@@ -82,7 +85,8 @@ export async function startFaultyRegistry(options: FaultyRegistryOptions = {}): 
     await Promise.resolve(fault(makeExchange(requests.length, blob, request, response, seen))).catch(() => {
       response.destroy()
     })
-  })
+  }
+  const server = options.tls === undefined ? createServer(answer) : createTlsServer(options.tls, answer)
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   return {
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,

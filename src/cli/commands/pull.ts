@@ -5,6 +5,7 @@ import { WindlassError } from '../../errors.ts'
 import { quote } from '../../oci/quote.ts'
 import { formatFamiliar, parseReference } from '../../oci/reference.ts'
 import { type Context, defineCommand } from '../command.ts'
+import { connectionOptions, readConnections } from '../connections.ts'
 import { openCredentials } from '../credentials.ts'
 import { openInto } from '../destinations.ts'
 import { watchEngine } from '../engine-notice.ts'
@@ -18,7 +19,8 @@ export const command = defineCommand({
   description:
     'Pulls each image in one pass: what comes from the registry is verified, decompressed and unpacked while it flows, several layers ' +
     'at a time. What an interrupted pull left is verified and used. The last line on stdout is the full reference with its digest.\n' +
-    "Credentials are those of 'docker login'. Progress goes to stderr.",
+    "Credentials are those of 'docker login', certificates also those of docker's certs.d; HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured as by docker. " +
+    'Progress goes to stderr.',
   operands: [{ name: 'REF', many: true }],
   needsRoot: 'to make owners',
   options: {
@@ -49,6 +51,7 @@ export const command = defineCommand({
         'ask this host first, for tags too, and the registry itself last; several are asked in their order. What a tag means is then the ' +
         "mirror's word, as in docker: name a digest to be sure",
     },
+    ...connectionOptions,
     'min-speed': {
       type: 'string',
       value: 'RATE',
@@ -92,6 +95,10 @@ export const command = defineCommand({
       does: 'Take the image from a mirror, and no more than the line can spare.',
     },
     {
+      line: 'windlass pull --tls-ca site-ca.pem registry.example:5000/team/app:2.4',
+      does: 'Trust the authority that signed the certificate of a private registry.',
+    },
+    {
       line: 'windlass pull --report pull.html registry.example:5000/team/app:2.4',
       does: 'Find out why a pull is slow or hangs: a page that opens without a network.',
     },
@@ -122,6 +129,7 @@ export const command = defineCommand({
       ...(platform !== undefined && { platform }),
       ...(layers !== undefined && { layersMax: layers }),
       ...readNetworkChoices(network),
+      connections: await readConnections(context, network),
       ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000 } }),
       decompressors: await openDecompressors(context, decompressor),
       ...(engine !== undefined && { into: engine.destination }),

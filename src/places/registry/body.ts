@@ -21,7 +21,11 @@ export async function readSmall(response: HttpResponse, request: HttpRequest, si
     }
   } catch (error) {
     response.body.destroy()
-    throw networkError(error, { ...request, url: response.url }, { when: `after ${size} bytes`, sinceMs: arrivedMs })
+    throw networkError(
+      error,
+      { ...request, url: response.url, via: response.via },
+      { when: `after ${size} bytes`, sinceMs: arrivedMs },
+    )
   }
   return Buffer.concat(chunks, size)
 }
@@ -40,7 +44,7 @@ export async function* readBlob(
   request: HttpRequest,
   range: { offset: number; end: number; size: number; aheadBytes?: number | undefined },
 ): AsyncGenerator<Uint8Array> {
-  const from = { ...request, url: response.url }
+  const from = { ...request, url: response.url, via: response.via }
   const { host } = response.url
   let position = range.offset
   const arrivals = new Arrivals(response.body, range.aheadBytes)

@@ -1,48 +1,71 @@
-import { readFileSync } from 'node:fs'
-import { connect, createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
-import { Agent, buildConnector } from 'undici'
-import { WindlassError, wrapError } from '../../errors.ts'
+import { connect } from 'node:tls'
+import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
+import { WindlassError } from '../../errors.ts'
 import { errorCode, isLoopback } from './http.ts'
 import { keepAliveMaxMs, type Timeouts } from './limits.ts'
+import type { ProxyChoice } from './proxy.ts'
+import { Trust, type TrustOptions } from './trust.ts'
+
+/** How hosts are reached. */
+export interface ConnectionOptions extends TrustOptions {
+  /** The proxy for an address; none if absent. */
+  readonly proxy?: ProxyChoice | undefined
+}
+
+/** The connections of one registry, and to where it leads. */
+export interface Connections {
+  readonly dispatcher: Dispatcher
+  readonly trust: Trust
+}
 
 /**
- * The connections to registries. HTTP/1.1 only: with HTTP/2 all layers would share one connection and its flow-control window, and
- * one stalled socket would stop them all. The certificates are read when the first https connection needs them, and once.
- * @param caFile PEM certificates to trust besides Node's and the system's
+ * Opens connections to a registry. HTTP/1.1 only: with HTTP/2 all layers would share one connection and its flow-control window, and
+ * one stalled socket would stop them all.
  */
-export function openAgent(timeouts: Timeouts, caFile?: string): Agent {
-  const extra = caFile === undefined ? undefined : readCertificates(caFile)
-  const connectPlain = buildConnector({ timeout: timeouts.connectMs, allowH2: false })
-  let connectTls: buildConnector.connector | undefined
-  return new Agent({
+export function openConnections(registry: string, timeouts: Timeouts, options: ConnectionOptions): Connections {
+  const trust = new Trust(registry, options)
+  const limits = {
     allowH2: false,
     headersTimeout: timeouts.headersMs,
     bodyTimeout: timeouts.idleMs,
     keepAliveMaxTimeout: keepAliveMaxMs,
-    connect: (options, callback) => {
-      if (options.protocol !== 'https:') return connectPlain(options, callback)
-      connectTls ??= buildConnector({
-        timeout: timeouts.connectMs,
-        allowH2: false,
-        secureContext: openTrust(extra),
-      })
-      return connectTls(options, callback)
+  }
+  const dispatcher = new Agent({
+    ...limits,
+    factory: origin => {
+      const url = new URL(origin)
+      const proxy = options.proxy?.(url)
+      const connector = { timeout: timeouts.connectMs, allowH2: false }
+      const secure = url.protocol === 'https:' ? { ...connector, ...trust.mannerFor(url) } : connector
+      if (proxy === undefined) return new Pool(origin, { ...limits, connect: buildConnector(secure) })
+      return openProxy(proxy, { ...limits, requestTls: secure }, { ...connector, ...trust.mannerFor(proxy) }, timeouts)
     },
+  })
+  return { dispatcher, trust }
+}
+
+function openProxy(
+  proxy: URL,
+  options: Omit<ProxyAgent.Options, 'uri'>,
+  proxyTls: NonNullable<ProxyAgent.Options['proxyTls']>,
+  { connectMs }: Timeouts,
+): ProxyAgent {
+  return new ProxyAgent({
+    ...options,
+    uri: proxy.href,
+    proxyTls,
+    connectTimeout: connectMs,
+    // A proxy that takes CONNECT and never answers would hold this and all later requests.
+    clientFactory: (origin, more) => new Pool(origin, { ...more, headersTimeout: connectMs }),
   })
 }
 
-function readCertificates(caFile: string): string {
-  try {
-    return readFileSync(caFile, 'utf8')
-  } catch (error) {
-    throw wrapError(error, `Cannot read certificates ${caFile}`)
-  }
-}
-
-/** The system's certificates count, as in docker: that is where a site installs the authority of its own registry. */
-function openTrust(extra: string | undefined): SecureContext {
-  const known = new Set([...getCACertificates('default'), ...getCACertificates('system')])
-  return createSecureContext({ ca: extra === undefined ? [...known] : [...known, extra] })
+export interface FindOptions {
+  /** Hosts that may speak plain http, besides those that need not be secure. */
+  readonly plainHttp: (hostname: string) => boolean
+  readonly proxy?: ProxyChoice | undefined
+  readonly connectMs: number
+  readonly signal: AbortSignal
 }
 
 /**
@@ -50,17 +73,17 @@ function openTrust(extra: string | undefined): SecureContext {
  * tried, and nothing is sent in it; whether the certificate is good is decided by the first real request.
  * @throws WindlassError NETWORK if nobody listens, CANCELLED
  */
-export async function findOrigin(
-  host: string,
-  plainHttp: (hostname: string) => boolean,
-  options: { connectMs: number; signal: AbortSignal },
-): Promise<URL> {
+export async function findOrigin(host: string, { dispatcher, trust }: Connections, options: FindOptions): Promise<URL> {
   const secure = new URL(`https://${host}`)
-  if (!plainHttp(secure.hostname)) return secure
+  if (!options.plainHttp(secure.hostname) && !trust.isInsecure(secure)) return secure
   // The port of an address without one depends on the scheme: with TLS 443, else 80.
-  const answer = await tryHandshake(secure, options)
+  const plain = new URL(`http://${host}`)
+  const answer =
+    options.proxy?.(secure) === undefined
+      ? await tryHandshake(secure, { ...options, isReachable: options.proxy?.(plain) === undefined })
+      : await tryRequest(secure, dispatcher, options)
   if (answer === 'tls') return secure
-  return new URL(`http://${host}`)
+  return plain
 }
 
 /** True for the hosts that may speak plain http without being asked, as in docker. */
@@ -68,8 +91,12 @@ export function isPlainHttpAllowed(hostname: string): boolean {
   return isLoopback(hostname)
 }
 
-async function tryHandshake(url: URL, options: { connectMs: number; signal: AbortSignal }): Promise<'tls' | 'plain'> {
-  const { signal, connectMs } = options
+/** @param options `isReachable` is false where only a proxy for plain http may reach the host */
+async function tryHandshake(
+  url: URL,
+  options: { connectMs: number; signal: AbortSignal; isReachable: boolean },
+): Promise<'tls' | 'plain'> {
+  const { signal, connectMs, isReachable } = options
   const doing = `Cannot connect to ${url.host}`
   if (signal.aborted) throw new WindlassError('CANCELLED', `${doing}: cancelled`, { cause: signal.reason })
   const { promise, resolve, reject } = Promise.withResolvers<'tls' | 'plain'>()
@@ -83,8 +110,10 @@ async function tryHandshake(url: URL, options: { connectMs: number; signal: Abor
   const timer = setTimeout(() => resolve('plain'), connectMs)
   socket.once('error', error => {
     const refused = /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/.test(errorCode(error))
+    // To refuse a handshake for want of a certificate is to speak TLS.
+    if (/^ERR_SSL_.*_ALERT_/.test(errorCode(error))) return resolve('tls')
     // Without a port, https and http are two ports, so a refusal of one says nothing about the other.
-    if (!refused || url.port === '') return resolve('plain')
+    if (!refused || url.port === '' || !isReachable) return resolve('plain')
     reject(new WindlassError('NETWORK', `${doing}: ${error.message}`, { cause: error, facts: { host: url.host } }))
   })
   try {
@@ -94,5 +123,26 @@ async function tryHandshake(url: URL, options: { connectMs: number; signal: Abor
     signal.removeEventListener('abort', cancel)
     socket.on('error', () => {})
     socket.destroy()
+  }
+}
+
+/** Behind a proxy a handshake alone cannot be tried: any answer over TLS will do. What fails is told by the first real request. */
+async function tryRequest(
+  url: URL,
+  dispatcher: Dispatcher,
+  { connectMs, signal }: FindOptions,
+): Promise<'tls' | 'plain'> {
+  try {
+    const response = await dispatcher.request({
+      origin: url.origin,
+      path: '/v2/',
+      method: 'GET',
+      signal: AbortSignal.any([signal, AbortSignal.timeout(connectMs)]),
+    })
+    response.body.on('error', () => {}).destroy()
+    return 'tls'
+  } catch (error) {
+    if (!signal.aborted) return 'plain'
+    throw new WindlassError('CANCELLED', `Cannot connect to ${url.host}: cancelled`, { cause: error })
   }
 }

@@ -10,6 +10,8 @@ export interface HttpRequest {
   readonly body?: string
   readonly signal: AbortSignal
   readonly doing: string
+  /** The proxy that it goes through, as `host:port`. */
+  readonly via?: string | undefined
 }
 
 export interface HttpResponse {
@@ -18,6 +20,7 @@ export interface HttpResponse {
   readonly body: Dispatcher.ResponseData['body']
   /** Where the answer came from, after redirects. */
   readonly url: URL
+  readonly via?: string | undefined
 }
 
 /** Sends one request and gives the answer whatever its status; wrappers add redirects and access. */
@@ -29,12 +32,18 @@ export function headerOf(response: HttpResponse, name: string): string | undefin
   return typeof value === 'string' ? value : value?.[0]
 }
 
-/**
- * One exchange on the wire through a dispatcher.
- * @param headMs from the request to the last header, connecting included: every interim answer (1xx) starts a dispatcher's own timeout anew
- */
-export function openSend(dispatcher: Dispatcher, userAgent: string, headMs: number): Send {
+export interface SendOptions {
+  readonly userAgent: string
+  /** From the request to the last header, connecting included: every interim answer (1xx) starts a dispatcher's own timeout anew. */
+  readonly headMs: number
+  /** The proxy that the dispatcher takes for an address, for messages. */
+  readonly proxy?: ((url: URL) => URL | undefined) | undefined
+}
+
+/** One exchange on the wire through a dispatcher. */
+export function openSend(dispatcher: Dispatcher, { userAgent, headMs, proxy }: SendOptions): Send {
   return async request => {
+    const via = proxy?.(request.url)?.host
     const { method, url, headers, body, signal } = request
     const sinceMs = performance.now()
     const late = new AbortController()
@@ -52,10 +61,10 @@ export function openSend(dispatcher: Dispatcher, userAgent: string, headMs: numb
       })
       // A body that is thrown away reports that as an error event, which without a listener would end the process.
       response.body.on('error', () => {})
-      return { status: response.statusCode, headers: response.headers, body: response.body, url }
+      return { status: response.statusCode, headers: response.headers, body: response.body, url, via }
     } catch (error) {
       const { signal: ended } = late.signal.aborted && !signal.aborted ? late : request
-      throw networkError(error, { ...request, signal: ended }, { when: 'before it answered', sinceMs })
+      throw networkError(error, { ...request, signal: ended, via }, { when: 'before it answered', sinceMs })
     } finally {
       clearTimeout(timer)
     }
@@ -133,33 +142,43 @@ export interface LastSeen {
   readonly sinceMs: number
 }
 
+/** As undici says it: the proxy wants to know who asks, or does not let it pass. Its other answers may pass. */
+const proxyRefusal = /^(?:Proxy response \(4\d\d\)|Proxy Authentication Required)/
+
 /** What went wrong on the wire, as an error that names the host, how far it had come, and for how long it had been silent. */
 export function networkError(error: unknown, request: HttpRequest, { when, sinceMs }: LastSeen): WindlassError {
   if (error instanceof WindlassError) return error
-  const { doing, signal, url } = request
+  const { doing, signal, url, via } = request
   const code = errorCode(error)
   const silentMs = Math.round(performance.now() - sinceMs)
-  const facts = { host: url.host, cause: code, silentMs }
+  const host = via === undefined ? url.host : `${url.host} (through proxy ${via})`
+  const facts = { host: url.host, cause: code, silentMs, ...(via !== undefined && { proxy: via }) }
   const details = { cause: error, facts }
   const span = `for ${(silentMs / 1000).toFixed(1)} s`
-  if (signal.aborted) return abortError(signal.reason, doing, url.host, `${when}, ${span}`)
+  if (signal.aborted) return abortError(signal.reason, doing, host, `${when}, ${span}`)
   if (code === 'UND_ERR_CONNECT_TIMEOUT') {
-    return new WindlassError('NETWORK', `${doing}: no connection to ${url.host} in time, ${span}`, details)
+    return new WindlassError('NETWORK', `${doing}: no connection to ${host} in time, ${span}`, details)
   }
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
-    return new WindlassError('STALLED', `${doing}: ${url.host} took the request and did not answer ${span}`, details)
+    return new WindlassError('STALLED', `${doing}: ${host} took the request and did not answer ${span}`, details)
   }
   if (code === 'UND_ERR_BODY_TIMEOUT') {
-    return new WindlassError('STALLED', `${doing}: ${url.host} went silent ${when}, ${span}`, details)
+    return new WindlassError('STALLED', `${doing}: ${host} went silent ${when}, ${span}`, details)
   }
   const text = error instanceof Error && error.message !== '' ? error.message.split('\n')[0] : code
-  if (tlsCode.test(code)) return new WindlassError('TLS', `${doing}: no TLS with ${url.host}: ${text}`, details)
-  if (connectCode.test(code))
-    return new WindlassError('NETWORK', `${doing}: no connection to ${url.host}: ${text}`, details)
-  if (/^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/.test(code)) {
-    return new WindlassError('PROTOCOL', `${doing}: ${url.host} sent what is not HTTP: ${text}`, details)
+  if (via !== undefined && proxyRefusal.test(text ?? '')) {
+    return new WindlassError('DENIED', `${doing}: proxy ${via} refuses it: ${text}`, {
+      ...details,
+      hint: 'check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and what the proxy lets pass; a password goes into the address of the proxy',
+    })
   }
-  return new WindlassError('NETWORK', `${doing}: lost ${url.host} ${when}: ${text}`, details)
+  if (tlsCode.test(code)) return new WindlassError('TLS', `${doing}: no TLS with ${host}: ${text}`, details)
+  if (connectCode.test(code))
+    return new WindlassError('NETWORK', `${doing}: no connection to ${host}: ${text}`, details)
+  if (/^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/.test(code)) {
+    return new WindlassError('PROTOCOL', `${doing}: ${host} sent what is not HTTP: ${text}`, details)
+  }
+  return new WindlassError('NETWORK', `${doing}: lost ${host} ${when}: ${text}`, details)
 }
 
 /** The code of an error, or of the last attempt where several addresses were tried. */

@@ -10,7 +10,13 @@ import { type Reference, registryHost } from '../../oci/reference.ts'
 import type { BlobRequest, BlobStream, Document, Source, Target } from '../place.ts'
 import { Access, withAccess } from './access.ts'
 import { readBlob, readSmall } from './body.ts'
-import { findOrigin, isPlainHttpAllowed, openAgent } from './connection.ts'
+import {
+  type ConnectionOptions,
+  type Connections,
+  findOrigin,
+  isPlainHttpAllowed,
+  openConnections,
+} from './connection.ts'
 import type { CredentialSource } from './credentials.ts'
 import {
   drain,
@@ -27,27 +33,26 @@ import { mediaTypeOf } from './media-type.ts'
 import { checkBlobAnswer, formatRange } from './range.ts'
 import { statusError } from './status.ts'
 
-export interface RegistryOptions {
+export interface RegistryOptions extends ConnectionOptions {
   /** Asked once the registry wants credentials, with the domain of the reference. */
   readonly credentials: CredentialSource
   /** The hosts (names without port) that are tried by plain http if they speak no TLS. Default: loopback only. */
   readonly plainHttp?: (hostname: string) => boolean
   readonly timeouts?: Partial<Timeouts>
-  /** PEM certificates to trust besides Node's and the system's. */
-  readonly caFile?: string
   /** Token services (host:port) that may get this registry's credentials though their domain is another. */
   readonly trustedRealms?: readonly string[]
   readonly userAgent?: string
   /** What is read ahead of a blob's consumer; 1 MiB if absent. Less where the rate is limited: what is read ahead has come. */
   readonly readAheadBytes?: number | undefined
-  /** Connections made by somebody else, who closes them: a proxy, a test. `caFile` and connect timeouts are then theirs. */
+  /** Connections made by somebody else, who closes them, as a test. Certificates, proxies and connect timeouts are then theirs. */
   readonly dispatcher?: Dispatcher
 }
 
 /**
  * Opens one repository of a registry for reading. Nothing is sent before the first read. Each method is one attempt: retries are
  * the caller's, by the error's `retryable` and `facts.retryAfterMs`.
- * @throws WindlassError REFERENCE_INVALID if the reference's domain cannot be a host and port; PERMISSION or FAILED if `caFile` cannot be read
+ * @throws WindlassError REFERENCE_INVALID if the reference's domain cannot be a host and port; USAGE, PERMISSION or FAILED if
+ *   certificates cannot be used
  */
 export function openRegistry(reference: Reference, options: RegistryOptions): Source {
   checkHost(reference)
@@ -78,7 +83,7 @@ class RegistrySource implements Source {
   readonly #reference: Reference
   readonly #options: RegistryOptions
   readonly #timeouts: Timeouts
-  readonly #dispatcher: Dispatcher
+  readonly #connections: Connections
   readonly #lifetime = new AbortController()
   #opening: Promise<Connected> | undefined
 
@@ -87,7 +92,7 @@ class RegistrySource implements Source {
     this.#reference = reference
     this.#options = options
     this.#timeouts = { ...defaultTimeouts, ...options.timeouts }
-    this.#dispatcher = options.dispatcher ?? openAgent(this.#timeouts, options.caFile)
+    this.#connections = { ...openConnections(this.name, this.#timeouts, options), ...pickDispatcher(options) }
   }
 
   async resolve(target: Target, signal: AbortSignal): Promise<Document> {
@@ -146,7 +151,7 @@ class RegistrySource implements Source {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#lifetime.abort(new WindlassError('CANCELLED', `Cannot read from ${this.name}: closed`))
-    if (this.#options.dispatcher === undefined) await this.#dispatcher.destroy()
+    if (this.#options.dispatcher === undefined) await this.#connections.dispatcher.destroy()
   }
 
   /** A whole small answer is bounded as a whole: its request ends with the caller's signal or after `documentMs`. */
@@ -187,10 +192,16 @@ class RegistrySource implements Source {
   }
 
   async #open(signal: AbortSignal): Promise<Connected> {
-    const { credentials, trustedRealms = [], plainHttp = isPlainHttpAllowed, userAgent = 'windlass' } = this.#options
-    const origin = await findOrigin(this.name, plainHttp, { connectMs: this.#timeouts.connectMs, signal })
+    const {
+      credentials,
+      trustedRealms = [],
+      plainHttp = isPlainHttpAllowed,
+      userAgent = 'windlass',
+      proxy,
+    } = this.#options
     const { connectMs, headersMs } = this.#timeouts
-    const send = openSend(this.#dispatcher, userAgent, connectMs + headersMs)
+    const origin = await findOrigin(this.name, this.#connections, { plainHttp, proxy, connectMs, signal })
+    const send = openSend(this.#connections.dispatcher, { userAgent, headMs: connectMs + headersMs, proxy })
     const access = new Access({
       origin,
       host: this.#reference.domain,
@@ -207,6 +218,10 @@ class RegistrySource implements Source {
     }
     return { origin, send: withRedirects(withAccess(send, access)), refusal }
   }
+}
+
+function pickDispatcher({ dispatcher }: RegistryOptions): { dispatcher?: Dispatcher } {
+  return dispatcher === undefined ? {} : { dispatcher }
 }
 
 interface Connected {

@@ -1,14 +1,12 @@
+import type { ProgramStage } from '../codec/external/program-stage.ts'
 import { meterInput, meterOutput, type PipelineSample, StageMeter, samplePipeline } from '../flow/stage.ts'
 import type { Unpack } from '../layer/unpack.ts'
 import type { BlobIngest } from '../places/store/types.ts'
-import type { PipedProcess } from '../sys/processes.ts'
-import { readProgram, readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
+import { readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
 import type { StageFacts } from './events.ts'
 
 /** The least input that surely wakes the unpack thread: it may sleep for a whole PAX header, which is half of its ring. */
 const unpackInputNeeded = 1024 * 1024
-/** What a pipe holds at least, if the kernel grants no more. */
-const pipeSizeMin = 64 * 1024
 
 /** The threads of libuv's pool, and those of them that the kernel holds: syncs, renames and writes of the partial are done there. */
 function readPool(): { readonly size: number; readonly held: readonly TaskFacts[] } {
@@ -37,17 +35,17 @@ export class LayerStages {
   readonly decompress: StageMeter
   readonly unpack: StageMeter
   readonly sync = new StageMeter('sync', 'sync', probePool)
-  #child: PipedProcess | undefined
+  #program: ProgramStage | undefined
   #thread: Unpack | undefined
 
   constructor() {
-    this.decompress = new StageMeter('decompress', 'decompress', closer => this.#probeChild(closer))
+    this.decompress = new StageMeter('decompress', 'decompress', closer => this.#probeDecompress(closer))
     this.unpack = new StageMeter('unpack', 'unpack', closer => this.#probeThread(closer))
   }
 
   /** An external decompressor runs, or none any more. */
-  set child(child: PipedProcess | undefined) {
-    this.#child = child
+  set program(program: ProgramStage | undefined) {
+    this.#program = program
   }
 
   /** The compressed bytes come once more from their first: what was counted of them counts no longer. */
@@ -128,20 +126,9 @@ export class LayerStages {
   }
 
   /** An external program tells by its pipes what it waits for. */
-  #probeChild(closer: boolean) {
-    const child = this.#child
-    if (child === undefined) return this.decompress.waits === 'itself' ? probeInProcess(closer) : {}
-    const { pid, stdin, stdout } = child
-    return {
-      bytesIn: stdin.bytes,
-      bytesOut: stdout.bytes,
-      item: `process ${pid}`,
-      waits: this.decompress.offersOutput ? ('output' as const) : undefined,
-      inputBytes: stdin.fill,
-      // An empty pipe has room; of one that is partly filled only the kernel knows whether a page of it is free.
-      outputRoom: stdout.fill === 0 ? pipeSizeMin : undefined,
-      task: closer ? readProgram(pid) : undefined,
-    }
+  #probeDecompress(closer: boolean) {
+    if (this.#program !== undefined) return this.#program.facts(closer)
+    return this.decompress.waits === 'itself' ? probeInProcess(closer) : {}
   }
 
   #probeThread(closer: boolean) {

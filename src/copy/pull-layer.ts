@@ -221,7 +221,7 @@ export class LayerPull {
       const { fallback, isExonerated } = content
       if (fallback !== undefined && !isExonerated)
         void this.#decompressors?.distrust(fallback.program, fallback.error.message)
-      this.stages.child = undefined
+      this.stages.program = undefined
     }
   }
 
@@ -236,11 +236,11 @@ export class LayerPull {
         ...(decompressorMs !== undefined && { idleMs: decompressorMs }),
         choose: compression => plan?.choose(compression),
         open: signal => this.stages.meterCompressed(this.#verifiedBlob(blob, signal)),
-        onStart: child => {
-          this.stages.child = child
+        onStart: program => {
+          this.stages.program = program
         },
         onFallback: ({ program, error, bytesOut }) => {
-          this.stages.child = undefined
+          this.stages.program = undefined
           this.stages.beginAnew()
           onFallback({ program: program.path, error, bytesProven: bytesOut, redone: false })
         },

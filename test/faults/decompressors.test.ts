@@ -85,7 +85,7 @@ interface Row {
   readonly does: string
   /** How the event names it; absent where nothing has to be replaced. */
   readonly kind?: string
-  /** What the evidence must say of it, beside that. */
+  /** What is said of it when it is given up, beside that. */
   readonly evidence?: RegExp
   /** It stands still for so long that the watch must accuse it, and nobody else. */
   readonly stalls?: true
@@ -102,7 +102,7 @@ const table: readonly Row[] = [
     does: 'spins after 300 kB',
     kind: 'stalled',
     stalls: true,
-    evidence: /^it used (?!0\.0)\d\.\d s of processor time in the last \d\.\d s: it spins$/m,
+    evidence: /; it used (?!0\.0)\d\.\d s of processor time in the last \d\.\d s: it spins\)/,
     boundMs: 15_000,
   },
   { fault: 'sleep', does: 'sleeps after 300 kB', kind: 'stalled', stalls: true, boundMs: 15_000 },
@@ -188,12 +188,13 @@ test('a blob that is lost under its layer comes back through a decompressor that
 })
 
 /** Each layer whose program failed tells so once for each reason, with the program's path and what it did. */
-function assertFallback({ kind, redone }: Row, path: string, events: readonly PullEvent[]): void {
+function assertFallback({ kind, redone, evidence = /./ }: Row, path: string, events: readonly PullEvent[]): void {
   const fallbacks = eventsOf(events, 'fallback')
   assert.ok(fallbacks.every(({ program }) => program === path))
   const kinds = fallbacks.flatMap(({ evidence }) => evidence.filter(fact => fact.startsWith('fault: ')))
   if (kind === undefined) assert.deepEqual(kinds, [])
   else assert.ok(kinds.length > 0 && kinds.every(fact => fact === `fault: ${kind}`), JSON.stringify(fallbacks))
+  for (const { message } of fallbacks) assert.match(message, evidence)
   const wrong = fallbacks.filter(event => event.redone)
   // One layer was wrong in its content, the other in a header.
   assert.deepEqual(wrong.map(({ layer }) => layer).sort(), redone ? [0, 1] : [], JSON.stringify(fallbacks))
@@ -207,12 +208,11 @@ function assertFetchedOnce(starts: readonly number[][]): void {
   }
 }
 
-function assertBlame({ stalls, evidence }: Row, events: readonly PullEvent[]): void {
+function assertBlame({ stalls }: Row, events: readonly PullEvent[]): void {
   const accused = eventsOf(events, 'stall')
   assert.ok(
     accused.every(({ stage }) => stage === 'decompress'),
     JSON.stringify(accused),
   )
   if (stalls) assert.ok(accused.length > 0)
-  for (const stall of accused) if (evidence) assert.match(stall.evidence.join('\n'), evidence)
 }

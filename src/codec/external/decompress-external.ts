@@ -1,21 +1,24 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BlameLimits, defaultBlameLimits, type Verdict } from '../../flow/blame.ts'
+import { watch } from '../../flow/watch.ts'
 import { PipedProcess, type ProcessEnd, within } from '../../sys/processes.ts'
 import { checkExpansion } from '../decompress.ts'
 import { Input } from '../input.ts'
 import { describeProcess, type ProgramFault, programFailure } from './program-failure.ts'
+import { ProgramStage } from './program-stage.ts'
 import type { ExternalProgram } from './programs.ts'
 
 /** A healthy decompressor answers in milliseconds. */
 const idleMsDefault = 10_000
-/** Less than this, with input and room, is no work: the slowest board decompresses fifty times more, and an image of 1 GB would take an hour. */
-const outputPerSecondMin = 400 * 1024
-/** The same for short idle times: a program may fill its own buffers first. */
-const outputMin = 64 * 1024
-/** Swallowed without any output since: no decompressor buffers that much before it says something (xz -T reads ahead the most). */
-const swallowMax = 8 * 1024 * 1024
+/** Less than this, with input and room, is no work: the slowest board decompresses eighty times more, and an image of 1 GB would take an hour. */
+const outputPerSecondMin = 256 * 1024
+/** Judged over more than the idle time: who has stopped shall not be called slow for what he gave before. */
+const slowFactor = 1.5
 /** From the end of the output to the end of the process. */
 const lingerMs = 2000
 /** A program that has ended may have left a copy of its pipe with somebody who never writes; what was written is in the pipe already. */
 const orphanMs = 200
+const orphanStepMs = 50
 
 export interface ExternalOptions {
   readonly signal: AbortSignal
@@ -25,8 +28,8 @@ export interface ExternalOptions {
   readonly ratioMax?: number | undefined
   readonly onInput?: ((bytes: number) => void) | undefined
   readonly onOutput?: ((bytes: number) => void) | undefined
-  /** Told of the process as soon as it runs: whoever watches may ask it for facts. */
-  readonly onStart?: ((child: PipedProcess) => void) | undefined
+  /** Told as soon as the program runs: whoever watches more than the program may ask it for facts. */
+  readonly onStart?: ((stage: ProgramStage) => void) | undefined
 }
 
 /**
@@ -45,7 +48,7 @@ export async function* decompressExternal(
 ): AsyncGenerator<Uint8Array, void, void> {
   using input = new Input(source, options)
   await using run = new ExternalRun(program, input, options.idleMs ?? idleMsDefault)
-  options.onStart?.(run.child)
+  options.onStart?.(run.stage)
   let bytesOut = 0
   for (let chunk = await run.next(); chunk !== undefined; chunk = await run.next()) {
     bytesOut += chunk.length
@@ -58,9 +61,10 @@ export async function* decompressExternal(
 
 class ExternalRun implements AsyncDisposable {
   readonly child: PipedProcess
+  readonly stage: ProgramStage
   readonly #program: ExternalProgram
   readonly #input: Input
-  readonly #watch: Watch
+  readonly #watching = new AbortController()
   readonly #cancel: () => void
   #isInputOver = false
   #isInputRefused = false
@@ -75,7 +79,9 @@ class ExternalRun implements AsyncDisposable {
         cause: error,
       })
     }
-    this.#watch = new Watch(this.child, idleMs, fault => this.#accuse(fault, idleMs))
+    this.stage = new ProgramStage(this.child)
+    this.#watch(idleMs)
+    void this.child.ended.then(() => this.#awaitOrphans())
     this.#cancel = () => this.child.stdout.fail(input.cancelled())
     input.signal.addEventListener('abort', this.#cancel)
     if (input.signal.aborted) this.#cancel()
@@ -101,7 +107,7 @@ class ExternalRun implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#watch.stop()
+    this.#watching.abort()
     this.#input.signal.removeEventListener('abort', this.#cancel)
     await this.child[Symbol.asyncDispose]()
   }
@@ -137,12 +143,39 @@ class ExternalRun implements AsyncDisposable {
     }
   }
 
-  #accuse(fault: 'stalled' | 'dribbling', idleMs: number): void {
+  /** Of one program alone `blame` sees what a pipeline would show: input that waits, and a reader. Only output is movement. */
+  #watch(idleMs: number): void {
+    const { signal } = this.#watching
+    const everyMs = Math.min(250, idleMs / 10)
+    const onVerdict = (verdict: Verdict): void => this.#accuse(verdict, idleMs)
+    const sample = (closer: boolean) => {
+      const own = { name: 'decompress', kind: 'decompress', bytesOut: 0, ...this.stage.facts(closer) } as const
+      return { timeMs: performance.now(), stages: [{ ...own, bytesIn: 0, units: 0 }] }
+    }
+    watch(sample, { signal, everyMs, limits: limitsOf(idleMs, everyMs), onVerdict })
+  }
+
+  #accuse({ kind, evidence }: Verdict, idleMs: number): void {
+    this.#watching.abort()
     const facts = this.child.facts()
+    const fault = kind === 'dribbling-decompressor' ? 'dribbling' : 'stalled'
     const output = fault === 'stalled' ? 'no output' : `less than ${outputPerSecondMin / 1024} KiB of output per second`
     const input = facts.stdinFill > 0 ? `${facts.stdinFill} bytes of input wait` : 'it has had its input'
-    const text = `${output} for ${idleMs / 1000} s after ${facts.bytesOut} bytes, although ${input} and its output is read (${describeProcess(facts)})`
+    const details = [describeProcess(facts), ...evidence.filter(line => line.includes('processor'))].join('; ')
+    const seconds = (fault === 'stalled' ? idleMs : idleMs * slowFactor) / 1000
+    const text = `${output} for ${seconds} s after ${facts.bytesOut} bytes, although ${input} and its output is read (${details})`
     this.child.stdout.fail(programFailure(fault, this.#program, text, { facts, stderr: this.child.stderr }))
+  }
+
+  /** Whoever holds the output of a program that has ended is not waited for, once what is in the pipe was read. */
+  async #awaitOrphans(): Promise<void> {
+    const { stdout } = this.child
+    for (let quietMs = 0; quietMs < orphanMs; ) {
+      if (this.#watching.signal.aborted) return
+      await sleep(orphanStepMs)
+      quietMs = stdout.isWaiting && stdout.fill === 0 ? quietMs + orphanStepMs : 0
+    }
+    stdout.end()
   }
 
   #failure(fault: ProgramFault, text: string, cause?: unknown): Error {
@@ -151,79 +184,15 @@ class ExternalRun implements AsyncDisposable {
   }
 }
 
-/**
- * Looks at the two pipes of a process again and again. Only time in which the process has input and its output is waited for counts, and no look
- * counts for more than twice its interval: a blocked event loop accuses nobody.
- */
-class Watch {
-  readonly #child: PipedProcess
-  readonly #everyMs: number
-  readonly #idleMs: number
-  readonly #outputFloor: number
-  readonly #accuse: (fault: 'stalled' | 'dribbling') => void
-  readonly #timer: NodeJS.Timeout
-  #lastMs = performance.now()
-  #countedMs = 0
-  #silentMs = 0
-  #bytesSeen = 0
-  #orphanedMs = 0
-  /** Output and input at the last moment at which all was well. */
-  #bytesOut = 0
-  #bytesIn = 0
-
-  constructor(child: PipedProcess, idleMs: number, accuse: (fault: 'stalled' | 'dribbling') => void) {
-    this.#child = child
-    this.#idleMs = idleMs
-    this.#outputFloor = Math.max(outputMin, (outputPerSecondMin * idleMs) / 1000)
-    this.#everyMs = Math.min(250, idleMs / 10)
-    this.#accuse = accuse
-    this.#timer = setInterval(() => this.#look(), this.#everyMs)
-  }
-
-  stop(): void {
-    clearInterval(this.#timer)
-  }
-
-  #look(): void {
-    const { stdout, end } = this.#child
-    const now = performance.now()
-    const passedMs = Math.min(now - this.#lastMs, 2 * this.#everyMs)
-    this.#lastMs = now
-    if (!stdout.isWaiting || stdout.fill > 0) return
-    if (end !== undefined) this.#awaitOrphans(passedMs)
-    else this.#count(passedMs)
-  }
-
-  #count(passedMs: number): void {
-    const { stdin, stdout } = this.#child
-    const output = stdout.bytes - this.#bytesOut
-    this.#silentMs = stdout.bytes > this.#bytesSeen || !this.#hasInput() ? 0 : this.#silentMs + passedMs
-    this.#bytesSeen = stdout.bytes
-    if (output >= this.#outputFloor || !this.#hasInput()) {
-      this.#countedMs = 0
-      this.#bytesOut = stdout.bytes
-      if (output > 0) this.#bytesIn = stdin.bytes
-      return
-    }
-    this.#countedMs += passedMs
-    const isStalled = this.#silentMs >= this.#idleMs
-    // Silent for most of the time already: who has stopped is not called slow for what he gave before.
-    const isDribbling = this.#countedMs >= this.#idleMs && this.#silentMs < this.#idleMs / 2
-    if (!isStalled && !isDribbling) return
-    this.stop()
-    this.#accuse(isStalled ? 'stalled' : 'dribbling')
-  }
-
-  /** The end of the input is input, too: it has to be answered with the end of the output. */
-  #hasInput(): boolean {
-    const { stdin } = this.#child
-    return stdin.isClosed || stdin.fill > 0 || stdin.bytes - this.#bytesIn > swallowMax
-  }
-
-  #awaitOrphans(passedMs: number): void {
-    this.#orphanedMs += passedMs
-    if (this.#orphanedMs < orphanMs) return
-    this.stop()
-    this.#child.stdout.end()
+/** No look counts for much more than its interval: an event loop that was held up accuses nobody. */
+function limitsOf(idleMs: number, everyMs: number): BlameLimits {
+  return {
+    ...defaultBlameLimits,
+    decompressorIdleMs: idleMs,
+    diskIdleMs: idleMs, // what the kernel holds cannot be killed, but it can be replaced
+    decompressorWindowMs: idleMs * slowFactor,
+    decompressorBytesPerSecondMin: outputPerSecondMin,
+    unexplainedMs: Infinity,
+    gapMaxMs: 4 * everyMs,
   }
 }

@@ -54,10 +54,10 @@ export interface CommandSpec<Table extends OptionTable> {
   readonly examples: readonly [Example, ...Example[]]
   /** False where no disk of the store is touched, so that nobody need watch over it. */
   readonly watched?: false
-  /** It makes files of an image's owners, or works on those that are there: an ordinary user is given a user namespace for it. */
-  readonly needsRoot?: 'to make owners' | 'to reach files'
   /** Exit statuses that mean something particular here. */
   readonly exits?: readonly string[]
+  /** Whether it makes files of an image's owners, or works on those that are there: an ordinary user is given a user namespace for it. */
+  rootFor?(options: OptionValues<Table>): 'making owners' | 'reaching files' | undefined
   /** Resolves to the exit status if it is not 0; throws WindlassError. */
   run(context: Context, operands: readonly string[], options: OptionValues<Table>): Promise<number | undefined>
 }

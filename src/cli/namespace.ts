@@ -13,6 +13,11 @@ export function readUser(env: Context['env'], uid: number): number {
   return uid === 0 && user !== undefined && /^\d+$/.test(user) ? Number(user) : uid
 }
 
+/** True if windlass has made the namespace for this command alone. */
+export function isInOwnNamespace(env: Context['env']): boolean {
+  return env[ownVariable] === '1'
+}
+
 /** What the program in the namespace must know beside the arguments. */
 export interface Again {
   readonly uid: number
@@ -55,7 +60,7 @@ export async function runInNamespace({ env }: Context, command: readonly string[
 
 /** @throws WindlassError PERMISSION where a mount would be gone at once */
 export function checkMountsStay(doing: string, env: Context['env']): void {
-  if (env[ownVariable] !== '1') return
+  if (!isInOwnNamespace(env)) return
   throw new WindlassError('PERMISSION', `${doing}: an ordinary user's mount is gone when the command ends`, {
     hint: "run it in a shell of 'windlass unshare', or as root",
   })

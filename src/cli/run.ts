@@ -89,10 +89,11 @@ async function runCommand(name: string, rest: readonly string[], host: Host): Pr
   if (globals.version) return await runCommand('version', [], host)
   const context = openContext(globals, host)
   const { geteuid, getegid, execPath, execArgv, argv } = process
-  if (command.needsRoot !== undefined && geteuid?.() !== 0) {
+  const rootFor = geteuid?.() === 0 ? undefined : command.rootFor?.(options)
+  if (rootFor !== undefined) {
     const { enterNamespace } = await import('./namespace.ts')
     const again = [execPath, ...execArgv, ...argv.slice(1)]
-    const makesOwners = command.needsRoot === 'to make owners'
+    const makesOwners = rootFor === 'making owners'
     await enterNamespace(context, { ...host, gid: getegid?.() ?? 0, makesOwners, command: again })
   }
   using _watchdog = command.watched === false ? undefined : await watch(context, options, host)

@@ -13,12 +13,15 @@ import { runtimeConfig } from '../oci/runtime-spec.ts'
 import { parseUserFiles, type UserLookup } from '../oci/user.ts'
 import type { Store } from '../places/store/store.ts'
 import type { ImageRecord, LayerRecord } from '../places/store/types.ts'
+import { type IdMaps, readIdMaps } from '../sys/user-namespace.ts'
 import { checkRoot } from './privilege.ts'
 import { TargetDirectory } from './target-directory.ts'
 
 export interface UnpackImageOptions {
   /** Make an OCI runtime bundle: `config.json` and `rootfs/`. */
   readonly bundle?: boolean
+  /** The bundle is for the user outside of this process's user namespace. */
+  readonly forUser?: boolean
   readonly signal: AbortSignal
   /** Told what could not be made as the image has it. */
   readonly onWarning?: (message: string) => void
@@ -61,7 +64,7 @@ async function build(
   store: Store,
   image: ImageRecord,
   building: string,
-  { bundle, signal, onWarning = () => {} }: UnpackImageOptions,
+  { bundle, forUser, signal, onWarning = () => {} }: UnpackImageOptions,
 ): Promise<void> {
   const root = bundle ? join(building, 'rootfs') : building
   if (bundle) await mkdir(root, { mode: 0o755 })
@@ -69,7 +72,9 @@ async function build(
     const losses = listLosses(await applyLayer(store, layer, root, signal))
     for (const loss of losses) onWarning(`Left out of layer ${layer.blobDigest}: ${loss}`)
   }
-  if (bundle) await writeBundleConfig(store, image, building, root)
+  if (!bundle) return
+  const config = parseImageConfig(await store.readBlob(image.config.digest))
+  await writeBundleConfig(config, { bundle: building, root, idMaps: forUser ? readIdMaps() : undefined })
 }
 
 async function applyLayer(
@@ -85,9 +90,11 @@ async function applyLayer(
   return await unpack.end()
 }
 
-async function writeBundleConfig(store: Store, image: ImageRecord, bundle: string, root: string): Promise<void> {
-  const config: ImageConfig = parseImageConfig(await store.readBlob(image.config.digest))
-  const spec = runtimeConfig(config, { rootPath: 'rootfs', users: await readUsers(root) })
+async function writeBundleConfig(
+  config: ImageConfig,
+  { bundle, root, idMaps }: { bundle: string; root: string; idMaps: IdMaps | undefined },
+): Promise<void> {
+  const spec = runtimeConfig(config, { rootPath: 'rootfs', users: await readUsers(root), idMaps })
   await writeFile(join(bundle, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`)
 }
 

@@ -55,6 +55,23 @@ describe('runtimeConfig', () => {
     assert.throws(() => processOf({ User: 'app' }), { code: 'FAILED' })
   })
 
+  it("gives an ordinary user's container a user namespace, and nothing that only root may have", () => {
+    const own = { inner: 0, outer: 1000, count: 1 }
+    const many = { inner: 1, outer: 100_000, count: 65_536 }
+    const options = (ids: (typeof own)[]) => ({ rootPath: 'rootfs', idMaps: { uids: ids, gids: ids } })
+    const users = parseUserFiles({ passwd: 'app:x:7:8::/home/app:', group: 'g:x:9:app' })
+    const config = runtimeConfig(image({ User: 'app' }), { ...options([own, many]), users })
+    const wanted = { containerID: 1, hostID: 100_000, size: 65_536 }
+    assert.deepEqual(JSON.parse(JSON.stringify(config.linux)).uidMappings[1], wanted)
+    assert.ok(config.linux.namespaces.some(({ type }) => type === 'user'))
+    assert.ok(!('resources' in config.linux) && config.mounts.every(({ type }) => type !== 'cgroup'))
+    assert.ok(JSON.stringify(config.mounts).includes('gid=5'))
+    assert.deepEqual(config.process.user.additionalGids, [9])
+    const single = runtimeConfig(image({ User: 'app' }), { ...options([own]), users })
+    assert.ok(!JSON.stringify(single.mounts).includes('gid='))
+    assert.deepEqual(single.process.user.additionalGids, [])
+  })
+
   it('isolates the container and lets no label reach the runtime', () => {
     const config = runtimeConfig(image({ Labels: { 'run.oci.hooks.stdout': '/etc/passwd' } }), { rootPath: '/r' })
     assert.deepEqual(config.root, { path: '/r', readonly: false })

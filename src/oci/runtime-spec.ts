@@ -31,14 +31,14 @@ interface IdMapping {
  * obey some of those, and an image must not command its runtime.
  * @throws WindlassError FAILED if the image's User is not to be found
  */
-export function runtimeConfig(image: ImageConfig, { rootPath, args, users, hostname }: RuntimeOptions) {
+export function runtimeConfig(image: ImageConfig, { rootPath, args, users, hostname, idMaps }: RuntimeOptions) {
   const { config } = image
   const user = parseUser(config.User ?? '', users)
   return {
     ociVersion: '1.0.2',
     process: {
       terminal: false,
-      user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+      user: { uid: user.uid, gid: user.gid, additionalGids: isSingle(idMaps) ? [] : user.additionalGids },
       args: commandOf(config, args),
       env: environmentOf(config, user.home),
       cwd: workingDirectoryOf(config),
@@ -47,10 +47,9 @@ export function runtimeConfig(image: ImageConfig, { rootPath, args, users, hostn
     },
     root: { path: rootPath, readonly: false },
     hostname: hostname ?? 'windlass',
-    mounts,
+    mounts: idMaps === undefined ? mounts : mounts.flatMap(mount => adaptMount(mount, isSingle(idMaps))),
     linux: {
-      resources: { devices: [{ allow: false, access: 'rwm' }] },
-      namespaces: ['pid', 'network', 'ipc', 'uts', 'mount'].map(type => ({ type })),
+      ...(idMaps === undefined ? forRoot : forUser(idMaps)),
       maskedPaths,
       readonlyPaths,
     },
@@ -138,6 +137,31 @@ const mounts = [
     options: ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'],
   },
 ]
+
+const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map(type => ({ type }))
+
+const forRoot = { resources: { devices: [{ allow: false, access: 'rwm' }] }, namespaces }
+
+/** No limits by a control group, which an ordinary user may not make; devices that are not the user's stay closed without. */
+function forUser({ uids, gids }: NonNullable<RuntimeOptions['idMaps']>) {
+  const format = ({ inner, outer, count }: IdMapping) => ({ containerID: inner, hostID: outer, size: count })
+  return {
+    namespaces: [...namespaces, { type: 'user' }],
+    uidMappings: uids.map(format),
+    gidMappings: gids.map(format),
+  }
+}
+
+/** Groups cannot be changed where there is but one ID. */
+function isSingle(idMaps: RuntimeOptions['idMaps']): boolean {
+  return idMaps !== undefined && idMaps.gids.length === 1
+}
+
+function adaptMount(mount: (typeof mounts)[number], isSingle: boolean): (typeof mounts)[number][] {
+  if (mount.type === 'cgroup') return []
+  const options = isSingle ? mount.options.filter(option => !option.startsWith('gid=')) : mount.options
+  return [{ ...mount, options }]
+}
 
 /** Files through which a container could read or disturb the host's kernel. */
 const maskedPaths = [

@@ -1,6 +1,7 @@
 /** An ordinary user's windlass: a user that is known, and may have subordinate IDs, in a mount namespace of the test's only. */
 import assert from 'node:assert/strict'
-import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -16,9 +17,19 @@ const directory = mkdtempSync(join(tmpdir(), 'windlass-ordinary-'))
 let image: ServedImage
 
 const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex')
+/** What a shell needs to run, from this machine. */
+function shellFiles(): string[] {
+  const libraries = execFileSync('ldd', ['/bin/sh'], { encoding: 'utf8' }).matchAll(/(\/\S+) \(/g)
+  return ['/bin/sh', ...[...libraries].map(([, path]) => path ?? '')]
+}
+
 /** Owners of all kinds, programs with privileges, a device, attributes that are root's, whiteouts. */
 const layers = [
   makeNoise('noise', 1 << 20),
+  makeLayer([
+    ...['dev/', 'proc/', 'sys/'].map(makeDirectory),
+    ...shellFiles().map(path => ({ ...makeFile(path.slice(1), readFileSync(path)), mode: 0o755 })),
+  ]),
   makeLayer([
     { name: './', typeflag: '5', mode: 0o755, mtime: 1_700_000_000 },
     { ...makeDirectory('home/'), uid: 1000, gid: 1000 },
@@ -57,6 +68,7 @@ async function asUser(name: string, script: string, options: { ids: 'many' | 'on
   chownSync(home, user, user)
   const ids = join(directory, options.ids === 'many' ? 'subids' : 'none')
   const prepare = `mount --bind "$1/passwd" /etc/passwd; mount --bind "$2" /etc/subuid; mount --bind "$2" /etc/subgid; cd "$3"
+    ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified # crun refuses both versions at once
     exec setpriv --reuid ${user} --regid ${user} --clear-groups env -i PATH="$PATH" HOME="$3" w="$4" ref="$5" sh -ec "$6"`
   const given = [directory, ids, home, windlassProgram, image.reference, script]
   return await runCommand('unshare', ['--mount', 'sh', '-ec', prepare, 'sh', ...given])
@@ -104,17 +116,51 @@ describe('an ordinary user', { concurrency: false }, () => {
   })
 
   test('mounts in a shell of unshare, where alone a mount would stay', { timeout: 120_000 }, async () => {
-    const look = `'d=$($w mount $ref); ls $d $d/opaque; stat -c %u:%a $d/home/program; $w mount -q; $w umount $ref; $w mount -q; exit 42'`
+    const look = `'d=$($w mount $ref); ls $d $d/opaque | grep -v ^lib; stat -c %u:%a $d/home/program; $w mount -q; $w umount $ref; $w mount -q; exit 42'`
     const { status, stdout, stderr } = await asUser('many', `$w unshare -- sh -ec ${look}`, { ids: 'many' })
     assert.equal(status, 42, stderr)
     const merged = join(store('many'), 'mounts')
     const seen = stdout.replaceAll(new RegExp(`${merged}/[0-9a-f]{16}/merged`, 'g'), 'MOUNT')
-    const wanted = ['MOUNT:', 'far', 'home', 'noise', 'null', 'opaque', 'secret', '', 'MOUNT/opaque:', 'above']
+    const wanted = [
+      'MOUNT:',
+      'bin',
+      'dev',
+      'far',
+      'home',
+      'noise',
+      'null',
+      'opaque',
+      'proc',
+      'secret',
+      'sys',
+      '',
+      'MOUNT/opaque:',
+      'above',
+    ]
     assert.equal(seen, [...wanted, '1000:6755', 'MOUNT', ''].join('\n'))
     const alone = await asUser('many', '$w mount $ref', { ids: 'many' })
     assert.equal(alone.status, 7)
     assert.match(alone.stderr, /^windlass: Cannot mount .*\nhint: run it in a shell of 'windlass unshare'/)
   })
+
+  for (const ids of ['many', 'one'] as const) {
+    test(`has a bundle that runc and crun start, with ${ids} ID${ids === 'many' ? 's' : ''}`, {
+      timeout: 120_000,
+    }, async () => {
+      const script = '$w pull -q --platform linux/amd64 $ref; $w unpack -q --bundle $ref bundle'
+      const made = await asUser(`bundle-${ids}`, script, { ids })
+      assert.equal(made.status, 0, made.stderr)
+      const file = join(directory, `bundle-${ids}`, 'bundle', 'config.json')
+      const config = JSON.parse(readFileSync(file, 'utf8'))
+      config.process.args = ['sh', '-c', 'read a b c </proc/self/uid_map; echo $a $b $c; test -c /dev/null']
+      writeFileSync(file, JSON.stringify(config))
+      const start =
+        'for r in runc crun; do XDG_RUNTIME_DIR=$PWD $r --root $PWD/$r run --no-new-keyring -b bundle $r-$$; done'
+      const { status, stdout, stderr } = await asUser(`bundle-${ids}`, start, { ids })
+      assert.equal(status, 0, stderr)
+      assert.equal(stdout, `0 ${user} 1\n`.repeat(2))
+    })
+  }
 
   test('removes what belongs to the subordinate IDs', { timeout: 120_000 }, async () => {
     const { status, stderr } = await asUser('many', '$w unshare -- rm -r tree; $w rmi $ref; $w gc; $w verify', {

@@ -15,7 +15,7 @@ export const command = defineCommand({
     'blocks, as in the story of the docker pull that hung: the stall is found, blamed and survived. The third finds everything there, a fourth ' +
     'into an empty store shows the speed. Then the store is verified. Everything is made in a temporary directory and removed at the end.',
   operands: [],
-  needsRoot: 'to make owners',
+  rootFor: () => 'making owners',
   options: {
     size: { type: 'integer', value: 'MB', min: 10, max: 10_000, summary: 'how much to pack; 400 if not given' },
     keep: { type: 'boolean', summary: 'keep the store, and say where it is' },

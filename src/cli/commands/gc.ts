@@ -8,7 +8,7 @@ export const command = defineCommand({
     'Frees what nothing needs: blobs and layers of no image, downloads that nobody resumed, what died processes left. ' +
     'Pulls that run meanwhile keep all that is theirs.',
   operands: [],
-  needsRoot: 'to reach files',
+  rootFor: () => 'reaching files',
   options: {
     partials: {
       type: 'boolean',

@@ -15,7 +15,7 @@ export const command = defineCommand({
     { name: 'REF', optional: true, complete: 'image' },
     { name: 'TARGET', optional: true, complete: 'directory' },
   ],
-  needsRoot: 'to reach files',
+  rootFor: () => 'reaching files',
   options: {
     'read-write': { type: 'boolean', short: 'w', summary: 'put a writable layer on top, which umount throws away' },
   },

@@ -22,7 +22,7 @@ export const command = defineCommand({
     "Credentials are those of 'docker login', certificates also those of docker's certs.d; HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured as by docker. " +
     'Progress goes to stderr.',
   operands: [{ name: 'REF', many: true }],
-  needsRoot: 'to make owners',
+  rootFor: ({ into = 'store' }) => (into === 'store' ? 'making owners' : undefined),
   options: {
     platform: {
       type: 'string',

@@ -9,7 +9,7 @@ export const command = defineCommand({
     'Takes names away from images. An image whose last name is gone is deleted, with all layers and blobs that nothing else needs. ' +
     'By ID, an image with several names is deleted with --force only.',
   operands: [{ name: 'REF', many: true, complete: 'image' }],
-  needsRoot: 'to reach files',
+  rootFor: () => 'reaching files',
   options: {
     force: { type: 'boolean', short: 'f', summary: 'delete an image that has several names, or is mounted' },
   },

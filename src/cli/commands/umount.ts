@@ -10,7 +10,7 @@ import { openStore } from '../store.ts'
 export const command = defineCommand({
   description: 'Unmounts what mount has mounted: at a directory, or wherever an image is mounted.',
   operands: [{ name: 'TARGET|REF', many: true, complete: 'directory' }],
-  needsRoot: 'to reach files',
+  rootFor: () => 'reaching files',
   options: {},
   examples: [
     { line: 'windlass umount /mnt', does: 'Unmount a directory.' },

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { defineCommand } from '../command.ts'
+import { isInOwnNamespace } from '../namespace.ts'
 import { writeJson, writeLine, writeWarning } from '../output.ts'
 import { openStore } from '../store.ts'
 
@@ -8,12 +9,12 @@ export const command = defineCommand({
     'Unpacks an image of the store into a directory: all its layers applied, whiteouts done. The directory must be new or empty; ' +
     "it may be a mount point, and a new filesystem's lost+found does not count. It gets the owner, mode, times and extended " +
     "attributes of the image's root, as a root filesystem needs. With --bundle the directory becomes an OCI bundle, config.json " +
-    'and rootfs, that runc and crun start; if it was there before, it keeps its own owner and mode.',
+    'and rootfs, that runc and crun start, for an ordinary user in a user namespace; if it was there before, it keeps its own owner and mode.',
   operands: [
     { name: 'REF', complete: 'image' },
     { name: 'DIR', complete: 'directory' },
   ],
-  needsRoot: 'to make owners',
+  rootFor: () => 'making owners',
   options: {
     bundle: { type: 'boolean', summary: 'make an OCI runtime bundle' },
   },
@@ -34,7 +35,8 @@ export const command = defineCommand({
     {
       using _progress = await context.openProgress(`Unpacking ${reference}`)
       const onWarning = (message: string) => writeWarning(context, message)
-      await unpackImage(store, image, destination, { bundle, signal, onWarning })
+      const forUser = isInOwnNamespace(context.env)
+      await unpackImage(store, image, destination, { bundle, forUser, signal, onWarning })
     }
     if (json) writeJson(context, { id: image.id, directory: destination, bundle })
     else writeLine(context, destination)

@@ -7,7 +7,7 @@ export const command = defineCommand({
     'the subordinate IDs of /etc/subuid and /etc/subgid, can mount images and can reach, move and remove the files of their owners. What ' +
     'is mounted is gone when the program ends. Root needs no namespace: for root it just runs the program.',
   operands: [{ name: 'PROGRAM', optional: true, many: true }],
-  needsRoot: 'to reach files',
+  rootFor: () => 'reaching files',
   watched: false,
   options: {},
   examples: [

@@ -1,4 +1,5 @@
 import type { Destination } from '../copy/destination.ts'
+import type { DockerRoute } from '../copy/into-docker.ts'
 import { WindlassError } from '../errors.ts'
 import { quote } from '../oci/quote.ts'
 import type { Context } from './command.ts'
@@ -14,14 +15,23 @@ export interface Into {
  * Reads `--into`; undefined for the store.
  * @throws WindlassError USAGE for a name that is none, or an address of docker that makes no sense
  */
-export async function openInto({ env }: Pick<Context, 'env'>, into: string): Promise<Into | undefined> {
+export async function openInto(
+  { env }: Pick<Context, 'env'>,
+  into: string,
+  route: string | undefined,
+): Promise<Into | undefined> {
+  if (route !== undefined && into !== 'docker')
+    throw new WindlassError('USAGE', `Cannot use option --route ${quote(route)}: it is for --into docker alone`)
   const [engine, namespace] = into.split(/:(.*)/s, 2)
   if (into === 'store') return undefined
   if (into === 'docker') {
     const { intoDocker } = await import('../copy/into-docker.ts')
     const { findEndpoint } = await import('../places/docker/endpoint.ts')
     const endpoint = await findEndpoint({ env })
-    return { destination: intoDocker({ env, endpoint }), ...(endpoint.kind === 'unix' && { socket: endpoint.path }) }
+    return {
+      destination: intoDocker({ env, endpoint, route: route as DockerRoute | undefined }),
+      ...(endpoint.kind === 'unix' && { socket: endpoint.path }),
+    }
   }
   if (into === 'podman') {
     const { intoPodman } = await import('../copy/into-podman.ts')

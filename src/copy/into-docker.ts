@@ -1,5 +1,5 @@
 import { decompress } from '../codec/decompress.ts'
-import { isWindlassError, WindlassError } from '../errors.ts'
+import { type ErrorCode, isWindlassError, WindlassError } from '../errors.ts'
 import { verified } from '../flow/verify.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform } from '../oci/platform.ts'
@@ -21,6 +21,8 @@ import type { EngineMessage } from '../places/docker/messages.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
 import type { PullEvent } from './events.ts'
+import { intoContainerd } from './into-containerd.ts'
+import { checkRoot } from './privilege.ts'
 import type { LayerPull } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
 import type { ResolvedImage } from './resolve.ts'
@@ -30,20 +32,68 @@ export interface DockerOptions {
   /** For ssh, and `DOCKER_API_VERSION`. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly timeouts?: Partial<DockerTimeouts>
+  /** `auto` if absent. */
+  readonly route?: DockerRoute | undefined
 }
 
 /**
- * Into a running docker daemon, without its decompressor: `docker load` of an archive with plain layers, from which those that the daemon has are left
- * out; then its own pull by digest, which finds every layer and only records the digest. ID, name and RepoDigest are those of its own pull.
+ * `load`: an archive of plain layers, from which those that the daemon has are left out, and then its own pull by digest, which finds every layer and only
+ * records the digest. `containerd`: where docker keeps its images in a containerd of this host, straight into that.
  */
+export type DockerRoute = 'auto' | 'load' | 'containerd'
+
+/** Into a running docker daemon, without its decompressor. ID, name and RepoDigest are those of its own pull, as far as the route allows. */
 export function intoDocker(options: DockerOptions): Destination {
   return { needsRoot: false, deliver: (image, context) => deliver(image, context, options) }
 }
 
 async function deliver(image: ResolvedImage, context: DeliveryContext, options: DockerOptions): Promise<Delivered> {
-  const { signal, reference, emit } = context
+  const { signal } = context
   using client = await DockerClient.connect(options.endpoint, { ...options, signal })
   const facts = await readFacts(client, signal)
+  const isDirect = facts.usesContainerd && options.route !== 'load'
+  const direct = isDirect ? await deliverDirectly(image, context, facts, options) : undefined
+  if (direct !== undefined) return direct
+  if (options.route === 'containerd')
+    throw new WindlassError(
+      'UNSUPPORTED',
+      `Cannot use route containerd: ${client.name} does not keep its images in one`,
+    )
+  return await deliverByLoad(image, context, client, facts)
+}
+
+/** What says that containerd cannot be used from here, not that something is wrong with the image. */
+const elsewhere: ReadonlySet<ErrorCode> = new Set(['ENGINE_UNREACHABLE', 'UNSUPPORTED', 'PERMISSION'])
+
+/** Through the containerd behind docker; undefined if that cannot be reached, or its snapshots cannot be seen, from here. */
+async function deliverDirectly(
+  image: ResolvedImage,
+  context: DeliveryContext,
+  { containerd, driver }: DockerFacts,
+  { endpoint, route }: DockerOptions,
+): Promise<Delivered | undefined> {
+  try {
+    if (containerd === undefined || endpoint.kind !== 'unix')
+      throw new WindlassError(
+        'UNSUPPORTED',
+        "Cannot use docker's containerd: it is not on this host, or docker does not tell where",
+      )
+    checkRoot("Cannot unpack into docker's containerd")
+    return await intoContainerd({ ...containerd, snapshotter: driver }).deliver(image, context)
+  } catch (error) {
+    if (route === 'containerd' || !isWindlassError(error) || !elsewhere.has(error.code)) throw error
+    context.emit({ type: 'warning', message: `${error.message}; going on with docker load` })
+    return undefined
+  }
+}
+
+async function deliverByLoad(
+  image: ResolvedImage,
+  context: DeliveryContext,
+  client: DockerClient,
+  facts: DockerFacts,
+): Promise<Delivered> {
+  const { signal, reference, emit } = context
   const name = reference.digest === undefined ? formatFamiliar(reference) : undefined
   const delivery = new DockerDelivery(image, context, client, facts)
   const before = name === undefined ? undefined : await findImage(client, name, signal)
@@ -53,6 +103,10 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   const id = existing ?? (await delivery.check(name))
   const isRecorded = await delivery.record(reference, context.credentials)
   emit({ type: 'delivery', engine: 'docker', route: 'load', message: delivery.summary(isRecorded) })
+  if (facts.usesContainerd) {
+    const message = `docker keeps what was loaded under an ID of its own, ${id}: its layers are plain, so its manifest is another`
+    emit({ type: 'warning', message })
+  }
   return { pulls, changed: before?.id !== id }
 }
 

@@ -89,3 +89,9 @@ test('an image comes into a docker whose own pull hangs on its decompressor', as
     pull.kill()
   }
 })
+
+test('a route that this docker does not have is refused before anything is downloaded', async () => {
+  const { status, stderr } = await windlass.try('pull', '--into', 'docker', '--route', 'containerd', bed.refer('odd'))
+  assert.equal(status, 1, stderr)
+  assert.match(stderr, /Cannot use route containerd: docker at .* does not keep its images in one/)
+})

@@ -1,5 +1,6 @@
 /** A storage for podman of the test's own. */
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run } from './command.ts'
 import { unmountAll } from './mounts.ts'
@@ -15,7 +16,8 @@ export interface TestPodman extends AsyncDisposable {
 export async function openPodman(directory: string, path?: string): Promise<TestPodman> {
   await mkdir(directory, { recursive: true })
   const file = join(directory, 'storage.conf')
-  const lines = ['[storage]', 'driver = "overlay"', `graphroot = "${directory}/graph"`, `runroot = "${directory}/run"`]
+  const runroot = await mkdtemp(join(tmpdir(), 'windlass-podman-run-')) // short: it holds sockets
+  const lines = ['[storage]', 'driver = "overlay"', `graphroot = "${directory}/graph"`, `runroot = "${runroot}"`]
   await writeFile(file, `${lines.join('\n')}\n`)
   const env = {
     CONTAINERS_STORAGE_CONF: file,
@@ -26,6 +28,8 @@ export async function openPodman(directory: string, path?: string): Promise<Test
     podman: (...args) => run('podman', args, { env }),
     async [Symbol.asyncDispose]() {
       unmountAll(directory)
+      unmountAll(runroot)
+      await rm(runroot, { recursive: true, force: true })
     },
   }
 }

@@ -36,6 +36,14 @@ export const command = defineCommand({
         'where the image goes: store, the default; docker, a running daemon (DOCKER_HOST or context); containerd or containerd:NAMESPACE ' +
         '(CONTAINERD_ADDRESS); podman, the storage of this user. The decompressor of the engine is not used',
     },
+    route: {
+      type: 'string',
+      value: 'ROUTE',
+      choices: ['auto', 'load', 'containerd'],
+      summary:
+        'how an image goes into docker: load, by docker load with plain layers; containerd, straight into the containerd in which newer dockers keep ' +
+        'images, on this host; auto, the default, chooses',
+    },
     layers: {
       type: 'integer',
       value: 'N',
@@ -119,12 +127,13 @@ export const command = defineCommand({
     const {
       platform = context.env['DOCKER_DEFAULT_PLATFORM'] || undefined,
       into = 'store',
+      route,
       layers,
       decompressor = 'auto',
       'stall-timeout': stallTimeout,
       ...network
     } = options
-    const engine = await openInto(context, into)
+    const engine = await openInto(context, into, route)
     const choices = {
       ...(platform !== undefined && { platform }),
       ...(layers !== undefined && { layersMax: layers }),

@@ -169,7 +169,7 @@ test('a newer daemon is spoken to in the newest version that is known, and DOCKE
     using client = await connect(env)
     await client.getJson({ path: '/info', signal, doing: 'Cannot ask' })
   }
-  assert.deepEqual(paths, ['/v1.44/info', '/v1.42/info'])
+  assert.deepEqual(paths, ['/v1.47/info', '/v1.42/info'])
 })
 
 test('a socket that is not there says so', async () => {

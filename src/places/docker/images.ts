@@ -1,7 +1,7 @@
 import { isWindlassError, WindlassError } from '../../errors.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
 import { chainIds } from '../../oci/image-config.ts'
-import { asObject, readField, readObject, readString, readStrings } from '../../oci/json.ts'
+import { asObject, type JsonObject, readField, readObject, readString, readStrings } from '../../oci/json.ts'
 import { type DockerClient, engineError } from './client.ts'
 import { type EngineMessage, readMessages } from './messages.ts'
 
@@ -15,6 +15,8 @@ export interface DockerFacts {
   readonly driver: string
   /** Images are kept by containerd (the default since docker 29), not by docker's own graph driver. */
   readonly usesContainerd: boolean
+  /** Where that containerd is, as the daemon sees it; told since API 1.46. */
+  readonly containerd: { readonly socket: string; readonly namespace: string } | undefined
 }
 
 /** @throws WindlassError */
@@ -26,7 +28,16 @@ export async function readFacts(client: DockerClient, signal: AbortSignal): Prom
     version: readString(info, 'ServerVersion', answer) ?? '',
     driver: readString(info, 'Driver', answer) ?? '',
     usesContainerd: JSON.stringify(status ?? []).includes('io.containerd.snapshotter'),
+    containerd: readContainerd(info),
   }
+}
+
+function readContainerd(info: JsonObject): DockerFacts['containerd'] {
+  const containerd = readObject(info, 'Containerd', answer)
+  const namespaces = containerd && readObject(containerd, 'Namespaces', answer)
+  const socket = containerd && readString(containerd, 'Address', answer)
+  const namespace = namespaces && readString(namespaces, 'Containers', answer)
+  return socket?.startsWith('/') && namespace ? { socket, namespace } : undefined
 }
 
 export interface DockerImage {

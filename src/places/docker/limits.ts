@@ -27,4 +27,4 @@ export const messageBytesMax = 1024 * 1024
 /** The oldest API that can do what is needed: docker 19.03. */
 export const apiMin = '1.40'
 /** The newest API that is spoken; a newer daemon speaks it, too. */
-export const apiMax = '1.44'
+export const apiMax = '1.47'

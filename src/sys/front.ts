@@ -3,7 +3,7 @@
  * return cannot be reaped, not even after SIGKILL, and whoever waits for it waits as long; its front can leave in its place.
  */
 import { closeSync, existsSync, readFileSync } from 'node:fs'
-import { threadIds } from './tasks.ts'
+import { familyOf, readProcess, threadIds } from './tasks.ts'
 
 /** libc is loaded where it is needed: the thread that watches over the main one shall cost little. */
 const loadLibc = () => import('./libc.ts')
@@ -41,8 +41,19 @@ export async function abandonMainThread(front: number | undefined, status: numbe
 }
 
 function tellFront(front: number | undefined): void {
+  endChildren()
   if (front !== undefined && process.ppid === front) process.kill(front, 'SIGUSR1')
   for (const fd of [0, 1, 2]) closeQuietly(fd)
+}
+
+/** What we started watches for the end of our descriptors, but one thread that the kernel holds keeps them all open. */
+function endChildren(): void {
+  const children = familyOf(process.pid).filter(pid => readProcess(pid)?.parent === process.pid)
+  for (const pid of children) {
+    try {
+      process.kill(pid, 'SIGTERM')
+    } catch {} // it has just ended
+  }
 }
 
 function closeQuietly(fd: number): void {

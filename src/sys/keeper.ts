@@ -15,7 +15,7 @@ const sweepMs = 500
 
 /**
  * Lines on stdin: `+ MARK` before a program is started, `= MARK PID` after, `- MARK` when it has ended, `s` for a look at what is left of those that
- * ended. The groups go first: to look at environments takes longer, and waits for whoever hangs while it holds the lock of its memory.
+ * ended. The end of its input, or SIGTERM, ends all. The groups go first: to look at environments takes longer, and waits for whoever hangs while it holds the lock of its memory.
  */
 const script = `
 run=$1 live= groups= ended=
@@ -30,6 +30,13 @@ without() {
   rest=
   for item; do case $item in "$mark" | "$mark":*) ;; *) rest="$rest $item" ;; esac; done
 }
+leave() {
+  for item in $groups; do kill -9 "-\${item#*:}" 2>/dev/null; done
+  if [ -n "$live$ended" ]; then sweep -e "${markName}=$run"; fi
+  wait
+  exit
+}
+trap leave TERM
 while read -r word mark pid; do
   case $word in
     +) live="$live $mark" ;;
@@ -47,9 +54,7 @@ while read -r word mark pid; do
       ;;
   esac
 done
-for item in $groups; do kill -9 "-\${item#*:}" 2>/dev/null; done
-if [ -n "$live$ended" ]; then sweep -e "${markName}=$run"; fi
-wait
+leave
 `
 
 /** A program that is kept from outliving us. */

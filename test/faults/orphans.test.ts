@@ -1,12 +1,24 @@
 /** A decompressor outlives neither its pull nor windlass itself, however that ends: a process that spins for ever is no less a fault than a hang. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
-import { waitUntil } from '../testbed/command.ts'
-import { assertSound, bytesWritten, childrenOf, hasLeft, programOf } from './aftermath.ts'
+import { run, waitUntil } from '../testbed/command.ts'
+import { openLoopFilesystem } from '../testbed/loop-filesystem.ts'
+import {
+  assertSound,
+  bytesWritten,
+  childrenOf,
+  hasLeft,
+  hasThreadInD,
+  killGroups,
+  listGroupMembers,
+  programOf,
+} from './aftermath.ts'
 import { makeNoise, serveImage } from './image.ts'
 import { type PullOptions, runPull, startPull } from './pull-process.ts'
 
@@ -85,3 +97,25 @@ test('a decompressor that is given up leaves no daemon behind', row, async () =>
   assert.equal(started().length, 2)
   await waitUntil('all have left', leaveMs, () => started().every(hasLeft))
 })
+
+test(
+  'a program ends with windlass, although the kernel holds the main thread and all that it has open',
+  row,
+  async () => {
+    await using loop = await openLoopFilesystem({ sizeBytes: 32 << 20 })
+    await run('fsfreeze', ['-f', loop.directory])
+    await using stack = new AsyncDisposableStack()
+    stack.defer(async () => void (await run('fsfreeze', ['-u', loop.directory])))
+    const script = join(import.meta.dirname, 'blocked-child.ts')
+    const blocked = spawn(process.execPath, [script, join(loop.directory, 'new')], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    const [text] = (await once(blocked.stdout, 'data')) as [Buffer]
+    const group = Number(text)
+    stack.defer(() => killGroups([group]))
+    await waitUntil('its main thread is stuck', 10_000, () => hasThreadInD(blocked.pid ?? 0))
+    assert.equal(listGroupMembers([group]).length > 0, true)
+    await waitUntil('the program has left', 10_000, () => listGroupMembers([group]).length === 0)
+    assert.ok(hasThreadInD(blocked.pid ?? 0))
+  },
+)

@@ -1,4 +1,4 @@
-import { WindlassError } from '../errors.ts'
+import { isWindlassError, WindlassError } from '../errors.ts'
 import type { Context } from './command.ts'
 import { writeWarning } from './output.ts'
 
@@ -6,6 +6,9 @@ import { writeWarning } from './output.ts'
 const userVariable = 'WINDLASS_USER'
 /** Set if the namespace, with all that is mounted in it, is gone when the command ends. */
 const ownVariable = 'WINDLASS_NAMESPACE'
+
+/** Set for what runs in `windlass unshare`: the lease under which it mounts images. */
+const leaseVariable = 'WINDLASS_LEASE'
 
 /** The user that the command works for: root of a namespace that windlass made is still that user. */
 export function readUser(env: Context['env'], uid: number): number {
@@ -53,9 +56,26 @@ export async function enterNamespace(
 }
 
 /** Replaces this process by a program of the user's; what it mounts stays as long as it lives. */
-export async function runInNamespace({ env }: Context, command: readonly string[]): Promise<never> {
+export async function runInNamespace(context: Context, command: readonly string[]): Promise<never> {
   const { execProgram } = await import('../sys/user-namespace.ts')
-  return execProgram(command, { ...env, [ownVariable]: undefined })
+  const lease = await openLease(context)
+  return execProgram(command, { ...context.env, [ownVariable]: undefined, [leaseVariable]: lease })
+}
+
+/** Other commands do not see what is mounted in the namespace, and must not take it away. None where there is no store yet. */
+async function openLease({ root, signal }: Context): Promise<string | undefined> {
+  const { Store } = await import('../places/store/store.ts')
+  try {
+    return await (await Store.open(root, { create: false, signal })).openLease()
+  } catch (error) {
+    if (isWindlassError(error, 'NOT_FOUND')) return undefined
+    throw error
+  }
+}
+
+/** The lease under which to mount, if there is one. */
+export function readLease(env: Context['env']): string | undefined {
+  return env[leaseVariable]
 }
 
 /** @throws WindlassError PERMISSION where a mount would be gone at once */

@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
-import { tryLockByte } from './libc.ts'
+import { keepOnExec, tryLockByte } from './libc.ts'
 
 const pollFirstMs = 20
 const pollMaxMs = 200
@@ -15,6 +15,11 @@ export class ByteLock implements Disposable {
 
   constructor(fd: number) {
     this.#fd = fd
+  }
+
+  /** From now on it is held by the programs that this process starts or is replaced by, until the last of them has ended. */
+  keepOnExec(): void {
+    keepOnExec(this.#fd)
   }
 
   /** Releases the lock; a second call does nothing. */

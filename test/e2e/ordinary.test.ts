@@ -143,6 +143,21 @@ describe('an ordinary user', { concurrency: false }, () => {
     assert.match(alone.stderr, /^windlass: Cannot mount .*\nhint: run it in a shell of 'windlass unshare'/)
   })
 
+  test('has what is mounted there for as long as the shell lives, though others do not see it', {
+    timeout: 120_000,
+  }, async () => {
+    const hold = `d=$($w mount -w $ref); echo mine >$d/mine; touch mounted
+      until [ -e removed ]; do sleep 0.05; done; cat $d/mine; stat -c %u:%a $d/home/program`
+    const script = `$w pull -q --platform linux/amd64 $ref
+      $w unshare -- sh -ec '${hold}' >seen & until [ -e mounted ]; do sleep 0.05; done
+      $w rmi $ref >removing; $w gc >collected; touch removed; wait $!; cat seen; $w gc -q >collected`
+    const { status, stdout, stderr } = await asUser('held', script, { ids: 'many' })
+    assert.equal(status, 0, stderr)
+    assert.match(stdout, /\nmine\n1000:6755\n$/)
+    assert.deepEqual(listNames(join(store('held'), 'overlay2')), ['l'])
+    assert.deepEqual(listNames(join(store('held'), 'mounts')), [])
+  })
+
   for (const ids of ['many', 'one'] as const) {
     test(`has a bundle that runc and crun start, with ${ids} ID${ids === 'many' ? 's' : ''}`, {
       timeout: 120_000,

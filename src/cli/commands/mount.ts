@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import type { Store } from '../../places/store/store.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { formatId } from '../familiar.ts'
-import { checkMountsStay } from '../namespace.ts'
+import { checkMountsStay, readLease } from '../namespace.ts'
 import { writeJson, writeLine } from '../output.ts'
 import { openStore } from '../store.ts'
 import { formatTable } from '../table.ts'
@@ -31,7 +31,7 @@ export const command = defineCommand({
     checkMountsStay(`Cannot mount ${reference}`, context.env)
     const image = store.findImage(reference)
     const path = target === undefined ? undefined : resolve(target)
-    const mount = await store.mount(image, path, { readOnly: !options['read-write'] })
+    const mount = await store.mount(image, path, { readOnly: !options['read-write'], lease: readLease(context.env) })
     if (context.json) writeJson(context, mount)
     else writeLine(context, mount.target)
     return 0

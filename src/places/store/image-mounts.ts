@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, mkdirSync, readdirSync, realpathSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { type Digest, digestHex, isDigest } from '../../oci/digest.ts'
@@ -46,6 +46,8 @@ export interface MountRequest {
   readonly image: ImageRecord
   readonly target: string | undefined
   readonly readOnly: boolean
+  /** The session of a program that outlives the mount: what is mounted under it is in use also where nobody sees it. */
+  readonly lease: string | undefined
 }
 
 /**
@@ -67,10 +69,19 @@ export async function mountLeased(
       })
   }
   context.onStep?.('image-leased')
+  if (request.lease !== undefined) leaseLayers(context, request.lease, image)
   const record = await mountImage(context, session.id, request)
   if (context.database.transaction(() => context.database.findImage(image.digest)) !== undefined) return record
   await umountImage(context, { ...record, id: session.id })
   throw new WindlassError('NOT_FOUND', `${doing}: it is no longer in store ${context.layout.root}`)
+}
+
+/** A lease of another store, or one whose program has ended, is none. */
+function leaseLayers({ database }: StoreContext, lease: string, { layers }: ImageRecord): void {
+  database.transaction(() => {
+    if (!database.listSessions().includes(lease)) return
+    for (const { chainId } of layers) database.lease(lease, 'layer', chainId)
+  })
 }
 
 /**
@@ -78,13 +89,14 @@ export async function mountLeased(
  * set-user-ID programs and device nodes of the image have no effect there.
  */
 async function mountImage(context: StoreContext, id: string, request: MountRequest): Promise<MountRecord> {
-  const { image, target, readOnly } = request
+  const { image, target, readOnly, lease } = request
   const doing = `Cannot mount image ${image.id}`
   const directory = context.layout.mount(id)
   const names = readOnly ? ['merged'] : ['merged', 'upper', 'work']
   try {
     for (const path of [directory, ...names.map(name => join(directory, name))])
       makeExactly(path, path === directory ? 0o700 : 0o755)
+    if (lease !== undefined) writeFileSync(join(directory, leaseName), lease)
     const place = target === undefined ? join(directory, 'merged') : makeTarget(context, target)
     const source = `${formatSource(context)}${digestHex(image.id)}:${id}`
     const flags = (readOnly ? MS.RDONLY : 0) | (target === undefined ? 0 : MS.NOSUID | MS.NODEV)
@@ -94,6 +106,25 @@ async function mountImage(context: StoreContext, id: string, request: MountReque
   } catch (error) {
     await removeTree(directory)
     throw wrapError(error, doing)
+  }
+}
+
+/** The file of a mount's directory that says under whose lease it was made. */
+const leaseName = 'lease'
+
+/** True if the mount was made under the lease of a program that lives. */
+function isLeased({ layout, locks }: StoreContext, id: string): boolean {
+  const lease = readIfThere(join(layout.mount(id), leaseName))
+  if (lease === undefined) return false
+  using lock = locks.try('session', lease)
+  return lock === undefined
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
   }
 }
 
@@ -199,5 +230,5 @@ function listStale(context: StoreContext, names: readonly string[]): string[] {
   const points = readMountsEverywhere()
   const live = new Set(listImageMounts(context, points).map(({ id }) => id))
   const isUsed = (path: string) => points.some(({ target }) => isUnder(target, path))
-  return names.filter(name => !live.has(name) && !isUsed(context.layout.mount(name)))
+  return names.filter(name => !live.has(name) && !isUsed(context.layout.mount(name)) && !isLeased(context, name))
 }

@@ -23,6 +23,8 @@ export interface OpenSession extends Session {
   readonly id: string
   /** Its own directory under `ingest/`, removed with all in it when the session ends. */
   readonly directory: string
+  /** Makes it last until the last program has ended that this process starts or is replaced by. */
+  keepOnExec(): void
   /** Ends when what dead sessions left is gone; rejects with the first thing that could not be removed. */
   readonly swept: Promise<void>
 }
@@ -63,6 +65,10 @@ class StoreSession implements OpenSession {
     this.#lock = lock
     this.swept = sweepDeadSessions(context, this.#ending.signal)
     this.swept.catch(() => {})
+  }
+
+  keepOnExec(): void {
+    this.#lock.keepOnExec()
   }
 
   findBlob(digest: Digest): { digest: Digest; size: number } | undefined {

@@ -125,6 +125,17 @@ export class Store implements AsyncDisposable {
   }
 
   /**
+   * Starts a lease for the programs that this process starts or is replaced by: what is mounted under it is in use until the last of them has ended. For
+   * mounts that others cannot see, in a user namespace.
+   * @returns what `mount` is given
+   */
+  async openLease(): Promise<string> {
+    const session = await openStoreSession(this.#context)
+    session.keepOnExec()
+    return session.id
+  }
+
+  /**
    * Gives an image a further name; a name that another image has goes over to this one.
    * @throws WindlassError REFERENCE_INVALID, also for a reference with a digest; NOT_FOUND if the image is gone
    */
@@ -220,9 +231,13 @@ export class Store implements AsyncDisposable {
    * the mount. Set-user-ID programs and devices have no effect on a target of the caller's.
    * @throws WindlassError NOT_FOUND if the image has been removed; PERMISSION without the right to mount; LIMIT_EXCEEDED for more layers than fit into the mount options (about 135)
    */
-  async mount(image: ImageRecord, target?: string, options: { readOnly?: boolean } = {}): Promise<MountRecord> {
+  async mount(
+    image: ImageRecord,
+    target?: string,
+    { readOnly = true, lease }: { readOnly?: boolean; lease?: string | undefined } = {},
+  ): Promise<MountRecord> {
     await using session = await openStoreSession(this.#context)
-    return await mountLeased(this.#context, session, { image, target, readOnly: options.readOnly ?? true })
+    return await mountLeased(this.#context, session, { image, target, readOnly, lease })
   }
 
   /**

@@ -638,6 +638,21 @@ const table = {
       advice: ['查看 dmesg；修复文件系统后以可写方式挂载。'],
     },
   },
+  DISK_SILENT: {
+    area: 'disks',
+    severity: 'problem',
+    en: {
+      title: 'The filesystem under the data root does not answer',
+      meaning:
+        'A plain question about it did not return within a second: a dead network filesystem, a failing device, or an agent that gates access to it.',
+      advice: ['Look at dmesg and at the mount; a dead network filesystem may be unmounted with umount -f -l.'],
+    },
+    zh: {
+      title: '数据目录所在文件系统没有应答',
+      meaning: '对它的一个简单询问在一秒内没有返回：网络文件系统失效、设备故障，或有代理程序拦截访问。',
+      advice: ['查看 dmesg 和挂载；失效的网络文件系统可用 umount -f -l 卸载。'],
+    },
+  },
   DISK_ON_NETWORK: {
     area: 'disks',
     severity: 'warning',

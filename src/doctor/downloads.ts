@@ -26,42 +26,44 @@ const temporary: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
   crio: /\/container_images_storage[^/]*\/\d+$/,
 }
 
-export function findDownloads(host: HostView, engine: Engine): Download[] {
+export async function findDownloads(host: HostView, engine: Engine): Promise<Download[]> {
   const { kind, process, dataRoot, rootPrefix } = engine
   const opened = readDescriptors(host, process.pid)
   const pattern = temporary[kind]
   if (pattern !== undefined) {
-    return opened
-      .filter(({ target }) => pattern.test(target))
-      .flatMap(({ fd, target }) => readTemporary(host, engine, fd, target))
+    const files = opened.filter(({ target }) => pattern.test(target))
+    return await collect(files.map(({ fd, target }) => readTemporary(host, engine, fd, target)))
   }
   if (kind !== 'containerd' || dataRoot === undefined) return []
   const ingests = join(dataRoot, 'io.containerd.content.v1.content/ingest')
   const written = new Set(opened.map(({ target }) => target))
-  return host
-    .names(rootPrefix + ingests)
-    .filter(name => written.has(join(ingests, name, 'data')))
-    .flatMap(name => readIngest(host, engine, join(ingests, name)))
+  const names = await host.disk.names(rootPrefix + ingests)
+  const open = names.filter(name => written.has(join(ingests, name, 'data')))
+  return await collect(open.map(name => readIngest(host, engine, join(ingests, name))))
+}
+
+async function collect(found: readonly Promise<Download | undefined>[]): Promise<Download[]> {
+  return (await Promise.all(found)).filter(download => download !== undefined)
 }
 
 /** While it downloads the engine stands at the end of the file; to wait for the layer below, and to unpack, it goes back to the beginning. */
-function readTemporary(host: HostView, engine: Engine, fd: number, path: string): Download[] {
+async function readTemporary(host: HostView, engine: Engine, fd: number, path: string): Promise<Download | undefined> {
   const state = readDescriptorState(host, engine.process.pid, fd)
-  const file = host.file(`/proc/${engine.process.pid}/fd/${fd}`)
-  if (file === undefined || state === undefined || state.position !== file.size) return []
+  const file = await host.disk.file(`/proc/${engine.process.pid}/fd/${fd}`)
+  if (file === undefined || state === undefined || state.position < file.size) return undefined
   const idleMs = Math.max(0, host.now() - file.mtimeMs)
-  return [{ engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs }]
+  return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs }
 }
 
 /** containerd writes down beside the data what it is, and how much it will be. */
-function readIngest(host: HostView, engine: Engine, directory: string): Download[] {
+async function readIngest(host: HostView, engine: Engine, directory: string): Promise<Download | undefined> {
   const { rootPrefix } = engine
-  const file = host.file(join(rootPrefix + directory, 'data'))
-  if (file === undefined) return []
-  const total = Number(host.text(join(rootPrefix + directory, 'total')) ?? Number.NaN)
-  const reference = host.text(join(rootPrefix + directory, 'ref'))
+  const file = await host.disk.file(join(rootPrefix + directory, 'data'))
+  if (file === undefined) return undefined
+  const total = Number((await host.disk.text(join(rootPrefix + directory, 'total'))) ?? Number.NaN)
+  const reference = await host.disk.text(join(rootPrefix + directory, 'ref'))
   const common = { engine, path: join(directory, 'data'), bytes: file.size, reference }
-  if (total === file.size) return []
+  if (total === file.size) return undefined
   const idleMs = Math.max(0, host.now() - file.mtimeMs)
-  return [{ ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }]
+  return { ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }
 }

@@ -90,7 +90,7 @@ async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKin
   const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
   const dataRoot = findDataRoot(kind, args, descriptors)
   const common = { kind, process, args, program, version, dataRoot, rootPrefix, sockets, environment }
-  return { ...common, decompressors: findDecompressors(host, common) }
+  return { ...common, decompressors: await findDecompressors(host, common) }
 }
 
 /** A process in a mount namespace of its own is reached through /proc, whatever its paths mean here. */
@@ -149,17 +149,19 @@ async function readVersion(host: HostView, { kind, pid, isStopped, program, sock
   return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
 }
 
-function findDecompressors(
+async function findDecompressors(
   host: HostView,
   engine: Pick<Engine, 'kind' | 'version' | 'environment' | 'rootPrefix'>,
-): EngineDecompressor[] {
+): Promise<EngineDecompressor[]> {
   const version = Number.parseFloat(engine.version ?? '')
   const wanted = runs[engine.kind].filter(({ since }) => since === undefined || !isOlder(engine.version, since))
-  return wanted.map(({ name, variable }) => {
-    const value = variable === undefined ? undefined : engine.environment?.get(variable)
-    const path = findProgram(host, engine, name)
-    return { name, path, variable, value, use: useOf(engine, path, value, Number.isNaN(version)) }
-  })
+  return await Promise.all(
+    wanted.map(async ({ name, variable }) => {
+      const value = variable === undefined ? undefined : engine.environment?.get(variable)
+      const path = await findProgram(host, engine, name)
+      return { name, path, variable, value, use: useOf(engine, path, value, Number.isNaN(version)) }
+    }),
+  )
 }
 
 function useOf(
@@ -188,18 +190,17 @@ export function isOlder(version: string | undefined, than: number): boolean {
 
 const executable = 0o111
 /** What Go's exec.LookPath gets where PATH is not set: nothing. */
-function findProgram(
+async function findProgram(
   host: HostView,
   { environment, rootPrefix }: Pick<Engine, 'environment' | 'rootPrefix'>,
   name: string,
-): string | undefined {
+): Promise<string | undefined> {
   const directories = (environment?.get('PATH') ?? '').split(':').filter(isAbsolute)
-  return directories
-    .map(directory => join(directory, name))
-    .find(path => {
-      const file = host.file(rootPrefix + path)
-      return file !== undefined && (file.mode & 0o170000) === 0o100000 && (file.mode & executable) !== 0
-    })
+  for (const path of directories.map(directory => join(directory, name))) {
+    const file = await host.disk.file(rootPrefix + path)
+    if (file !== undefined && (file.mode & 0o170000) === 0o100000 && (file.mode & executable) !== 0) return path
+  }
+  return undefined
 }
 
 /** Settings of the engine that matter for pulls. */

@@ -60,7 +60,7 @@ export async function examinePulls(
   let open: LineWatch[] = []
   for (;;) {
     open = lookAtLines(host, engines, watches)
-    downloads.look()
+    await downloads.look()
     for (const owner of owners) owner.look()
     const ms = host.elapsed() - start
     const isOpen = downloads.isWaiting || owners.some(owner => owner.isAsleep)
@@ -175,8 +175,8 @@ class DownloadWatch {
     this.#engines = engines
   }
 
-  look(): void {
-    this.#latest = this.#engines.flatMap(engine => findDownloads(this.#host, engine))
+  async look(): Promise<void> {
+    this.#latest = (await Promise.all(this.#engines.map(engine => findDownloads(this.#host, engine)))).flat()
     for (const download of this.#latest) {
       if (!this.#first.has(download.path)) this.#first.set(download.path, download.bytes)
     }

@@ -1,7 +1,9 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
-import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync, statfsSync, statSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
+import { readdir, readFile, stat, statfs } from 'node:fs/promises'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
+import { within } from './processes.ts'
 import { runTool } from './tool.ts'
 
 export interface FileFacts {
@@ -25,7 +27,10 @@ export interface PipeFill {
   readonly size: number
 }
 
-/** Nothing here throws, and nothing changes the host: what cannot be seen is undefined. */
+/**
+ * Nothing here throws, and nothing changes the host: what cannot be seen is undefined. `text`, `link`, `names` and `pipeFill` are for /proc, /sys and
+ * /dev alone, which always answer; what lies on a disk may be frozen, or gated by an agent that does not answer, and is asked in `disk`.
+ */
 export interface HostView {
   /** Of the host, as Node names it. */
   readonly arch: string
@@ -36,10 +41,9 @@ export interface HostView {
   link(path: string): string | undefined
   /** Names in a directory; empty if it cannot be read. */
   names(path: string): readonly string[]
-  file(path: string): FileFacts | undefined
-  filesystem(path: string): FilesystemFacts | undefined
   /** The pipe behind a descriptor in /proc. */
   pipeFill(path: string): PipeFill | undefined
+  readonly disk: DiskView
   /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded */
   tell(file: string, args: readonly string[]): Promise<string | undefined>
   /** Asks an HTTP server on a socket of this host. */
@@ -48,6 +52,16 @@ export interface HostView {
   pause(ms: number, signal: AbortSignal): Promise<void>
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
+}
+
+/** What lies on disks: each question waits a second at most. */
+export interface DiskView {
+  text(path: string): Promise<string | undefined>
+  names(path: string): Promise<readonly string[]>
+  file(path: string): Promise<FileFacts | undefined>
+  filesystem(path: string): Promise<FilesystemFacts | undefined>
+  /** Paths that did not answer in time. */
+  readonly silent: ReadonlySet<string>
 }
 
 /** A file of /proc is a page or two; maps and tables of a busy daemon are larger. */
@@ -59,6 +73,7 @@ const deniedMax = 10_000
 export class LiveHost implements HostView {
   readonly arch = process.arch
   readonly denied = new Set<string>()
+  readonly disk = new LiveDisk()
 
   now(): number {
     return Date.now()
@@ -78,20 +93,6 @@ export class LiveHost implements HostView {
 
   names(path: string): readonly string[] {
     return this.#try(path, () => readdirSync(path)) ?? []
-  }
-
-  file(path: string): FileFacts | undefined {
-    return this.#try(path, () => {
-      const { size, mtimeMs, mode } = statSync(path)
-      return { size, mtimeMs, mode }
-    })
-  }
-
-  filesystem(path: string): FilesystemFacts | undefined {
-    return this.#try(path, () => {
-      const { bsize, blocks, bavail, files, ffree } = statfsSync(path)
-      return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree }
-    })
   }
 
   /** Opened for reading only, for microseconds: one more writer would hide the end of the stream from its reader. */
@@ -127,6 +128,49 @@ export class LiveHost implements HostView {
       if ((code === 'EACCES' || code === 'EPERM') && this.denied.size < deniedMax) this.denied.add(path)
       return undefined
     }
+  }
+}
+
+/** A question that is not answered holds a thread of libuv's pool, and there are four: after so many nobody is asked any more. */
+const silentMax = 2
+const diskMs = 1000
+/** What is read from disks here are names and numbers. */
+const diskTextMax = 1024 * 1024
+
+class LiveDisk implements DiskView {
+  readonly silent = new Set<string>()
+
+  async text(path: string): Promise<string | undefined> {
+    const { size } = (await this.file(path)) ?? { size: 0 }
+    return size > diskTextMax
+      ? undefined
+      : await this.#ask(path, signal => readFile(path, { encoding: 'utf8', signal }))
+  }
+
+  async names(path: string): Promise<readonly string[]> {
+    return (await this.#ask(path, () => readdir(path))) ?? []
+  }
+
+  async file(path: string): Promise<FileFacts | undefined> {
+    const facts = await this.#ask(path, () => stat(path))
+    return facts && { size: facts.size, mtimeMs: facts.mtimeMs, mode: facts.mode }
+  }
+
+  async filesystem(path: string): Promise<FilesystemFacts | undefined> {
+    const facts = await this.#ask(path, () => statfs(path))
+    if (facts === undefined) return undefined
+    const { bsize, blocks, bavail, files, ffree } = facts
+    return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree }
+  }
+
+  async #ask<T>(path: string, look: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
+    if (this.silent.size >= silentMax || this.silent.has(path)) return undefined
+    const abort = new AbortController()
+    const answer = look(abort.signal).catch(() => undefined)
+    if (await within(answer, diskMs)) return await answer
+    this.silent.add(path)
+    abort.abort()
+    return undefined
   }
 }
 

@@ -6,6 +6,7 @@ import { type CommandOptions, run, startDaemon } from './command.ts'
 import { unmountAll } from './mounts.ts'
 
 export interface TestContainerd extends AsyncDisposable {
+  readonly pid: number
   readonly socket: string
   /** Runs `ctr` against it. @returns its stdout */
   ctr(...args: string[]): Promise<string>
@@ -42,6 +43,7 @@ export async function startContainerd(directory: string, path?: string): Promise
       ),
   })
   return {
+    pid: daemon.pid,
     socket,
     ctr,
     async [Symbol.asyncDispose]() {

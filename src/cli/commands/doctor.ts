@@ -23,7 +23,6 @@ export const command = defineCommand({
     { line: 'windlass doctor -v', does: 'See the evidence for everything.' },
     { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
   ],
-  watched: false,
   exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
   async run(context, _operands, options) {
     const { diagnose } = await import('../../doctor/diagnose.ts')

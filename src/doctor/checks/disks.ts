@@ -8,21 +8,25 @@ const bytesMin = 512 * 1024 * 1024
 const shareMin = 0.03
 
 /** Where the engines keep their images. */
-export const checkDisks: Check = ({ host, engines }) => {
+export const checkDisks: Check = async ({ host, engines }) => {
   const withRoot = engines.filter(({ dataRoot }) => dataRoot !== undefined)
   const seen = new Set<string>()
-  const findings = withRoot.flatMap(engine => {
+  const findings: Finding[] = []
+  for (const engine of withRoot) {
     const { dataRoot = '', rootPrefix } = engine
-    if (seen.has(rootPrefix + dataRoot)) return []
+    if (seen.has(rootPrefix + dataRoot)) continue
     seen.add(rootPrefix + dataRoot)
-    return judgeRoot(host, engine, dataRoot)
-  })
+    findings.push(...(await judgeRoot(host, engine, dataRoot)))
+  }
   return [...findings, ...judgeOverlay(host)]
 }
 
-function judgeRoot(host: HostView, engine: Engine, dataRoot: string): Finding[] {
+async function judgeRoot(host: HostView, engine: Engine, dataRoot: string): Promise<Finding[]> {
   const subject = `${describeEngine(engine)}: ${dataRoot}`
-  const space = host.filesystem(engine.rootPrefix + dataRoot)
+  const path = engine.rootPrefix + dataRoot
+  const space = await host.disk.filesystem(path)
+  if (host.disk.silent.has(path))
+    return [makeFinding('DISK_SILENT', subject, { evidence: [`statfs of ${path} did not return`] })]
   if (space === undefined) return []
   const mount = findMount(host, engine.process.pid, dataRoot)
   const findings: Finding[] = []

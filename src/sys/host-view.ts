@@ -6,7 +6,7 @@ import { askSocket, type SocketAnswer } from './local-http.ts'
 import { within } from './processes.ts'
 import { runTool } from './tool.ts'
 
-export interface FileFacts {
+interface FileFacts {
   readonly size: number
   readonly mtimeMs: number
   /** Type and permissions, as stat(2) gives them. */
@@ -14,7 +14,7 @@ export interface FileFacts {
 }
 
 /** What statfs(2) tells; 0 inodes in all where the filesystem does not count them. */
-export interface FilesystemFacts {
+interface FilesystemFacts {
   readonly bytesTotal: number
   readonly bytesFree: number
   readonly inodesTotal: number
@@ -55,7 +55,7 @@ export interface HostView {
 }
 
 /** What lies on disks: each question waits a second at most. */
-export interface DiskView {
+interface DiskView {
   text(path: string): Promise<string | undefined>
   names(path: string): Promise<readonly string[]>
   file(path: string): Promise<FileFacts | undefined>

@@ -773,7 +773,7 @@ describe('a whole pull', () => {
   }
 })
 
-describe('the command', () => {
+describe('the command', { concurrency: 4 }, () => {
   const program = join(import.meta.dirname, '..', '..', 'bin', 'windlass')
 
   async function run(...args: string[]): Promise<{ status: number | null; stderr: string }> {
@@ -809,6 +809,30 @@ describe('the command', () => {
     assert.equal(status, 0, stderr)
     assert.equal(mirror.requests.length, layers.length + 1)
     assert.ok(performance.now() - startedMs > (layerBytes / (1 << 20)) * 850)
+  })
+
+  test('a mirror that breaks off again and again is left in the middle of a layer', row, async () => {
+    await using origin = await startImage()
+    await using mirror = await startImage({
+      always: exchange => (exchange.size < 10_000 ? well() : resetAfter(100_000))(exchange),
+    })
+    const args = ['--mirror', mirror.host, '--layers', '1', '--platform', 'linux/amd64']
+    const { status, stderr } = await run('pull', ...args, `${origin.host}/team/app:v1`)
+    assert.equal(status, 0, stderr)
+    assert.ok(stderr.includes(`lost ${mirror.host} after`), stderr)
+    assert.equal(origin.manifestRequests, 0)
+    assert.ok(origin.requests.some(({ range }) => /^bytes=[1-9]/.test(range ?? '')))
+    assert.equal(origin.requests.length, layers.length)
+  })
+
+  test('a body that falls silent is asked for again in time, from where it stands', { timeout: 60_000 }, async () => {
+    const hush: Fault = exchange => (exchange.number === 2 ? silentAfter(100_000) : well())(exchange)
+    await using origin = await startImage({ always: hush })
+    const { status, stderr } = await run('pull', '--platform', 'linux/amd64', `${origin.host}/team/app:v1`)
+    assert.equal(status, 0, stderr)
+    assert.match(stderr, /went silent after 100000 of \d+ bytes, for 1[5-9]\.\d s/)
+    assert.ok(origin.requests.some(({ range }) => range === 'bytes=100000-'))
+    assert.equal(origin.bytesServed(), layerBytes + (origin.requests[0]?.bytes ?? 0))
   })
 
   test('a registry that is gone ends it with status 4 and its name', row, async () => {

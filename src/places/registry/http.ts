@@ -64,7 +64,7 @@ export function openSend(dispatcher: Dispatcher, { userAgent, headMs, proxy }: S
       return { status: response.statusCode, headers: response.headers, body: response.body, url, via }
     } catch (error) {
       const { signal: ended } = late.signal.aborted && !signal.aborted ? late : request
-      throw networkError(error, { ...request, signal: ended, via }, { when: 'before it answered', sinceMs })
+      throw networkError(error, { ...request, signal: ended, via }, { when: beforeAnswer, sinceMs })
     } finally {
       clearTimeout(timer)
     }
@@ -134,6 +134,8 @@ const tlsCode = /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_
 /** Nobody was there: names that do not resolve, hosts and ports that refuse. */
 const connectCode = /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN)$/
 
+const beforeAnswer = 'before it answered'
+
 /** The last that was seen of a host. */
 export interface LastSeen {
   /** How far it had come: "before it answered", "after 12 of 34 bytes". */
@@ -165,8 +167,8 @@ export function networkError(error: unknown, request: HttpRequest, { when, since
   if (code === 'UND_ERR_BODY_TIMEOUT') {
     return new WindlassError('STALLED', `${doing}: ${host} went silent ${when}, ${span}`, details)
   }
-  const text = error instanceof Error && error.message !== '' ? error.message.split('\n')[0] : code
-  if (via !== undefined && proxyRefusal.test(text ?? '')) {
+  const text = reasonOf(error) ?? code
+  if (via !== undefined && proxyRefusal.test(text)) {
     return new WindlassError('DENIED', `${doing}: proxy ${via} refuses it: ${text}`, {
       ...details,
       hint: 'check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and what the proxy lets pass; a password goes into the address of the proxy',
@@ -178,7 +180,22 @@ export function networkError(error: unknown, request: HttpRequest, { when, since
   if (/^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/.test(code)) {
     return new WindlassError('PROTOCOL', `${doing}: ${host} sent what is not HTTP: ${text}`, details)
   }
-  return new WindlassError('NETWORK', `${doing}: lost ${host} ${when}: ${text}`, details)
+  const isUnwelcome = code === 'UND_ERR_SOCKET' && url.protocol === 'https:' && when === beforeAnswer
+  return new WindlassError('NETWORK', `${doing}: lost ${host} ${when}: ${text}`, {
+    ...details,
+    // With TLS 1.3 the refusal comes after the handshake, and may look like the end of the connection.
+    ...(isUnwelcome && {
+      hint: 'a registry that wants a certificate hangs up without one: --cert and --key, or certs.d',
+    }),
+  })
+}
+
+/** Without what Node advises those who run it by hand, and without the places in OpenSSL's sources. */
+function reasonOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  const { reason } = error as { reason?: unknown }
+  const text = typeof reason === 'string' ? reason : error.message.split('\n')[0]?.split('; if the root CA')[0]
+  return text || undefined
 }
 
 /** The code of an error, or of the last attempt where several addresses were tried. */

@@ -20,7 +20,7 @@ export interface LayerProgress {
   readonly entries: number
 }
 
-/** One stage of a layer's pipeline at one moment, in the order of the stream: source, spool, decompress, unpack, sync. */
+/** One stage of a layer's pipeline at one moment, in the order of the work: lock, source, spool, decompress, unpack, sync, commit. */
 export interface StageFacts {
   readonly name: string
   readonly bytesIn: number
@@ -108,6 +108,8 @@ export type PullEvent =
       readonly redone: boolean
     }
   | { readonly type: 'warning'; readonly message: string; readonly layer?: number }
+  /** Something takes longer than usual, and why. */
+  | { readonly type: 'notice'; readonly message: string; readonly layer: number }
   /** The image goes into an engine, by this route. */
   | { readonly type: 'delivery'; readonly engine: string; readonly route: string; readonly message: string }
   | ({ readonly type: 'done' } & PullResult)

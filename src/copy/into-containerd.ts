@@ -5,7 +5,7 @@ import { type ContainerdAddress, ContainerdClient } from '../places/containerd/c
 import { findContent, writeContent } from '../places/containerd/content.ts'
 import { findImage, openLease, putImage, writeDocuments } from '../places/containerd/images.ts'
 import { Snapshots } from '../places/containerd/snapshots.ts'
-import type { BlobIngest, LayerIdentity, LayerRecord, Session } from '../places/store/types.ts'
+import type { BlobIngest, LayerIdentity, LayerRecord, LockWait, Session } from '../places/store/types.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
 import type { LayerSession, LayerTarget } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
@@ -128,8 +128,8 @@ class ContainerdSession implements LayerSession {
     return this.#store.bytesHere(digest)
   }
 
-  async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobIngest> {
-    const blob = await this.#store.openBlob(descriptor, signal)
+  async openBlob(descriptor: Descriptor, signal: AbortSignal, wait?: LockWait): Promise<BlobIngest> {
+    const blob = await this.#store.openBlob(descriptor, signal, wait)
     const { labels } = this.#parts
     const diffId = this.#image.layers.find(layer => layer.descriptor.digest === descriptor.digest)?.diffId
     const all = { ...labels, ...(diffId !== undefined && { 'containerd.io/uncompressed': diffId }) }

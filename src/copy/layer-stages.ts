@@ -1,9 +1,10 @@
 import type { ProgramStage } from '../codec/external/program-stage.ts'
-import { meterInput, meterOutput, type PipelineSample, StageMeter, samplePipeline } from '../flow/stage.ts'
+import { meterInput, meterOutput, meterWork, type PipelineSample, StageMeter, samplePipeline } from '../flow/stage.ts'
 import type { Unpack } from '../layer/unpack.ts'
 import type { BlobIngest } from '../places/store/types.ts'
 import { readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
 import type { StageFacts } from './events.ts'
+import type { LockStage } from './lock-stage.ts'
 
 /** The least input that surely wakes the unpack thread: it may sleep for a whole PAX header, which is half of its ring. */
 const unpackInputNeeded = 1024 * 1024
@@ -30,15 +31,18 @@ function probeInProcess(closer: boolean) {
  * `blame` can name the one that holds the others up.
  */
 export class LayerStages {
+  readonly lock: LockStage
   readonly source = new StageMeter('source')
   readonly spool = new StageMeter('spool', 'spool', probePool)
   readonly decompress: StageMeter
   readonly unpack: StageMeter
   readonly sync = new StageMeter('sync', 'sync', probePool)
+  readonly commit = new StageMeter('commit', 'commit', probePool)
   #program: ProgramStage | undefined
   #thread: Unpack | undefined
 
-  constructor() {
+  constructor(lock: LockStage) {
+    this.lock = lock
     this.decompress = new StageMeter('decompress', 'decompress', closer => this.#probeDecompress(closer))
     this.unpack = new StageMeter('unpack', 'unpack', closer => this.#probeThread(closer))
   }
@@ -101,18 +105,22 @@ export class LayerStages {
   }
 
   /** One wait for the disk. */
-  async meterSync<T>(work: Promise<T>): Promise<T> {
-    this.sync.active = true
-    try {
-      return await work
-    } finally {
-      this.sync.active = false
-      this.sync.units++
-    }
+  meterSync<T>(work: Promise<T>): Promise<T> {
+    return meterWork(work, this.sync)
+  }
+
+  /** Making it visible: renames, rows. @param item what, and where */
+  meterCommit<T>(item: string, work: Promise<T>): Promise<T> {
+    this.commit.item = item
+    return meterWork(work, this.commit)
+  }
+
+  get #meters(): StageMeter[] {
+    return [this.lock.meter, this.source, this.spool, this.decompress, this.unpack, this.sync, this.commit]
   }
 
   sample(closer = false): PipelineSample {
-    return samplePipeline([this.source, this.spool, this.decompress, this.unpack, this.sync], closer)
+    return samplePipeline(this.#meters, closer)
   }
 
   /** For the report: what each stage moved and waits for. */

@@ -12,10 +12,11 @@ import { listLosses } from '../layer/ordinary.ts'
 import { openUnpack, type Unpack } from '../layer/unpack.ts'
 import { type Digest, digestAlgorithm } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
-import type { BlobIngest, LayerIdentity, LayerIngest, LayerRecord, Session } from '../places/store/types.ts'
+import type { BlobIngest, LayerIdentity, LayerIngest, LayerRecord, LockWait, Session } from '../places/store/types.ts'
 import { blobStream, type Network } from './blob-stream.ts'
 import type { FallbackFacts, LayerPhase, LayerProgress, RetryFacts } from './events.ts'
 import { LayerStages } from './layer-stages.ts'
+import { type Holder, LockStage } from './lock-stage.ts'
 
 /** A layer on its way to where it goes: of the store, or of an engine. */
 export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories' | 'sync'> &
@@ -29,7 +30,7 @@ export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories'
 export interface LayerSession extends Pick<Session, 'setLayerBlob' | 'bytesHere' | 'openBlob'> {
   findLayer(chainId: Digest): Pick<LayerRecord, 'blobDigest'> | undefined
   hasIntactBlob(layer: Pick<LayerRecord, 'blobDigest'>): boolean
-  openLayer(layer: LayerIdentity, signal: AbortSignal): Promise<LayerTarget>
+  openLayer(layer: LayerIdentity, signal: AbortSignal, wait: LockWait): Promise<LayerTarget>
 }
 
 export interface LayerJob {
@@ -52,6 +53,8 @@ export interface LayerJob {
   readonly decompressorMs: number | undefined
   readonly onPhase: (phase: LayerPhase) => void
   readonly onWarning: (message: string) => void
+  /** Another process makes this layer or its blob, and is waited for. */
+  readonly onHolder: (holder: Holder) => void
   readonly onVerdict: (verdict: Verdict) => void
   readonly onRecovered: (verdict: Verdict) => void
   readonly onRetry: (retry: RetryFacts) => void
@@ -60,7 +63,7 @@ export interface LayerJob {
 
 /** One layer on its way from a source into the store. */
 export class LayerPull {
-  readonly stages = new LayerStages()
+  readonly stages: LayerStages
   readonly #job: LayerJob
   #network: Network
   #decompressors: DecompressorPlan | undefined
@@ -78,6 +81,8 @@ export class LayerPull {
 
   constructor(job: LayerJob) {
     this.#job = job
+    const bytesHere = (): number => job.session.bytesHere(job.layer.descriptor.digest)
+    this.stages = new LayerStages(new LockStage(bytesHere, job.onHolder))
     this.#network = job.network
     this.#decompressors = job.decompressors
   }
@@ -92,7 +97,8 @@ export class LayerPull {
    * the next run, whatever happens.
    */
   async run(): Promise<void> {
-    const { session, layer, signal, blameLimits, onPhase, onVerdict, onRecovered } = this.#job
+    const { session, layer, signal, blameLimits, onPhase, onRecovered } = this.#job
+    const onVerdict = (verdict: Verdict): void => this.#judge(verdict)
     if (this.#job.engine?.hasLayer) return onPhase('exists')
     const existing = session.findLayer(layer.chainId)
     const isBlobEnough = this.#job.engine !== undefined
@@ -106,6 +112,13 @@ export class LayerPull {
         if (!this.#mend(error)) throw error
       }
     }
+  }
+
+  /** Whoever makes the same and does not get on is not waited for. */
+  #judge(verdict: Verdict): void {
+    this.#job.onVerdict(verdict)
+    const { lock } = this.stages
+    if (verdict.stage === lock.meter.name) lock.leave()
   }
 
   /**
@@ -146,7 +159,9 @@ export class LayerPull {
   async #attempt(): Promise<void> {
     const { session, layer, parent, gate, signal, onPhase } = this.#job
     // The lock comes before the slot: who has a slot waits for no other layer, in whatever order the layers are taken up.
-    await using target = await session.openLayer({ chainId: layer.chainId, diffId: layer.diffId, parent }, signal)
+    const { lock } = this.stages
+    const identity = { chainId: layer.chainId, diffId: layer.diffId, parent }
+    await using target = await lock.take(session.openLayer(identity, signal, lock.wait))
     if (target.existing !== undefined) return onPhase('exists')
     using slot = await gate.enter(signal, layer.descriptor.size)
     this.stages.sync.item = target.diffDirectory
@@ -169,14 +184,15 @@ export class LayerPull {
   /** Opens the blob for an attempt, with what is here of it already; what proves damaged is thrown away. */
   async #withBlob<T>(use: (blob: BlobIngest) => Promise<T>): Promise<T> {
     const { session, layer, signal, onPhase } = this.#job
-    await using blob = await session.openBlob(layer.descriptor, signal)
+    const { lock } = this.stages
+    await using blob = await lock.take(session.openBlob(layer.descriptor, signal, lock.wait))
     this.#bytesDownloaded = this.#bytesResumed = blob.size
     this.#isBlobRight = false
     onPhase('pulling')
     try {
       return await use(blob)
     } catch (error) {
-      if (this.#isDamage(error)) await blob.restart()
+      if (this.#isDamage(error)) await lock.take(blob.restart())
       throw error
     }
   }
@@ -321,7 +337,8 @@ export class LayerPull {
       await this.stages.meterSync(target.sync())
     }
     await parentDone
-    await target.commit({ size: applied.size, blobDigest: layer.descriptor.digest })
+    const facts = { size: applied.size, blobDigest: layer.descriptor.digest }
+    await this.stages.meterCommit(target.diffDirectory, target.commit(facts))
     onPhase('done')
   }
 }

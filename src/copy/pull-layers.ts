@@ -64,9 +64,14 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const gate = new Gate(context.options.layersMax ?? Math.min(availableParallelism() + 1, 6))
   const active = new Map<number, LayerPull>()
   const pulls: LayerPull[] = []
+  const holders = new Set<number | undefined>()
   const published = image.layers.map(() => Promise.withResolvers<void>())
   for (const [at, layer] of image.layers.entries()) {
     const { descriptor } = layer
+    const tellHolder = (who: string): void => {
+      const message = `layer ${at + 1} is being made by ${who}; waiting for it`
+      context.emit({ type: 'notice', message, layer: at })
+    }
     const tell = (phase: LayerPhase): void => {
       if (phase === 'pulling') active.set(at, pull)
       context.emit({ type: 'layer', layer: at, digest: descriptor.digest, size: descriptor.size, phase })
@@ -82,9 +87,14 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
       signal,
       decompressors: context.options.decompressors,
       decompressorMs: context.options.patience?.decompressorMs,
-      blameLimits: { ...defaultBlameLimits, decompressorIdleMs, ...context.options.patience?.blame },
+      blameLimits: readLimits(context.options.patience),
       onPhase: tell,
       ...layerReporter(at, context, failure),
+      onHolder: ({ pid, description }) => {
+        // One process may make many layers: it is told of once.
+        if (!holders.has(pid)) tellHolder(description)
+        holders.add(pid)
+      },
     })
     tell('waiting')
     pulls.push(pull)
@@ -111,6 +121,12 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   if (outcomes.some(({ status }) => status === 'rejected'))
     throw new WindlassError('FAILED', 'Cannot pull: a layer failed')
   return pulls
+}
+
+/** Who was told to wait only so long for the disk waits no longer for another process. */
+function readLimits({ diskMs = Infinity, blame }: LayersPatience = {}): BlameLimits {
+  const lockIdleMs = Math.min(defaultBlameLimits.lockIdleMs, diskMs)
+  return { ...defaultBlameLimits, decompressorIdleMs, lockIdleMs, ...blame }
 }
 
 /** What is begun last ends last: a large layer must not be left over when the small ones are done. An engine takes them in chain order. */
@@ -156,7 +172,7 @@ function layerReporter(layer: number, { emit, stuck, startedMs }: LayersContext,
     },
     onVerdict: ({ stage = 'unknown', kind, confidence, sinceMs, evidence, facts }: Verdict): void => {
       emit({ type: 'stall', layer, atMs: now(), stage, kind, confidence, sinceMs, evidence })
-      if (!diskVerdicts.has(kind)) return
+      if (!diskVerdicts.has(kind) || stage === 'lock') return
       const message = `Cannot go on with layer ${layer + 1}: stage ${stage} stands still; ${evidence.join('; ')}`
       stuck.begin(layer, new WindlassError('STALLED', message, { facts, hint: stuckHint }), failure)
     },

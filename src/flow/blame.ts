@@ -21,6 +21,8 @@ export interface BlameLimits {
   readonly decompressorWindowMs: number
   /** One entry, write, sync or rename: disks that recover take seconds; what lasts longer must be named, since it cannot be killed. */
   readonly diskIdleMs: number
+  /** Another process that is waited for, and does nothing at all: what it makes is then made beside it, which costs little. */
+  readonly lockIdleMs: number
   /** A process whose work is not known. */
   readonly processIdleMs: number
   /** Nothing moves and nobody is found guilty: as long as the most patient of the others. */
@@ -37,6 +39,7 @@ export const defaultBlameLimits: BlameLimits = {
   decompressorBytesPerSecondMin: 4096,
   decompressorWindowMs: 20_000,
   diskIdleMs: 30_000,
+  lockIdleMs: 30_000,
   processIdleMs: 30_000,
   unexplainedMs: 30_000,
   gapMaxMs: 2_000,
@@ -55,6 +58,7 @@ export type VerdictKind =
   | 'stuck-entry'
   | 'stuck-sync'
   | 'stuck-commit'
+  | 'stuck-lock'
   | 'stuck-process'
   /** It sleeps waiting for input that is there: a wake-up was lost. */
   | 'lost-wakeup'
@@ -95,6 +99,7 @@ interface Rule {
 }
 
 const rules: Readonly<Record<StageKind, Rule>> = {
+  lock: { stuck: 'stuck-lock', idleMs: 'lockIdleMs', isDisk: false },
   source: { stuck: 'silent-source', idleMs: 'sourceIdleMs', isDisk: false },
   spool: { stuck: 'stuck-spool', idleMs: 'diskIdleMs', isDisk: true },
   decompress: { stuck: 'stuck-decompressor', idleMs: 'decompressorIdleMs', isDisk: false },
@@ -200,7 +205,7 @@ function judgeStage(history: readonly PipelineSample[], at: number, limits: Blam
   if (newest === undefined || stage === undefined || standingOf(newest.stages, at) !== 'free') return undefined
   const stretch = measureStretch(history, at, stage, limits)
   const kind = stuckKind(stretch)
-  const limitMs = limits[kind === 'disk-wait' ? 'diskIdleMs' : rules[stage.kind].idleMs]
+  const limitMs = limits[kind === 'disk-wait' && stage.kind !== 'lock' ? 'diskIdleMs' : rules[stage.kind].idleMs]
   if (stretch.ms >= limitMs) return stuckVerdict(kind, stretch, newest.stages, at)
   return judgeRate(history, at, stage, limits)
 }

@@ -63,6 +63,7 @@ function describe({ name, item, kind }: StageFacts): string {
 /** What makes a stage free, in words. */
 function freedomOf(stage: StageFacts): string {
   if (stage.kind === 'source') return 'is asked for more'
+  if (stage.kind === 'lock') return 'is waited for'
   if (!carriesBytes(stage.kind)) return 'waits for nobody else'
   const input = inputOf(stage)
   const room =
@@ -89,7 +90,7 @@ const sleepingPlaces: readonly (readonly [RegExp, string])[] = [
 function taskEvidence({ last, states, witness }: Stretch): string[] {
   const { task } = last
   if (task === undefined) return []
-  const details = [stateNames[task.state] ?? task.state]
+  const details = [describeState(task.state)]
   if (task.wchan !== undefined) details.push(`in ${task.wchan}`)
   if (task.syscall !== undefined) details.push(`system call ${task.syscall}`)
   const place = sleepingPlaces.find(([pattern]) => pattern.test(task.wchan ?? ''))?.[1]
@@ -128,6 +129,11 @@ const stateNames: Readonly<Record<string, string>> = {
   T: 'T (stopped by a signal)',
   t: 't (stopped by a tracer)',
   Z: 'Z (dead, not waited for)',
+}
+
+/** `T (stopped by a signal)`. */
+export function describeState(state: string): string {
+  return stateNames[state] ?? state
 }
 
 function itemEvidence({ kind, item, last }: StageFacts): string[] {

@@ -1,14 +1,14 @@
 /** Facts about the steps of a pipeline: cheap to write on the hot path, readable at any time. `blame` concludes from them. */
 
 /**
- * What a stage does: `source` brings bytes from afar, `spool` writes the partial, `sync` and `commit` carry no bytes. `process` is one whose
- * work is not known. A pipe or a ring is no stage: what is in it is the `inputBytes` of its reader, its room the `outputRoom` of its writer.
+ * What a stage does: `source` brings bytes from afar, `spool` writes the partial, `sync` and `commit` carry no bytes. `lock` waits for another process
+ * that makes the same thing, and moves when that does. `process` is one whose work is not known. A pipe or a ring is no stage: what is in it is the `inputBytes` of its reader, its room the `outputRoom` of its writer.
  */
-export type StageKind = 'source' | 'spool' | 'decompress' | 'unpack' | 'sync' | 'commit' | 'process'
+export type StageKind = 'lock' | 'source' | 'spool' | 'decompress' | 'unpack' | 'sync' | 'commit' | 'process'
 
 /** Bytes go through a stage of this kind, so that what the stages beside it wait for says something about it. */
 export function carriesBytes(kind: StageKind): boolean {
-  return kind !== 'sync' && kind !== 'commit'
+  return kind !== 'lock' && kind !== 'sync' && kind !== 'commit'
 }
 
 /**
@@ -140,6 +140,17 @@ export async function* meterOutput(
   } finally {
     meter.offersOutput = false
     meter.active = false
+  }
+}
+
+/** Notes in the meter of a stage without bytes that it works, and when it has done so once more. */
+export async function meterWork<T>(work: Promise<T>, meter: StageMeter): Promise<T> {
+  meter.active = true
+  try {
+    return await work
+  } finally {
+    meter.active = false
+    meter.units++
   }
 }
 

@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { decompress } from '../../src/codec/decompress.ts'
 import { LayerStages } from '../../src/copy/layer-stages.ts'
+import { LockStage } from '../../src/copy/lock-stage.ts'
 import { defaultBlameLimits, type Verdict } from '../../src/flow/blame.ts'
 import { watch } from '../../src/flow/watch.ts'
 import { run } from '../testbed/command.ts'
@@ -18,7 +19,12 @@ test('a frozen disk that holds every thread of the pool is named, and not the de
   const { signal } = t
   await using loop = await openLoopFilesystem({ sizeBytes: 32 << 20 })
   const content = randomBytes(3_000_000)
-  const stages = new LayerStages()
+  const stages = new LayerStages(
+    new LockStage(
+      () => 0,
+      () => {},
+    ),
+  )
   const told = Promise.withResolvers<Verdict>()
   // It would be accused long before the disk.
   const limits = { ...defaultBlameLimits, decompressorIdleMs: 1_500, diskIdleMs: 3_000, unexplainedMs: 20_000 }

@@ -83,7 +83,9 @@ export const command = defineCommand({
       value: 'SECONDS',
       min: 1,
       max: 86_400,
-      summary: 'how long a disk that does not answer is waited for, once it was named; default is 300',
+      summary:
+        'how long a disk that does not answer is waited for, once it was named; default is 300. Another windlass that makes the same layer, and ' +
+        'does nothing, is waited for as long, 30 at most',
     },
     report: {
       type: 'string',

@@ -35,6 +35,7 @@ export function newPlainView(name: string, startedAt: number): View {
 function describeEvent(event: PullEvent, state: PullState, now: number): string[] {
   if (event.type === 'start') return [`${event.reference}: Pulling from ${event.registry}`]
   if (event.type === 'warning') return [`warning: ${event.message}`]
+  if (event.type === 'notice') return [`note: ${event.message}`]
   if (event.type === 'delivery') return [event.message]
   if (isTrouble(event)) return describeTrouble(state, event)
   if (event.type === 'layer') return describeLayer(state.layers[event.layer], now)

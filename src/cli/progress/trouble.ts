@@ -16,6 +16,7 @@ const kinds: Readonly<Record<string, string>> = {
   'stuck-entry': 'did not get on with an entry',
   'stuck-sync': 'waited for a sync that did not return',
   'stuck-commit': 'could not be made visible',
+  'stuck-lock': 'was held by a process that does nothing',
   'lost-wakeup': 'slept although there was input',
 }
 
@@ -48,7 +49,7 @@ export class Troubles {
     if (event.type === 'retry') return describeRetry(event)
     if (event.type === 'fallback') return describeFallback(event, this.#closeAll(event.layer))
     const key = `${event.layer} ${event.stage}`
-    if (event.type === 'recovered') return this.#open.delete(key) ? `${event.stage} moves again` : undefined
+    if (event.type === 'recovered') return this.#open.delete(key) ? describeRecovery(event.stage) : undefined
     if (this.#open.has(key)) return undefined
     this.#open.add(key)
     const { stage, kind, sinceMs, evidence } = event
@@ -63,6 +64,11 @@ export class Troubles {
     for (const key of keys) this.#open.delete(key)
     return keys.length > 0
   }
+}
+
+/** A lock that moves again was left, or let go. */
+function describeRecovery(stage: string): string {
+  return stage === 'lock' ? 'it waits no longer for another process' : `${stage} moves again`
 }
 
 function describeRetry({ host, message, pauseMs }: Extract<TroubleEvent, { type: 'retry' }>): string {

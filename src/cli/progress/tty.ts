@@ -38,11 +38,15 @@ export function newTtyView(name: string, readScreen: () => Screen, startedAt: nu
   return { handle, tick, close: draw }
 }
 
+function describeNote(state: PullState, event: PullEvent): string[] {
+  if (event.type === 'warning') return [`warning: ${event.message}`]
+  if (event.type === 'notice') return [`note: ${event.message}`]
+  return isTrouble(event) ? describeTrouble(state, event) : []
+}
+
 /** What stays above the frames. */
 function noteLines(state: PullState, event: PullEvent, { style, unicode }: Screen): string[] {
-  const lines =
-    event.type === 'warning' ? [`warning: ${event.message}`] : isTrouble(event) ? describeTrouble(state, event) : []
-  const shown = lines.map(printable)
+  const shown = describeNote(state, event).map(printable)
   return shown.map(line => style('yellow', unicode ? line : line.replace(/[^\x20-\x7e]/gu, '?')))
 }
 

@@ -152,6 +152,7 @@ function describeLayer({ layer: number }: Happening, { layers }: PullRecord): Ht
 
 function describeHappening(event: Happening, isShown: boolean): Html {
   switch (event.type) {
+    case 'notice':
     case 'warning':
       return html`${event.message}`
     case 'recovered':

@@ -82,7 +82,7 @@ type EventOf<Type extends PullEvent['type']> = Extract<PullEvent, { type: Type }
 /** What is told as it happens: what went wrong and what was done about it. */
 export type Happening =
   | EventOf<'stall' | 'recovered' | 'retry' | 'fallback'>
-  | (EventOf<'warning'> & { readonly atMs: number })
+  | (EventOf<'warning' | 'notice'> & { readonly atMs: number })
 
 interface RecordOptions {
   /** Milliseconds, monotonic. */
@@ -234,12 +234,12 @@ export class PullRecorder {
     if (found !== undefined) this.#samples.add(found.stages, Math.round(atMs), stages)
   }
 
-  #keep(event: EventOf<'stall' | 'recovered' | 'retry' | 'fallback' | 'warning'>): void {
+  #keep(event: EventOf<'stall' | 'recovered' | 'retry' | 'fallback' | 'warning' | 'notice'>): void {
     if (this.#happenings.length >= happeningsMax) {
       this.#happeningsLeftOut++
       return
     }
-    const atMs = event.type === 'warning' ? this.#nowMs() : Math.round(event.atMs)
+    const atMs = event.type === 'warning' || event.type === 'notice' ? this.#nowMs() : Math.round(event.atMs)
     this.#happenings.push(redactAll({ ...event, atMs }))
     if (event.type === 'stall') this.#onStall?.()
   }

@@ -171,9 +171,7 @@ function renderMarks(
     lanes.flatMap(({ stalled }) => stalled.map(({ stall, fromMs }) => [stall as Happening, fromMs])),
   )
   const marks = happenings
-    .filter(
-      event => event.layer === layer.layer && (event.type === 'stall' ? starts.has(event) : event.type !== 'warning'),
-    )
+    .filter(event => event.layer === layer.layer && (event.type === 'stall' ? starts.has(event) : !isRemark(event)))
     .map(event => ({ event, at: percent(starts.get(event) ?? event.atMs, elapsedMs) }))
     .sort((a, b) => a.at - b.at)
   let numberedAt = Number.NEGATIVE_INFINITY
@@ -184,6 +182,11 @@ function renderMarks(
     const number = html`<text class="number${isStall ? ' guilty' : ''}" x="${format(Math.min(98, Math.max(2, at)))}%" y="11">${flags.get(event)}</text>`
     return html`<g><title>${describeMark(event)}</title><line class="${isStall ? 'since' : 'event'}" x1="${format(at)}%" x2="${format(at)}%" y1="14" y2="${height}"/>${hasNumber ? number : ''}</g>`
   })
+}
+
+/** Said, but nothing to be marked in time. */
+function isRemark({ type }: Happening): boolean {
+  return type === 'warning' || type === 'notice'
 }
 
 function describeMark(event: Happening): string {

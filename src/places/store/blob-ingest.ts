@@ -1,13 +1,15 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { constants, statSync } from 'node:fs'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { copyFile, type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm } from '../../oci/digest.ts'
 import type { ByteLock } from '../../sys/byte-locks.ts'
 import { syncDirectory } from '../../sys/disk.ts'
 import type { StoreContext } from './context.ts'
-import type { BlobIngest } from './types.ts'
+import { waitForTurn } from './lock-wait.ts'
+import type { BlobIngest, LockWait } from './types.ts'
 
 /** One write or read of a file: large enough that the system call costs nothing beside the copy. */
 const pieceSize = 1024 * 1024
@@ -44,14 +46,18 @@ export async function readDigest(path: string, wanted: Digest, signal?: AbortSig
  * Opens a blob; the caller has leased it. One that is complete is not locked; any other is opened as a partial under its lock.
  * @throws WindlassError DIGEST_MISMATCH if the store has the blob and its size is not the descriptor's
  */
-export async function openBlobIngest(
-  context: StoreContext,
-  descriptor: Descriptor,
-  signal: AbortSignal,
-): Promise<BlobIngest> {
+export async function openBlobIngest(context: StoreContext, descriptor: Descriptor, turn: Turn): Promise<BlobIngest> {
   const complete = isComplete(context, descriptor)
-  const partial = complete ? undefined : await lockPartial(context, descriptor, signal)
-  return new StoreBlobIngest(context, descriptor, signal, partial)
+  const partial = complete ? undefined : await lockPartial(context, descriptor, turn)
+  return new StoreBlobIngest(context, descriptor, turn, partial)
+}
+
+/** How the turn to write a blob is waited for. */
+interface Turn {
+  readonly signal: AbortSignal
+  readonly wait: LockWait
+  /** A directory of the caller's, for what is made beside the holder of the lock. */
+  readonly own: string
 }
 
 function isComplete(context: StoreContext, { digest, size }: Descriptor): boolean {
@@ -63,60 +69,75 @@ function isComplete(context: StoreContext, { digest, size }: Descriptor): boolea
   )
 }
 
-/** A file of `partial/` that only its holder writes. */
+/** A file of `partial/` that only its holder writes, or one of the session's own. */
 interface Partial {
-  readonly lock: ByteLock
+  readonly lock: ByteLock | undefined
+  readonly path: string
   readonly handle: FileHandle
   readonly size: number
 }
 
 /** Waits for the blob's lock; nothing is opened if whoever held it has completed the blob. */
-async function lockPartial(
-  context: StoreContext,
-  descriptor: Descriptor,
-  signal: AbortSignal,
-): Promise<Partial | undefined> {
-  const lock = await context.locks.wait('blob', descriptor.digest, signal)
+async function lockPartial(context: StoreContext, descriptor: Descriptor, turn: Turn): Promise<Partial | undefined> {
+  const isMade = (): boolean => isComplete(context, descriptor)
+  const lock = await waitForTurn(context, 'blob', descriptor.digest, { ...turn, isMade })
   try {
-    if (!isComplete(context, descriptor)) return await openPartial(context, descriptor, lock)
-    lock[Symbol.dispose]()
+    if (!isMade()) return await openPartial(context, descriptor, lock, turn)
+    lock?.[Symbol.dispose]()
     return undefined
   } catch (error) {
-    lock[Symbol.dispose]()
+    lock?.[Symbol.dispose]()
     throw wrapError(error, `Cannot open blob ${descriptor.digest} for writing`)
   }
 }
 
 /** A partial that is larger than the blob can be of no use. */
-async function openPartial(context: StoreContext, descriptor: Descriptor, lock: ByteLock): Promise<Partial> {
-  const path = context.layout.partial(descriptor.digest)
+async function openPartial(
+  context: StoreContext,
+  descriptor: Descriptor,
+  lock: ByteLock | undefined,
+  { own }: Turn,
+): Promise<Partial> {
+  const shared = context.layout.partial(descriptor.digest)
+  const path = lock === undefined ? await copyPartial(shared, own) : shared
   const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
   try {
     const { size } = await handle.stat()
-    if (size <= descriptor.size) return { lock, handle, size }
+    if (size <= descriptor.size) return { lock, path, handle, size }
     await handle.truncate(0)
-    return { lock, handle, size: 0 }
+    return { lock, path, handle, size: 0 }
   } catch (error) {
     await handle.close()
     throw error
   }
 }
 
+/** What the holder of the lock has got is a beginning; its bytes are verified as those of any partial are. */
+async function copyPartial(shared: string, own: string): Promise<string> {
+  const path = join(own, `partial-${randomBytes(6).toString('hex')}`)
+  try {
+    await copyFile(shared, path, constants.COPYFILE_FICLONE)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  return path
+}
+
 /** Complete while it has no partial. */
 class StoreBlobIngest implements BlobIngest {
   readonly #context: StoreContext
   readonly #descriptor: Descriptor
-  readonly #signal: AbortSignal
+  readonly #turn: Turn
   #partial: Partial | undefined
   #buffer: Buffer | undefined
   #buffered = 0
   #written: number
   #closed = false
 
-  constructor(context: StoreContext, descriptor: Descriptor, signal: AbortSignal, partial: Partial | undefined) {
+  constructor(context: StoreContext, descriptor: Descriptor, turn: Turn, partial: Partial | undefined) {
     this.#context = context
     this.#descriptor = descriptor
-    this.#signal = signal
+    this.#turn = turn
     this.#partial = partial
     this.#written = partial === undefined ? descriptor.size : partial.size
   }
@@ -133,7 +154,7 @@ class StoreBlobIngest implements BlobIngest {
     await this.#flush()
     const { layout } = this.#context
     const { digest } = this.#descriptor
-    yield* readPieces(this.complete ? layout.blob(digest) : layout.partial(digest), this.#written)
+    yield* readPieces(this.#partial?.path ?? layout.blob(digest), this.#written)
   }
 
   async write(chunk: Uint8Array): Promise<void> {
@@ -167,25 +188,26 @@ class StoreBlobIngest implements BlobIngest {
 
   /** Another process may have found the same damage, and made the blob anew while this one waited for the lock. */
   async #reopen(): Promise<Partial | undefined> {
-    const { layout, locks } = this.#context
+    const { layout } = this.#context
     const { digest } = this.#descriptor
-    const lock = await locks.wait('blob', digest, this.#signal)
+    // What is complete is what is in doubt: it does not end the wait.
+    const lock = await waitForTurn(this.#context, 'blob', digest, { ...this.#turn, isMade: () => false })
     try {
       if (isComplete(this.#context, this.#descriptor) && (await this.#isRight())) {
-        lock[Symbol.dispose]()
+        lock?.[Symbol.dispose]()
         return undefined
       }
       await rm(layout.blob(digest), { force: true })
-      return await openPartial(this.#context, this.#descriptor, lock)
+      return await openPartial(this.#context, this.#descriptor, lock, this.#turn)
     } catch (error) {
-      lock[Symbol.dispose]()
+      lock?.[Symbol.dispose]()
       throw error
     }
   }
 
   async #isRight(): Promise<boolean> {
     const { digest } = this.#descriptor
-    return (await readDigest(this.#context.layout.blob(digest), digest, this.#signal)) === digest
+    return (await readDigest(this.#context.layout.blob(digest), digest, this.#turn.signal)) === digest
   }
 
   async commit(): Promise<void> {
@@ -198,21 +220,21 @@ class StoreBlobIngest implements BlobIngest {
       throw new WindlassError('DIGEST_MISMATCH', `${doing}: ${this.#written} bytes are here; wanted ${size}`)
     }
     try {
-      await this.#publish(partial.handle)
+      await this.#publish(partial)
     } catch (error) {
       throw wrapError(error, doing)
     }
     this.#partial = undefined
-    partial.lock[Symbol.dispose]()
+    partial.lock?.[Symbol.dispose]()
     await partial.handle.close()
   }
 
   /** The file's data, then its name, then its row: whatever the power takes, a row has its bytes. */
-  async #publish(handle: FileHandle): Promise<void> {
+  async #publish({ handle, path }: Partial): Promise<void> {
     const { layout, database, onStep } = this.#context
     const { digest, size } = this.#descriptor
     await handle.sync()
-    await rename(layout.partial(digest), layout.blob(digest))
+    await rename(path, layout.blob(digest))
     onStep?.('blob-renamed')
     await syncDirectory(layout.blobDirectory(digest))
     database.transaction(() => database.insertBlob(digest, size))
@@ -249,21 +271,21 @@ class StoreBlobIngest implements BlobIngest {
     const partial = this.#partial
     if (this.#closed || partial === undefined) return
     try {
-      await this.#keepPartial()
+      await this.#keepPartial(partial)
     } finally {
       this.#closed = true
       await partial.handle.close()
-      partial.lock[Symbol.dispose]()
+      partial.lock?.[Symbol.dispose]()
     }
   }
 
   /** A full disk must not hide the error that led here; what is in the file is of use all the same. */
-  async #keepPartial(): Promise<void> {
+  async #keepPartial({ path }: Partial): Promise<void> {
     try {
       await this.#flush()
     } catch (error) {
       if (!isWindlassError(error, 'NO_SPACE')) throw error
     }
-    if (this.#written === 0) await rm(this.#context.layout.partial(this.#descriptor.digest), { force: true })
+    if (this.#written === 0) await rm(path, { force: true })
   }
 }

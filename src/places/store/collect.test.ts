@@ -83,7 +83,7 @@ test('a store of the first version is opened, and keeps the blobs of its layers 
   await pullFixture(store, 'other:1', recompress(layers), 'other')
   {
     using database = new DatabaseSync(join(store.root, 'windlass.db'))
-    database.exec(`DROP VIEW needed_blobs; PRAGMA user_version = 1;
+    database.exec(`DROP VIEW needed_blobs; PRAGMA user_version = 1; ALTER TABLE sessions DROP COLUMN purpose;
       CREATE VIEW needed_blobs AS SELECT digest FROM image_blobs UNION SELECT id FROM leases WHERE kind = 'blob'`)
   }
   const again = await openStore(t, store.root)

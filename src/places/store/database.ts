@@ -11,7 +11,7 @@ import type { Layout } from './layout.ts'
 import { isNearlyFull } from './reserve.ts'
 import type { ImageRecord, LayerIdentity, LayerRecord, NewImage } from './types.ts'
 
-const schemaVersion = 2
+const schemaVersion = 3
 
 /** How long a statement waits for another process's transaction; ours last milliseconds. */
 const busyMs = 30_000
@@ -54,7 +54,7 @@ CREATE TABLE repo_digests(
   PRIMARY KEY(repository, digest, image)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX repo_digests_image ON repo_digests(image);
-CREATE TABLE sessions(id TEXT PRIMARY KEY, pid INTEGER NOT NULL, started_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE sessions(id TEXT PRIMARY KEY, pid INTEGER NOT NULL, started_at TEXT NOT NULL, purpose TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE leases(
   session TEXT NOT NULL REFERENCES sessions(id) ON DELETE CASCADE, kind TEXT NOT NULL CHECK(kind IN ('blob', 'layer', 'cache')), id TEXT NOT NULL,
   PRIMARY KEY(session, kind, id)
@@ -153,7 +153,8 @@ export class StoreDatabase implements Disposable {
     if (version === schemaVersion) return
     this.transaction(() => {
       if (version === 0) this.#makeSchema()
-      else this.#database.exec(`DROP VIEW needed_blobs; ${neededBlobs}`)
+      if (version === 1) this.#database.exec(`DROP VIEW needed_blobs; ${neededBlobs}`)
+      if (version > 0) this.#database.exec('ALTER TABLE sessions ADD COLUMN purpose TEXT')
       this.#database.exec(`PRAGMA user_version = ${schemaVersion}`)
     })
   }
@@ -288,8 +289,20 @@ export class StoreDatabase implements Disposable {
     }
   }
 
-  insertSession(id: string): void {
-    this.#run('INSERT INTO sessions VALUES (?, ?, ?)', id, process.pid, new Date().toISOString())
+  insertSession(id: string, purpose: string | undefined): void {
+    const now = new Date().toISOString()
+    this.#run('INSERT INTO sessions VALUES (?, ?, ?, ?)', id, process.pid, now, purpose ?? null)
+  }
+
+  /** Numbers of the processes whose sessions have not ended in good order, as they see themselves. */
+  listSessionPids(): number[] {
+    return this.#all<{ pid: number }>('SELECT DISTINCT pid FROM sessions ORDER BY started_at DESC').map(row => row.pid)
+  }
+
+  /** What the latest session of a process is for. */
+  findPurpose(pid: number): string | undefined {
+    const sql = 'SELECT purpose FROM sessions WHERE pid = ? ORDER BY started_at DESC LIMIT 1'
+    return this.#one<{ purpose: string | null }>(sql, pid)?.purpose ?? undefined
   }
 
   /** Its leases go with it. */

@@ -8,8 +8,9 @@ import type { ByteLock } from '../../sys/byte-locks.ts'
 import { syncDirectory } from '../../sys/disk.ts'
 import { withdrawLayer } from './collect.ts'
 import type { StoreContext } from './context.ts'
+import { waitForTurn } from './lock-wait.ts'
 import { removeTree } from './remove-tree.ts'
-import type { LayerIdentity, LayerIngest, LayerRecord } from './types.ts'
+import type { LayerIdentity, LayerIngest, LayerRecord, LockWait } from './types.ts'
 
 /** The committed layer, or undefined if there is no row, or no directory behind it. */
 export function findIntactLayer(context: StoreContext, chainId: Digest): LayerRecord | undefined {
@@ -28,22 +29,23 @@ export function formatLower(below: readonly LayerRecord[]): string {
   return below.map(layer => `l/${layer.link}`).join(':')
 }
 
-/** Opens a directory for a layer under the layer's lock; the caller has leased the layer. */
+/** Opens a directory for a layer under the layer's lock, or beside its holder; the caller has leased the layer. */
 export async function openLayerIngest(
   context: StoreContext,
   session: string,
   layer: LayerIdentity,
-  signal: AbortSignal,
+  { signal, wait }: { readonly signal: AbortSignal; readonly wait: LockWait },
 ): Promise<LayerIngest> {
-  const lock = await context.locks.wait('layer', layer.chainId, signal)
+  const isMade = (): boolean => findIntactLayer(context, layer.chainId) !== undefined
+  const lock = await waitForTurn(context, 'layer', layer.chainId, { signal, isMade, wait })
   try {
     const existing = findIntactLayer(context, layer.chainId)
-    if (existing !== undefined) lock[Symbol.dispose]()
+    if (existing !== undefined) lock?.[Symbol.dispose]()
     return existing === undefined
       ? await makeIngest(context, session, layer, lock)
       : new ExistingLayer(context, existing)
   } catch (error) {
-    lock[Symbol.dispose]()
+    lock?.[Symbol.dispose]()
     throw wrapError(error, `Cannot open layer ${layer.chainId} for unpacking`)
   }
 }
@@ -53,7 +55,7 @@ async function makeIngest(
   context: StoreContext,
   session: string,
   layer: LayerIdentity,
-  lock: ByteLock,
+  lock: ByteLock | undefined,
 ): Promise<LayerIngest> {
   const lost = context.database.findLayer(layer.chainId)
   const cacheId = lost?.cacheId ?? randomBytes(32).toString('hex')
@@ -105,7 +107,8 @@ class FreshLayer implements LayerIngest {
   readonly diffDirectory: string
   readonly #context: StoreContext
   readonly #layer: LayerIdentity
-  readonly #lock: ByteLock
+  /** Absent beside another one that makes it. */
+  readonly #lock: ByteLock | undefined
   readonly #names: { readonly cacheId: string; readonly link: string; readonly directory: string }
   #synced = false
   #done = false
@@ -113,7 +116,7 @@ class FreshLayer implements LayerIngest {
   constructor(
     context: StoreContext,
     layer: LayerIdentity,
-    lock: ByteLock,
+    lock: ByteLock | undefined,
     names: { readonly cacheId: string; readonly link: string; readonly directory: string },
   ) {
     this.#context = context
@@ -148,11 +151,14 @@ class FreshLayer implements LayerIngest {
     if (parent !== undefined && below.length === 0) {
       throw new WindlassError('FAILED', `${doing}: the layer below, ${parent}, is not committed`)
     }
+    // Somebody else may have made it beside this one, if it was stopped for long: its own goes.
+    const made = findIntactLayer(this.#context, chainId)
+    if (made !== undefined) return made
     if (!this.#synced) await this.sync()
     try {
       const record = await this.#publish(below, facts)
       this.#done = true
-      this.#lock[Symbol.dispose]()
+      this.#lock?.[Symbol.dispose]()
       return record
     } catch (error) {
       throw wrapError(error, doing)
@@ -194,7 +200,7 @@ class FreshLayer implements LayerIngest {
       await this.#withdraw()
       await removeTree(this.#names.directory)
     } finally {
-      this.#lock[Symbol.dispose]()
+      this.#lock?.[Symbol.dispose]()
     }
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { WindlassError, wrapError } from '../../errors.ts'
-import { type ByteLock, tryByteLock, waitByteLock } from '../../sys/byte-locks.ts'
+import { type ByteLock, findLockHolder, tryByteLock, waitByteLock, waitByteLockUnless } from '../../sys/byte-locks.ts'
+import { readProcess } from '../../sys/tasks.ts'
 
 const ranges = { blob: 1, layer: 2, session: 3 } as const
 
@@ -27,15 +28,27 @@ export class StoreLocks {
     return tryByteLock(this.#path, this.#offset(kind, name))
   }
 
-  /** @throws WindlassError CANCELLED when the signal fires */
-  async wait(kind: LockKind, name: string, signal: AbortSignal): Promise<ByteLock> {
+  /**
+   * Waits for a lock that another one holds, until `isOver`: then undefined.
+   * @throws WindlassError CANCELLED when the signal fires
+   */
+  async wait(
+    kind: LockKind,
+    name: string,
+    { signal, isOver }: { readonly signal: AbortSignal; readonly isOver: () => boolean },
+  ): Promise<ByteLock | undefined> {
     try {
-      return await waitByteLock(this.#path, this.#offset(kind, name), signal)
+      return await waitByteLockUnless(this.#path, this.#offset(kind, name), signal, isOver)
     } catch (error) {
       if (signal.aborted)
         throw new WindlassError('CANCELLED', `Cannot lock ${kind} ${name}: cancelled`, { cause: error })
       throw wrapError(error, `Cannot lock ${kind} ${name}`)
     }
+  }
+
+  /** The process that has it, as far as that can be seen from here. Costs milliseconds. */
+  findHolder(kind: LockKind, name: string, likely: readonly number[]): number | undefined {
+    return findLockHolder(this.#path, this.#offset(kind, name), likely)
   }
 
   #offset(kind: LockKind, name: string): number {
@@ -51,9 +64,20 @@ export async function lockStoreOpening(path: string, signal: AbortSignal | undef
     return await waitByteLock(path, 0, signal === undefined ? timeout : AbortSignal.any([signal, timeout]))
   } catch (error) {
     if (!timeout.aborted) throw wrapError(error, `Cannot open store with lock file ${path}`)
-    throw new WindlassError(
-      'FAILED',
-      `Cannot open store with lock file ${path}: another process has been opening it for ${openWaitMs / 1000} s`,
-    )
+    throw openingError(path)
   }
+}
+
+function openingError(path: string): WindlassError {
+  const pid = findLockHolder(path, 0)
+  const process = pid === undefined ? undefined : readProcess(pid)
+  const who = process === undefined ? 'another process' : `pid ${pid} (${process.name}, state ${process.state})`
+  return new WindlassError(
+    'STALLED',
+    `Cannot open store with lock file ${path}: ${who} has been opening it for ${openWaitMs / 1000} s`,
+    {
+      hint: pid === undefined ? 'look for a windlass that was stopped' : `let it go on (kill -CONT ${pid}), or end it`,
+      facts: { ...(process !== undefined && { pid: process.pid, state: process.state }) },
+    },
+  )
 }

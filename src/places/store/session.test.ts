@@ -19,7 +19,7 @@ import {
   putImage,
   putLayer,
 } from './fixture.test.ts'
-import type { BlobIngest, Store } from './store.ts'
+import type { BlobIngest, LockHolder, Store } from './store.ts'
 
 const text = (store: Store, ...path: string[]) => readFileSync(join(store.root, ...path), 'utf8')
 const list = (store: Store, ...path: string[]) => readdirSync(join(store.root, ...path)).sort()
@@ -223,6 +223,67 @@ test('the signal ends the wait for a blob or layer that another session holds', 
   const isCancelled = (error: unknown) => isWindlassError(error, 'CANCELLED')
   await assert.rejects(second.openBlob(descriptor, AbortSignal.timeout(50)), isCancelled)
   await assert.rejects(second.openLayer(layer, AbortSignal.timeout(50)), isCancelled)
+})
+
+test('who was told to, makes a blob beside its holder, from what that one has; both may commit', async t => {
+  const store = await openStore(t)
+  const { descriptor, bytes } = makeBlob(Buffer.from('shared'))
+  await using first = await store.openSession()
+  await using second = await store.openSession()
+  await using held = await first.openBlob(descriptor, never)
+  await held.write(bytes.subarray(0, 2))
+  await Array.fromAsync(held.read()) // brings it to the file
+  let holder: LockHolder | undefined
+  const beside = new AbortController()
+  const onHeld = (find: () => LockHolder | undefined): void => {
+    holder = find()
+    beside.abort()
+  }
+  await using own = await second.openBlob(descriptor, never, { beside: beside.signal, onHeld })
+  assert.equal(holder?.pid, process.pid)
+  assert.deepEqual([own.complete, own.size], [false, 2])
+  await own.write(bytes.subarray(2))
+  await own.commit()
+  assert.equal(text(store, 'blobs', 'sha256', descriptor.digest.slice(7)), 'shared')
+  await held.write(bytes.subarray(2))
+  await held.commit()
+  assert.deepEqual(await Array.fromAsync(store.verify({ signal: never })), [])
+})
+
+test('of a layer that was made beside its holder there is one, and the holder finds it', async t => {
+  const store = await openStore(t)
+  const [layer] = makeLayers(1, 'a')
+  assert.ok(layer)
+  await using first = await store.openSession('pull first:1')
+  await using second = await store.openSession()
+  await putBlob(first, layer.blob)
+  const held = await first.openLayer(layer, never)
+  layer.fill(held.diffDirectory)
+  const own = await second.openLayer(layer, never, { beside: AbortSignal.abort() })
+  layer.fill(own.diffDirectory)
+  const facts = { size: 7, blobDigest: layer.blob.descriptor.digest }
+  const record = await own.commit(facts)
+  assert.deepEqual(await held.commit(facts), record)
+  await held[Symbol.asyncDispose]()
+  await own[Symbol.asyncDispose]()
+  assert.deepEqual(list(store, 'overlay2'), [record.cacheId, 'l'].sort())
+  assert.equal(list(store, 'overlay2', 'l').length, 1)
+  assert.deepEqual(await Array.fromAsync(store.verify({ signal: never })), [])
+})
+
+test('a third one that waits finds the layer that was made beside its holder', async t => {
+  const store = await openStore(t)
+  const [layer] = makeLayers(1, 'a')
+  assert.ok(layer)
+  await using first = await store.openSession()
+  await using second = await store.openSession()
+  await using _held = await first.openLayer(layer, never)
+  await using own = await second.openLayer(layer, never, { beside: AbortSignal.abort() })
+  const waiting = second.openLayer(layer, AbortSignal.timeout(20_000))
+  await putBlob(second, layer.blob)
+  layer.fill(own.diffDirectory)
+  const record = await own.commit({ size: 7, blobDigest: layer.blob.descriptor.digest })
+  assert.deepEqual((await waiting).existing, record)
 })
 
 test('two processes that want one layer take turns', async t => {

@@ -13,10 +13,19 @@ import { requireWritable, type StoreContext } from './context.ts'
 import type { NameRow } from './database.ts'
 import { findIntactLayer, openLayerIngest } from './layer-ingest.ts'
 import { removeTree } from './remove-tree.ts'
-import type { BlobIngest, ImageRecord, LayerIdentity, LayerIngest, LayerRecord, NewImage, Session } from './types.ts'
+import type {
+  BlobIngest,
+  ImageRecord,
+  LayerIdentity,
+  LayerIngest,
+  LayerRecord,
+  LockWait,
+  NewImage,
+  Session,
+} from './types.ts'
 
-/** Another process that puts the same document holds its lock for a write and two syncs. */
-const documentWaitMs = 60_000
+/** Another process that puts the same document holds its lock for a write and two syncs. It is small: who waits longer makes it beside. */
+const documentWaitMs = 10_000
 
 /** A session with what the store itself needs of it. */
 export interface OpenSession extends Session {
@@ -33,13 +42,13 @@ export interface OpenSession extends Session {
 const sweepWaitMs = 1000
 
 /** Starts a session: its lock first, then its row, then its directory, so that no sweep takes it for dead. */
-export async function openStoreSession(context: StoreContext): Promise<OpenSession> {
+export async function openStoreSession(context: StoreContext, purpose?: string): Promise<OpenSession> {
   requireWritable(context)
   const id = randomBytes(8).toString('hex')
   const lock = context.locks.try('session', id)
-  if (lock === undefined) return openStoreSession(context) // 2⁻⁴⁸: another session's byte
+  if (lock === undefined) return openStoreSession(context, purpose) // 2⁻⁴⁸: another session's byte
   try {
-    context.database.transaction(() => context.database.insertSession(id))
+    context.database.transaction(() => context.database.insertSession(id, purpose))
     await mkdir(context.layout.ingest(id), { mode: 0o700 })
     return new StoreSession(context, id, lock)
   } catch (error) {
@@ -115,14 +124,14 @@ class StoreSession implements OpenSession {
     })
   }
 
-  async openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobIngest> {
+  async openBlob(descriptor: Descriptor, signal: AbortSignal, wait: LockWait = {}): Promise<BlobIngest> {
     this.#leasing('blob', descriptor.digest, () => {})
-    return this.#own(await openBlobIngest(this.#context, descriptor, signal))
+    return this.#own(await openBlobIngest(this.#context, descriptor, { signal, wait, own: this.directory }))
   }
 
-  async openLayer(layer: LayerIdentity, signal: AbortSignal): Promise<LayerIngest> {
+  async openLayer(layer: LayerIdentity, signal: AbortSignal, wait: LockWait = {}): Promise<LayerIngest> {
     this.#leasing('layer', layer.chainId, () => {})
-    return this.#own(await openLayerIngest(this.#context, this.id, layer, signal))
+    return this.#own(await openLayerIngest(this.#context, this.id, layer, { signal, wait }))
   }
 
   #own<T extends AsyncDisposable>(ingest: T): T {
@@ -138,7 +147,8 @@ class StoreSession implements OpenSession {
     const algorithm = digestAlgorithm(digest)
     const actual = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
     if (actual !== digest) throw new WindlassError('DIGEST_MISMATCH', `${doing}: its bytes have the digest ${actual}`)
-    await using blob = await this.openBlob(descriptor, AbortSignal.timeout(documentWaitMs))
+    const wait = { beside: AbortSignal.timeout(documentWaitMs) }
+    await using blob = await this.openBlob(descriptor, new AbortController().signal, wait)
     if (blob.complete && Buffer.concat(await Array.fromAsync(blob.read())).equals(bytes)) return
     await blob.restart()
     if (blob.complete) return

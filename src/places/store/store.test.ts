@@ -72,7 +72,7 @@ test('the beginning of two image IDs is refused with both', async t => {
 test('a database of a newer version is refused', async t => {
   const store = await openStore(t)
   using database = new DatabaseSync(join(store.root, 'windlass.db'))
-  database.exec('PRAGMA user_version = 3')
+  database.exec('PRAGMA user_version = 4')
   await assert.rejects(Store.open(store.root), error => isWindlassError(error, 'UNSUPPORTED'))
 })
 

@@ -119,9 +119,12 @@ export class Store implements AsyncDisposable {
     })
   }
 
-  /** Starts a lease under which images are put. Dispose it before the store. */
-  openSession(): Promise<Session> {
-    return openStoreSession(this.#context)
+  /**
+   * Starts a lease under which images are put. Dispose it before the store.
+   * @param purpose what others are told who wait for it: `pull debian:12`
+   */
+  openSession(purpose?: string): Promise<Session> {
+    return openStoreSession(this.#context, purpose)
   }
 
   /**
@@ -170,7 +173,7 @@ export class Store implements AsyncDisposable {
     requireWritable(this.#context)
     if (force) await this.#umountAll(plan().images)
     this.#makeRoomToWork()
-    await using session = await openStoreSession(this.#context)
+    await using session = await openStoreSession(this.#context, `rmi ${text}`)
     const result = database.transaction(() => {
       const removal = plan()
       this.#checkUnmounted(removal.images)
@@ -207,7 +210,7 @@ export class Store implements AsyncDisposable {
   async collectGarbage(options: GcOptions = {}): Promise<GcResult> {
     requireWritable(this.#context)
     this.#makeRoomToWork()
-    await using session = await openStoreSession(this.#context)
+    await using session = await openStoreSession(this.#context, 'gc')
     return await collect(this.#context, session, options)
   }
 
@@ -236,7 +239,7 @@ export class Store implements AsyncDisposable {
     target?: string,
     { readOnly = true, lease }: { readOnly?: boolean; lease?: string | undefined } = {},
   ): Promise<MountRecord> {
-    await using session = await openStoreSession(this.#context)
+    await using session = await openStoreSession(this.#context, 'mount')
     return await mountLeased(this.#context, session, { image, target, readOnly, lease })
   }
 

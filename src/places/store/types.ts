@@ -73,6 +73,21 @@ export interface LayerIdentity {
   readonly parent?: Digest | undefined
 }
 
+/** A process that makes something in this store. */
+export interface LockHolder {
+  readonly pid: number
+  /** What its session is for: `pull debian:12`; undefined if it did not say. */
+  readonly purpose: string | undefined
+}
+
+/** What to do while another one makes the same thing. */
+export interface LockWait {
+  /** Told once, as soon as it has to wait. `find` looks who makes it: undefined if that cannot be seen from here. It costs milliseconds. */
+  readonly onHeld?: (find: () => LockHolder | undefined) => void
+  /** When it fires, the thing is made beside its holder, who does not go on. Whoever is done first publishes it. */
+  readonly beside?: AbortSignal
+}
+
 /**
  * The lease of one pull. While it lives, nothing that it found or made is collected, by this process or another.
  * It ends with dispose or with the death of the process.
@@ -97,9 +112,9 @@ export interface Session extends AsyncDisposable {
    */
   setLayerBlob(chainId: Digest, blobDigest: Digest): Promise<void>
   /** Opens a blob for writing, exclusively across processes; waits while somebody else writes it. */
-  openBlob(descriptor: Descriptor, signal: AbortSignal): Promise<BlobIngest>
+  openBlob(descriptor: Descriptor, signal: AbortSignal, wait?: LockWait): Promise<BlobIngest>
   /** Opens a layer for unpacking, exclusively across processes; waits while somebody else unpacks it. */
-  openLayer(layer: LayerIdentity, signal: AbortSignal): Promise<LayerIngest>
+  openLayer(layer: LayerIdentity, signal: AbortSignal, wait?: LockWait): Promise<LayerIngest>
   /** Stores a manifest, index or config: size and digest checked, durable when it returns. */
   putDocument(document: Document): Promise<void>
   /**

@@ -125,13 +125,16 @@ const stepMs = 5_000
 export async function openUserNamespace(user: Ordinary, path: string): Promise<UserNamespace> {
   const env = { PATH: `${path}:${systemPath}` }
   // It says that it stands in its namespace, and waits there until it is killed.
+  // It is reaped before this process is replaced: what comes then knows nothing of it.
   const holder = spawn('unshare', ['--user', 'sh', '-c', 'echo; read -r _'], { env, stdio: ['pipe', 'pipe', 'pipe'] })
+  const gone = once(holder, 'exit').catch(() => {})
   try {
     const pid = await waitForHolder(holder, user)
     const singleReason = await mapIds(pid, user, env)
     return { fd: openSync(`/proc/${pid}/ns/user`, 'r'), singleReason }
   } finally {
     holder.kill('SIGKILL')
+    await within(gone, stepMs)
   }
 }
 

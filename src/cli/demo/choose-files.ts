@@ -1,5 +1,5 @@
-import type { Dirent } from 'node:fs'
-import { lstat, readdir } from 'node:fs/promises'
+import { constants, type Dirent } from 'node:fs'
+import { access, lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PackRoot } from '../../layer/pack.ts'
 
@@ -30,7 +30,7 @@ export async function chooseFiles(bytesMax: number, signal: AbortSignal): Promis
       for (const entry of await listDirectory(directory)) {
         signal.throwIfAborted()
         const path = join(directory, entry.name)
-        const bytes = await measure(path, entry, left)
+        const bytes = await measure(path, entry, left).catch(leaveOut)
         if (bytes > left) continue
         left -= bytes
         roots.push({ from: path, to: path.slice(1) })
@@ -57,9 +57,18 @@ async function listDirectory(directory: string): Promise<Dirent[]> {
   return entries.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
+/** What an ordinary user may not read, with all that it stands in. */
+function leaveOut(error: NodeJS.ErrnoException): number {
+  if (error.code !== 'EACCES') throw error
+  return Infinity
+}
+
 /** Bytes of the files at and below a path; no further than just above `bytesMax`. */
 async function measure(path: string, entry: Dirent, bytesMax: number): Promise<number> {
-  if (entry.isFile()) return (await lstat(path)).size
+  if (entry.isFile()) {
+    await access(path, constants.R_OK)
+    return (await lstat(path)).size
+  }
   if (!entry.isDirectory()) return 0
   let bytes = 0
   for (const child of await readdir(path, { withFileTypes: true })) {

@@ -14,6 +14,7 @@ import {
   readMounts,
   readMountsEverywhere,
 } from '../../sys/mounts.ts'
+import { isInUserNamespace } from '../../sys/user-namespace.ts'
 import type { StoreContext } from './context.ts'
 import { removeTree } from './remove-tree.ts'
 import type { OpenSession } from './session.ts'
@@ -105,6 +106,13 @@ async function mountImage(context: StoreContext, id: string, request: MountReque
     return { target: place, imageId: image.id, readOnly }
   } catch (error) {
     await removeTree(directory)
+    if (isInUserNamespace && error instanceof SystemError && error.code === 'EPERM') {
+      const state = 'this kernel mounts overlays for root of the host alone; wanted that, or Linux 5.11'
+      throw new WindlassError('UNSUPPORTED', `${doing}: ${state}`, {
+        cause: error,
+        hint: "unpack it into a directory with 'windlass unpack'",
+      })
+    }
     throw wrapError(error, doing)
   }
 }

@@ -110,6 +110,20 @@ describe('through a proxy', { concurrency: 4 }, () => {
     })
   }
 
+  test('one that speaks https itself has to prove who it is', row, async () => {
+    await using registry = await startImage({ tls })
+    await using proxy = await startProxy(undefined, tls)
+    const env = { HTTPS_PROXY: `https://${proxy.host}` }
+    const { status, stderr } = await run(hidden(registry), ['--tls-ca', certFile], env)
+    assert.equal(status, 0, stderr)
+    assert.ok(proxy.seen.length > 0)
+    proxy.seen.length = 0
+    const refused = await run(hidden(registry), [], env)
+    assert.equal(refused.status, 4, refused.stderr)
+    assert.match(refused.stderr, /no TLS with registry\.test:\d+ \(through proxy .*\): self-signed certificate$/m)
+    assert.deepEqual(proxy.seen, [])
+  })
+
   test('one that is gone is named', row, async () => {
     const proxy = await startProxy()
     await proxy[Symbol.asyncDispose]()

@@ -1,4 +1,5 @@
-import { createServer, type IncomingMessage, request as sendRequest } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, request as sendRequest } from 'node:http'
+import { createServer as createTlsServer, type ServerOptions } from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 
 export interface Proxy extends AsyncDisposable {
@@ -14,7 +15,7 @@ export interface Proxy extends AsyncDisposable {
  * A proxy on loopback that takes every name for this machine, so that a test may use names that nobody resolves.
  * @param answer a status that it answers everything with, or `mute` for none
  */
-export async function startProxy(answer?: number | 'mute'): Promise<Proxy> {
+export async function startProxy(answer?: number | 'mute', tls?: ServerOptions): Promise<Proxy> {
   const seen: string[] = []
   const authorizations: (string | undefined)[] = []
   const sockets = new Set<Socket>()
@@ -22,7 +23,7 @@ export async function startProxy(answer?: number | 'mute'): Promise<Proxy> {
     seen.push(`${incoming.method} ${incoming.url}`)
     authorizations.push(incoming.headers['proxy-authorization'])
   }
-  const server = createServer((incoming, response) => {
+  const listener: RequestListener = (incoming, response) => {
     note(incoming)
     if (answer === 'mute') return
     if (answer !== undefined) return void response.writeHead(answer).end()
@@ -34,7 +35,8 @@ export async function startProxy(answer?: number | 'mute'): Promise<Proxy> {
       upstream.pipe(response)
     })
     outgoing.on('error', () => response.destroy()).end()
-  })
+  }
+  const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener)
   server.on('connection', socket => {
     sockets.add(socket)
     socket.on('error', () => {}).on('close', () => sockets.delete(socket))

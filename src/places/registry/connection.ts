@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { connect } from 'node:tls'
 import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
 import { WindlassError } from '../../errors.ts'
@@ -56,7 +57,19 @@ function openProxy(
     proxyTls,
     connectTimeout: connectMs,
     // A proxy that takes CONNECT and never answers would hold this and all later requests.
-    clientFactory: (origin, more) => new Pool(origin, { ...more, headersTimeout: connectMs }),
+    clientFactory: (origin, more) => openToProxy(origin, { ...more, headersTimeout: connectMs }),
+    factory: openToProxy,
+  })
+}
+
+/** TLS knows no names that are addresses, and Node refuses to ask for one. */
+function openToProxy(origin: string | URL, options: object): Pool {
+  const { connect, ...rest } = options as { connect?: buildConnector.connector }
+  if (connect === undefined) return new Pool(origin, rest)
+  return new Pool(origin, {
+    ...rest,
+    connect: ({ servername, ...to }, callback) =>
+      connect({ ...to, ...(servername !== undefined && isIP(servername) === 0 && { servername }) }, callback),
   })
 }
 

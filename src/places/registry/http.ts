@@ -129,7 +129,8 @@ export function isLoopback(hostname: string): boolean {
 }
 
 /** Failures of TLS itself, as OpenSSL and Node name them. */
-const tlsCode = /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|EPROTO)/
+const tlsCode =
+  /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|EPROTO|UND_ERR_PRX_TLS)/
 
 /** Nobody was there: names that do not resolve, hosts and ports that refuse. */
 const connectCode = /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN)$/

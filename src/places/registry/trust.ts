@@ -119,8 +119,8 @@ function listDirectory(path: string): string[] | undefined {
   try {
     return readdirSync(path).toSorted()
   } catch (error) {
-    const { code } = error as { code?: string }
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    // What is root's alone is no business of an ordinary user, as in podman.
+    if (/^(?:ENOENT|ENOTDIR|EACCES|EPERM)$/.test((error as { code?: string }).code ?? '')) return undefined
     throw wrapError(error, `Cannot read certificates ${path}`)
   }
 }

@@ -236,7 +236,7 @@ export class LayerPull {
     } finally {
       const { fallback, isExonerated } = content
       if (fallback !== undefined && !isExonerated)
-        void this.#decompressors?.distrust(fallback.program, fallback.error.message)
+        this.#decompressors?.distrust(fallback.program, fallback.error.message)
       this.stages.program = undefined
     }
   }
@@ -308,7 +308,7 @@ export class LayerPull {
     const isOfContent = isWindlassError(error) && (error.code === 'CORRUPT' || error.facts['content'] === true)
     if (program === undefined || content.isExonerated || !isOfContent) return error
     const message = `${program.path} gave wrong bytes: ${error.message}`
-    void this.#decompressors?.distrust(program, message)
+    this.#decompressors?.distrust(program, message)
     this.#job.onFallback({ program: program.path, error, bytesProven: 0, redone: true })
     if (isRedo(error)) return error
     return new WindlassError('CORRUPT', message, { cause: error, facts: { redo: true } })

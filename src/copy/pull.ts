@@ -110,6 +110,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const signal = options.signal ?? new AbortController().signal
   emit({ type: 'start', reference: text, registry: registryHost(reference) })
   await using store = await Store.open(options.root, { signal })
+  await using _decompressors = { [Symbol.asyncDispose]: async () => await options.decompressors?.settled() }
   await using session = await store.openSession(`pull ${text}`)
   const registryOptions = {
     ...options.connections,

@@ -4,7 +4,12 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Certificates } from '../../src/codec/external/certificates.ts'
+import type { Prober } from '../../src/codec/external/certify.ts'
+import { findPrograms } from '../../src/codec/external/programs.ts'
 import type { PullEvent } from '../../src/copy/events.ts'
+import { tryByteLock } from '../../src/sys/byte-locks.ts'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
 import { assertSameTree, type Tree } from '../tree.ts'
 import {
@@ -17,7 +22,7 @@ import {
   readLayers,
 } from './aftermath.ts'
 import { makeDirectory, makeFile, makeLayer, serveImage } from './image.ts'
-import { type PullOptions, runPull } from './pull-process.ts'
+import { type PullOptions, runPull, startPull } from './pull-process.ts'
 
 /** One layer begins with a file, the other with a directory: a flipped byte hits content here and a header there. */
 const layers = [
@@ -185,6 +190,32 @@ test('a blob that is lost under its layer comes back through a decompressor that
   assert.deepEqual(fallbacks, [{ program: path, layer: 0, redone: true }])
   assertNoPartial(place.root)
   await assertSound(place.root, 1)
+})
+
+test('a program that failed is remembered although the pull ends at once', { timeout: 40_000 }, async () => {
+  const small = [makeLayer([makeFile('file', randomBytes(400_000))])]
+  await using image = await serveImage(small)
+  const place = makePlace()
+  await assertSound(place.root, 0) // makes the store
+  await plant(place.programs, 'flip')
+  const [program] = (await findPrograms(place.programs, ['unpigz'])).programs
+  assert.ok(program)
+  const probe = { verdict: 'certified', problems: [], speedRatio: 2, version: '1', tookMs: 1 } as const
+  const prober = { listFiles: () => Promise.resolve([]), probe: () => Promise.resolve(probe) }
+  const certificates = await Certificates.read(place.root)
+  await certificates.probe(program, prober as unknown as Prober)
+  await certificates.write()
+  const pull = startPull(image.reference, { ...place, decompressor: 'unpigz' })
+  {
+    // Another process writes down what it knows, and takes its time.
+    using _lock = tryByteLock(join(place.root, 'decompressors.lock'), 0)
+    await pull.seen(event => event.type === 'layer' && event.phase === 'done')
+    await sleep(500)
+  }
+  const { status, text } = await pull.ended
+  assert.equal(status, 0, text)
+  const certificate = await (await Certificates.read(place.root)).find(program)
+  assert.match(certificate?.distrusted ?? '', /gave wrong bytes/)
 })
 
 /** Each layer whose program failed tells so once for each reason, with the program's path and what it did. */

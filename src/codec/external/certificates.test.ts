@@ -276,7 +276,9 @@ test('what failed in real work is not used again, in this run and later ones, un
   const plan = await choose(root, bin)
   const { choose: chosen } = plan
   assert.equal(chosen('gzip')?.path, program.path)
-  await Promise.all([plan.distrust(program, 'it stalled'), plan.distrust(program, 'it stalled')])
+  plan.distrust(program, 'it stalled')
+  plan.distrust(program, 'it stalled')
+  await plan.settled()
   assert.equal(chosen('gzip'), undefined)
   assert.equal((await choose(root, bin)).choose('gzip'), undefined)
   const named = await planDecompressors({ decompressor: 'igzip', directory: root, path: bin, env: {} })

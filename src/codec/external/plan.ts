@@ -1,10 +1,13 @@
 import { WindlassError } from '../../errors.ts'
+import { within } from '../../sys/processes.ts'
 import type { Compression } from '../detect.ts'
 import { Certificates } from './certificates.ts'
 import { type ExternalProgram, findPrograms, isProgramName, programNames, readDisabled } from './programs.ts'
 
 /** A program has to be faster than in process by so much: two pipes and a process that may fail are worth no less. */
 const speedRatioMin = 1.15
+/** A disk that does not write a few KiB in that time is a matter of its own. */
+const rememberMs = 2000
 
 export interface PlanOptions {
   /** `auto` for the best for each stream, `builtin` for always in process, or the name of a program, for where it can. */
@@ -22,6 +25,7 @@ export class DecompressorPlan {
   readonly warnings: readonly string[]
   readonly #programs: ExternalProgram[]
   readonly #certificates: Certificates | undefined
+  #remembered: Promise<unknown> = Promise.resolve()
 
   /** @param programs the best of a compression first */
   constructor(programs: readonly ExternalProgram[], certificates?: Certificates, warnings: readonly string[] = []) {
@@ -35,10 +39,19 @@ export class DecompressorPlan {
     this.#programs.find(program => program.compression === compression)
 
   /** After a failure: the program is used no more in this run, and in later ones only after a new probe. Never throws. */
-  async distrust(program: ExternalProgram, reason: string): Promise<void> {
+  distrust(program: ExternalProgram, reason: string): void {
     const at = this.#programs.findIndex(({ path }) => path === program.path)
     if (at < 0) return // another layer has told it already
     this.#programs.splice(at, 1)
+    this.#remembered = this.#remembered.then(() => this.#remember(program, reason))
+  }
+
+  /** Resolves when what failed is remembered for later runs, or when that takes too long. */
+  async settled(): Promise<void> {
+    await within(this.#remembered, rememberMs)
+  }
+
+  async #remember(program: ExternalProgram, reason: string): Promise<void> {
     try {
       await this.#certificates?.distrust(program, reason)
       await this.#certificates?.write()

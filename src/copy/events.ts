@@ -84,9 +84,9 @@ export type PullEvent =
     } & LayerProgress)
   /** Four times a second for each layer under way; `atMs` counts from the start of the pull. */
   | { readonly type: 'stages'; readonly layer: number; readonly atMs: number; readonly stages: readonly StageFacts[] }
-  | ({ readonly type: 'stall'; readonly layer: number; readonly atMs: number } & StallFacts)
+  | ({ readonly type: 'stall'; readonly layer?: number; readonly atMs: number } & StallFacts)
   /** The stage that a stall named moves again. */
-  | { readonly type: 'recovered'; readonly layer: number; readonly atMs: number; readonly stage: string }
+  | { readonly type: 'recovered'; readonly layer?: number; readonly atMs: number; readonly stage: string }
   /** An attempt failed and the next one follows after the pause. */
   | {
       readonly type: 'retry'

@@ -15,7 +15,7 @@ function readPool(): { readonly size: number; readonly held: readonly TaskFacts[
   return { size: threads.length, held: threads.filter(({ state }) => state === 'D') }
 }
 
-function probePool(closer: boolean) {
+export function probePool(closer: boolean) {
   return closer ? { task: readPool().held[0] } : {}
 }
 
@@ -79,8 +79,9 @@ export class LayerStages {
   }
 
   /** While the partial is written the network waits for it. */
-  meterSpool(blob: BlobIngest): Pick<BlobIngest, 'complete' | 'size' | 'read' | 'write'> {
+  meterSpool(blob: BlobIngest, item: string): Pick<BlobIngest, 'complete' | 'size' | 'read' | 'write'> {
     const { source, spool } = this
+    spool.item = item
     return {
       get complete() {
         return blob.complete

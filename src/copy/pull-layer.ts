@@ -51,6 +51,8 @@ export interface LayerJob {
   readonly blameLimits: BlameLimits
   /** How long an external decompressor may give nothing out although it could; 10 s if absent. */
   readonly decompressorMs: number | undefined
+  /** Where what is downloaded is written down, for people. */
+  readonly spoolPath: string
   readonly onPhase: (phase: LayerPhase) => void
   readonly onWarning: (message: string) => void
   /** Another process makes this layer or its blob, and is waited for. */
@@ -275,7 +277,7 @@ export class LayerPull {
     const { layer, onWarning, onRetry } = this.#job
     const { name: host } = this.#network.hosts.first()
     const { digest } = layer.descriptor
-    const bytes = blobStream(this.#network, layer.descriptor, this.stages.meterSpool(blob), {
+    const bytes = blobStream(this.#network, layer.descriptor, this.stages.meterSpool(blob, this.#job.spoolPath), {
       signal,
       onBytes: bytes => {
         this.#bytesDownloaded += bytes

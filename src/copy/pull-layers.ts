@@ -85,6 +85,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
       parent: image.layers[at - 1]?.chainId,
       parentDone: published[at - 1]?.promise ?? Promise.resolve(),
       signal,
+      spoolPath: `the partial of ${descriptor.digest} in ${context.store.root}`,
       decompressors: context.options.decompressors,
       decompressorMs: context.options.patience?.decompressorMs,
       blameLimits: readLimits(context.options.patience),
@@ -124,7 +125,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
 }
 
 /** Who was told to wait only so long for the disk waits no longer for another process. */
-function readLimits({ diskMs = Infinity, blame }: LayersPatience = {}): BlameLimits {
+export function readLimits({ diskMs = Infinity, blame }: LayersPatience = {}): BlameLimits {
   const lockIdleMs = Math.min(defaultBlameLimits.lockIdleMs, diskMs)
   return { ...defaultBlameLimits, decompressorIdleMs, lockIdleMs, ...blame }
 }
@@ -160,25 +161,40 @@ function startTicker(
   }
 }
 
-/** What one layer tells, as events; and the end of a pull whose disk does not answer. */
-function layerReporter(layer: number, { emit, stuck, startedMs }: LayersContext, failure: AbortController) {
+/** What one layer tells, as events. */
+function layerReporter(layer: number, context: LayersContext, failure: AbortController) {
+  const { emit, startedMs } = context
   const now = (): number => Math.round(performance.now() - startedMs)
   return {
+    ...stallReporter(layer, context, failure),
     onWarning: (message: string): void => emit({ type: 'warning', message, layer }),
     onRetry: (retry: RetryFacts): void => emit({ type: 'retry', layer, atMs: now(), ...retry }),
     onFallback: ({ program, error, bytesProven, redone }: FallbackFacts): void => {
       const evidence = Object.entries(error.facts).map(([name, value]) => `${name}: ${value}`)
       emit({ type: 'fallback', layer, atMs: now(), program, message: error.message, evidence, bytesProven, redone })
     },
+  }
+}
+
+/** What is told when somebody holds up a layer, or the image as a whole; and the end of a pull whose disk does not answer. */
+export function stallReporter(
+  layer: number | undefined,
+  { emit, stuck, startedMs }: Pick<LayersContext, 'emit' | 'stuck' | 'startedMs'>,
+  failure: AbortController,
+) {
+  const place = { ...(layer !== undefined && { layer }) }
+  const name = layer === undefined ? 'the image' : `layer ${layer + 1}`
+  const now = (): number => Math.round(performance.now() - startedMs)
+  return {
     onVerdict: ({ stage = 'unknown', kind, confidence, sinceMs, evidence, facts }: Verdict): void => {
-      emit({ type: 'stall', layer, atMs: now(), stage, kind, confidence, sinceMs, evidence })
+      emit({ type: 'stall', ...place, atMs: now(), stage, kind, confidence, sinceMs, evidence })
       if (!diskVerdicts.has(kind) || stage === 'lock') return
-      const message = `Cannot go on with layer ${layer + 1}: stage ${stage} stands still; ${evidence.join('; ')}`
+      const message = `Cannot go on with ${name}: stage ${stage} stands still; ${evidence.join('; ')}`
       stuck.begin(layer, new WindlassError('STALLED', message, { facts, hint: stuckHint }), failure)
     },
     onRecovered: ({ stage = 'unknown' }: Verdict): void => {
       stuck.end(layer)
-      emit({ type: 'recovered', layer, atMs: now(), stage })
+      emit({ type: 'recovered', ...place, atMs: now(), stage })
     },
   }
 }

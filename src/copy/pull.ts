@@ -22,6 +22,7 @@ import { checkRoot } from './privilege.ts'
 import { type Emit, type LayersContext, type LayersOptions, type LayersPatience, pullLayers } from './pull-layers.ts'
 import { type DocumentCache, type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { diskMsDefault, Stuck } from './stuck.ts'
+import { watchCommit } from './watch-commit.ts'
 
 export interface PullOptions extends LayersOptions {
   /** Directory of the store. */
@@ -163,8 +164,12 @@ async function storeImage(
   const { store, session, text, reference } = context
   const before = findDigest(store, reference)
   const pulls = await pullLayers(image, context)
-  for (const document of [...image.documents, image.config]) await session.putDocument(document)
-  await putImage(session, image, text)
+  await watchCommit(context, async commit => {
+    for (const document of [...image.documents, image.config]) {
+      await commit(`document ${document.descriptor.digest} in ${store.root}`, session.putDocument(document))
+    }
+    await commit(`the name ${text} in ${store.root}`, putImage(session, image, text))
+  })
   return { pulls, changed: before !== image.manifest.descriptor.digest }
 }
 

@@ -22,7 +22,7 @@ export class Stuck {
   /** Rejects when a layer has been stuck for too long; never resolves. */
   readonly given: Promise<never>
   readonly #waitMs: number
-  readonly #timers = new Map<number, NodeJS.Timeout>()
+  readonly #timers = new Map<number | undefined, NodeJS.Timeout>()
   #giveUp: (error: WindlassError) => void = () => {}
 
   constructor(waitMs: number) {
@@ -33,7 +33,8 @@ export class Stuck {
     this.given.catch(() => {})
   }
 
-  begin(layer: number, error: WindlassError, failure: AbortController): void {
+  /** @param layer undefined for the image as a whole */
+  begin(layer: number | undefined, error: WindlassError, failure: AbortController): void {
     this.end(layer)
     const giveUp = (): void => {
       failure.abort(error)
@@ -42,7 +43,7 @@ export class Stuck {
     this.#timers.set(layer, setTimeout(giveUp, this.#waitMs))
   }
 
-  end(layer: number): void {
+  end(layer: number | undefined): void {
     clearTimeout(this.#timers.get(layer))
     this.#timers.delete(layer)
   }

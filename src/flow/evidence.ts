@@ -18,6 +18,7 @@ export function stuckEvidence(stretch: Stretch, stages: readonly StageFacts[], a
     `${describe(last)} has moved nothing for ${seconds(ms)}, although it ${freedomOf(last)}`,
     ...taskEvidence(stretch),
     ...itemEvidence(last),
+    ...processorEvidence(stretch),
     ...neighbourEvidence(stages, at),
   ]
 }
@@ -87,31 +88,24 @@ const sleepingPlaces: readonly (readonly [RegExp, string])[] = [
   [/^(io_schedule|folio_wait|wait_on_page|blk_|rq_qos_wait|balance_dirty|bit_wait_io)/, 'for the disk'],
 ]
 
-function taskEvidence({ last, states, witness }: Stretch): string[] {
+function taskEvidence({ last }: Stretch): string[] {
   const { task } = last
   if (task === undefined) return []
   const details = [describeState(task.state)]
   if (task.wchan !== undefined) details.push(`in ${task.wchan}`)
   if (task.syscall !== undefined) details.push(`system call ${task.syscall}`)
   const place = sleepingPlaces.find(([pattern]) => pattern.test(task.wchan ?? ''))?.[1]
-  return [
-    `its task is in state ${details.join(', ')}`,
-    ...(place === undefined ? [] : [`there it waits ${place}`]),
-    ...processorEvidence(witness, task.cpuTicks, isMostly(states, 'R')),
-  ]
+  return [`its task is in state ${details.join(', ')}`, ...(place === undefined ? [] : [`there it waits ${place}`])]
 }
 
 /** Whoever is runnable all the time and gets little of the processor has to share it. */
-function processorEvidence(
-  { cpuTicks: before, ms }: Stretch['witness'],
-  after: number | undefined,
-  isRunnable: boolean,
-): string[] {
+function processorEvidence({ last, states, witness: { cpuTicks: before, ms } }: Stretch): string[] {
+  const after = last.task?.cpuTicks
   if (before === undefined || after === undefined || after < before || ms < witnessMsMin) return []
   const usedMs = (after - before) * 10
   const text = `it used ${seconds(usedMs)} of processor time in the last ${seconds(ms)}`
   if (usedMs < ms / 20) return [`${text}: it does not compute`]
-  return [usedMs > ms / 2 || isRunnable ? `${text}: it spins` : text]
+  return [usedMs > ms / 2 || isMostly(states, 'R') ? `${text}: it spins` : text]
 }
 
 /** Of nearly all samples: those before something happened, and between two waits of one sleep, may say otherwise. */

@@ -111,4 +111,5 @@ test('plain and terminal show the same line, and nobody can send a command in it
 test('a stuck disk is told by its task and entry', () => {
   const [line] = describeAll(diskStory.events.map(({ event }) => event))
   assert.match(line ?? '', /: unpack hung in the kernel, waiting for the disk for 30s; .*state D/)
+  assert.match(line ?? '', /; it works on entry /)
 })

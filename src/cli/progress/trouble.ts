@@ -30,8 +30,16 @@ export function isTrouble(event: PullEvent): event is TroubleEvent {
   return event.type === 'stall' || event.type === 'recovered' || event.type === 'retry' || event.type === 'fallback'
 }
 
-/** A line has room for the strongest evidence; a report keeps all of it. */
+/** A line has room for the strongest evidence; a report keeps all of it. Of a disk also what it waits for, and with which entry: nothing else helps. */
 const evidenceShown = 2
+const diskEvidenceShown = 4
+const diskKinds: ReadonlySet<string> = new Set([
+  'disk-wait',
+  'stuck-spool',
+  'stuck-entry',
+  'stuck-sync',
+  'stuck-commit',
+])
 
 /** Gives each trouble its line, and none to a stall that was told and lasts. */
 export class Troubles {
@@ -53,9 +61,8 @@ export class Troubles {
     if (this.#open.has(key)) return undefined
     this.#open.add(key)
     const { stage, kind, sinceMs, evidence } = event
-    return [`${stage} ${describeKind(kind)} for ${formatDuration(sinceMs)}`, ...evidence.slice(0, evidenceShown)].join(
-      '; ',
-    )
+    const shown = evidence.slice(0, diskKinds.has(kind) ? diskEvidenceShown : evidenceShown)
+    return [`${stage} ${describeKind(kind)} for ${formatDuration(sinceMs)}`, ...shown].join('; ')
   }
 
   /** True if a stall of the layer was told: then its evidence need not be told again. */

@@ -173,8 +173,9 @@ function makeWithParents(path: string): void {
   mkdirSync(path, { mode: 0o700 })
 }
 
-/** Makes one directory with exactly this mode, or leaves the one that is there. */
+/** Makes one directory with exactly this mode, or leaves the one that is there. It looks first: on a frozen filesystem mkdir hangs also for what is there. */
 function makeDirectory(path: string, mode: number): void {
+  if (existsSync(path)) return
   try {
     mkdirSync(path, mode)
   } catch (error) {

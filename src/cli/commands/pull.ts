@@ -64,7 +64,8 @@ export const command = defineCommand({
       type: 'string',
       value: 'RATE',
       summary:
-        'give up connections below this many bytes per second, for half a minute; default is 1K, 0 lets all pass',
+        'give up connections below this many bytes per second for half a minute, and hosts that stay below it for five minutes, their breaks ' +
+        'included; default is 1K, 0 lets all pass',
     },
     'limit-rate': {
       type: 'string',

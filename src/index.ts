@@ -3,13 +3,25 @@
  * table in docs/errors.md. Nothing is printed, no environment variable is read.
  */
 export { DecompressorPlan, type PlanOptions, planDecompressors } from './codec/external/plan.ts'
+export { type CopyOptions, type CopyResult, type CopyRun, copyImages, type ImageToCopy } from './copy/copy-image.ts'
 export type { LayerPhase, LayerProgress, PullEvent, PullResult } from './copy/events.ts'
+export { type ImageToLoad, type LoadedImage, type LoadOptions, type LoadRun, load } from './copy/load.ts'
+export {
+  type OpenedSink,
+  type OpenedSource,
+  openArchiveAt,
+  openImage,
+  openSink,
+  type PlaceOptions,
+} from './copy/places.ts'
 export { type PullOptions, type PullPatience, type PullRun, pull } from './copy/pull.ts'
+export { parseTransport, type Transport } from './copy/transport.ts'
 export { type UnpackImageOptions, unpackImage } from './copy/unpack.ts'
 export { type ErrorCode, errorTable, isWindlassError, WindlassError } from './errors.ts'
 export type { Descriptor, Platform } from './oci/descriptor.ts'
 export type { Digest } from './oci/digest.ts'
 export { formatFamiliar, formatReference, parseReference, type Reference } from './oci/reference.ts'
+export type { BlobReader, BlobRequest, BlobStream, Document, Placement, Sink, Source, Target } from './places/place.ts'
 export type { ConnectionOptions } from './places/registry/connection.ts'
 export { type Credential, type CredentialSource, noCredentials } from './places/registry/credentials.ts'
 export { openDockerCredentials } from './places/registry/docker-credentials.ts'

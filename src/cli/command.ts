@@ -57,7 +57,7 @@ export interface CommandSpec<Table extends OptionTable> {
   /** Exit statuses that mean something particular here. */
   readonly exits?: readonly string[]
   /** Whether it makes files of an image's owners, or works on those that are there: an ordinary user is given a user namespace for it. */
-  rootFor?(options: OptionValues<Table>): 'making owners' | 'reaching files' | undefined
+  rootFor?(options: OptionValues<Table>, operands: readonly string[]): 'making owners' | 'reaching files' | undefined
   /** Resolves to the exit status if it is not 0; throws WindlassError. */
   run(context: Context, operands: readonly string[], options: OptionValues<Table>): Promise<number | undefined>
 }

@@ -3,6 +3,10 @@ import type { CommandEntry } from './command.ts'
 /** Every command, in the order of the help. A module is loaded only when its command runs: start-up counts. */
 export const commandTable: readonly CommandEntry[] = [
   { name: 'pull', summary: 'Pull images from a registry into the store', load: () => import('./commands/pull.ts') },
+  { name: 'push', summary: 'Push an image to a registry', load: () => import('./commands/push.ts') },
+  { name: 'load', summary: 'Load images from an archive', load: () => import('./commands/load.ts') },
+  { name: 'save', summary: 'Save images to an archive', load: () => import('./commands/save.ts') },
+  { name: 'copy', summary: 'Copy an image between any two places', load: () => import('./commands/copy.ts') },
   { name: 'images', summary: 'List the images in the store', load: () => import('./commands/images.ts') },
   {
     name: 'inspect',

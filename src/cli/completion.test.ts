@@ -25,7 +25,7 @@ test('the bash script is valid', () => {
 })
 
 test('bash completes commands, also after global options and their values', () => {
-  assert.deepEqual(complete('pu'), ['pull'])
+  assert.deepEqual(complete('pul'), ['pull'])
   assert.deepEqual(complete('--root', '/x', 'ver').toSorted(), ['verify', 'version'])
 })
 

@@ -89,7 +89,7 @@ async function runCommand(name: string, rest: readonly string[], host: Host): Pr
   if (globals.version) return await runCommand('version', [], host)
   const context = openContext(globals, host)
   const { geteuid, getegid, execPath, execArgv, argv } = process
-  const rootFor = geteuid?.() === 0 ? undefined : command.rootFor?.(options)
+  const rootFor = geteuid?.() === 0 ? undefined : command.rootFor?.(options, operands)
   if (rootFor !== undefined) {
     const { enterNamespace } = await import('./namespace.ts')
     const again = [execPath, ...execArgv, ...argv.slice(1)]

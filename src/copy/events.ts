@@ -5,9 +5,9 @@ import type { Digest } from '../oci/digest.ts'
 /**
  * Where a layer stands. `waiting` has no slot yet, `exists` is in the store already, `pulling` flows from the network to the disk,
  * `syncing` is unpacked and verified and waits for the disk and for the layers below it, `delivering` is verified and on its way into an engine, which
- * unpacks it, `done` is published.
+ * unpacks it, `done` is published. A blob that goes to another place as it is, is `copying`, and then `copied`.
  */
-export type LayerPhase = 'waiting' | 'exists' | 'pulling' | 'syncing' | 'delivering' | 'done'
+export type LayerPhase = 'waiting' | 'exists' | 'pulling' | 'syncing' | 'delivering' | 'done' | 'copying' | 'copied'
 
 /** One layer's counters, in bytes and entries since its start; rates are the reader's business. */
 export interface LayerProgress {
@@ -58,7 +58,13 @@ export interface FallbackFacts {
 
 /** What a pull tells while it runs. JSON-safe: `--progress json` prints one per line. */
 export type PullEvent =
-  | { readonly type: 'start'; readonly reference: string; readonly registry: string }
+  | {
+      readonly type: 'start'
+      readonly reference: string
+      readonly registry: string
+      /** Where it goes, if not into the store. */
+      readonly to?: string
+    }
   | {
       readonly type: 'resolved'
       readonly reference: string
@@ -66,6 +72,7 @@ export type PullEvent =
       readonly digest: Digest
       /** Digest of the config: docker's image ID. */
       readonly imageId: Digest
+      /** `unknown` where a whole index is copied. */
       readonly platform: Platform
       readonly layers: readonly Descriptor[]
     }

@@ -4,7 +4,7 @@ import { verified } from '../flow/verify.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform } from '../oci/platform.ts'
 import { formatFamiliar, type Reference, repositoryName } from '../oci/reference.ts'
-import { type ArchiveLayer, writeArchive } from '../places/docker/archive.ts'
+import { type ArchiveLayer, writeArchive } from '../places/archive/docker-writer.ts'
 import { DockerClient } from '../places/docker/client.ts'
 import type { DockerEndpoint } from '../places/docker/endpoint.ts'
 import {

@@ -70,8 +70,19 @@ export interface PullRun extends AsyncIterable<PullEvent> {
 export function pull(reference: string, options: PullOptions): PullRun {
   const events = new Channel<PullEvent>()
   const stuck = new Stuck(options.patience?.diskMs ?? diskMsDefault)
-  const result = Promise.race([runPull(reference, options, event => tell(events, event), stuck), stuck.given])
-    .catch(async error => Promise.reject(await explain(error, reference, options)))
+  const running = Promise.race([runPull(reference, options, event => tell(events, event), stuck), stuck.given])
+  return settle(events, running, `Cannot pull ${reference}`, options)
+}
+
+/** Ties the events to the result: they end with it. */
+export function settle<Event, Result>(
+  events: Channel<Event>,
+  running: Promise<Result>,
+  doing: string,
+  options: Pick<PullOptions, 'root' | 'signal'>,
+): AsyncIterable<Event> & { readonly result: Promise<Result> } {
+  const result = running
+    .catch(async error => Promise.reject(await explain(error, doing, options)))
     .finally(() => events.close())
   // Whoever reads only the events learns of the failure from `result`; it must not end the process meanwhile.
   result.catch(() => {})
@@ -79,14 +90,17 @@ export function pull(reference: string, options: PullOptions): PullRun {
 }
 
 /** Who does not read must not make events pile up: of a layer's progress only the newest is kept. */
-function tell(events: Channel<PullEvent>, event: PullEvent): void {
+export function tell(events: Channel<PullEvent>, event: PullEvent): void {
   if (event.type === 'progress') events.replace(`layer ${event.layer}`, event)
   else events.push(event)
 }
 
 /** Whatever the first thing was that noticed a cancelled pull, the pull was cancelled. */
-async function explain(error: unknown, reference: string, { root, signal }: PullOptions): Promise<WindlassError> {
-  const doing = `Cannot pull ${reference}`
+async function explain(
+  error: unknown,
+  doing: string,
+  { root, signal }: Pick<PullOptions, 'root' | 'signal'>,
+): Promise<WindlassError> {
   if (signal?.aborted && !isWindlassError(signal.reason)) return cancelledError(doing)
   const wrapped = wrapError(error, doing)
   return wrapped.code === 'NO_SPACE' && wrapped.facts['engine'] === undefined
@@ -135,7 +149,8 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const hosts = new BlobHosts(source, mirrors)
   const image = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
   checkPlatform(image, text, options.platform, emit)
-  emitResolved(image, reference, emit)
+  const name = `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`
+  emitResolved(image, name, emit)
   const network = openNetwork(hosts, options)
   const layers = { network, session, store, options, signal, emit, stuck, startedMs }
   const { pulls, changed } =
@@ -144,7 +159,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
       : await options.into.deliver(image, { ...layers, reference, credentials: options.credentials })
   const totals = pulls.map(({ progress }) => progress)
   const result: PullResult = {
-    reference: `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}@${image.documents[0].descriptor.digest}`,
+    reference: `${name}@${image.documents[0].descriptor.digest}`,
     digest: image.documents[0].descriptor.digest,
     imageId: image.config.descriptor.digest,
     changed,
@@ -173,7 +188,15 @@ async function storeImage(
   return { pulls, changed: before !== image.manifest.descriptor.digest }
 }
 
-function openNetwork(hosts: BlobHosts, { minSpeed, limitRate, rangesMax, patience = {} }: PullOptions): Network {
+export function openNetwork(
+  hosts: BlobHosts,
+  {
+    minSpeed,
+    limitRate,
+    rangesMax,
+    patience = {},
+  }: Pick<PullOptions, 'minSpeed' | 'limitRate' | 'rangesMax' | 'patience'>,
+): Network {
   return {
     hosts,
     floor: {
@@ -187,7 +210,7 @@ function openNetwork(hosts: BlobHosts, { minSpeed, limitRate, rangesMax, patienc
 }
 
 /** Documents of the store; one that is damaged counts as absent, and is fetched and stored again. */
-function documentCache(store: Store, session: Session): DocumentCache {
+export function documentCache(store: Store, session: Session): DocumentCache {
   return async descriptor => {
     if (session.findBlob(descriptor.digest)?.size !== descriptor.size) return undefined
     const bytes = await store.readBlob(descriptor.digest).catch(() => undefined)
@@ -195,7 +218,7 @@ function documentCache(store: Store, session: Session): DocumentCache {
   }
 }
 
-function checkPlatform(
+export function checkPlatform(
   { isForPlatform, imageConfig }: ResolvedImage,
   name: string,
   asked: string | undefined,
@@ -209,11 +232,12 @@ function checkPlatform(
   emit({ type: 'warning', message: `${name} is for ${is}, not for this machine's platform` })
 }
 
-function emitResolved(image: ResolvedImage, reference: Reference, emit: Emit): void {
+/** @param name without a digest */
+export function emitResolved(image: ResolvedImage, name: string, emit: Emit): void {
   const { os, architecture, variant } = image.imageConfig
   emit({
     type: 'resolved',
-    reference: `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`,
+    reference: name,
     digest: image.documents[0].descriptor.digest,
     imageId: image.config.descriptor.digest,
     platform: { os, architecture, ...(variant !== undefined && { variant }) },
@@ -227,10 +251,11 @@ function findDigest(store: Store, reference: Reference): Digest | undefined {
   return store.listImages().find(({ names, repoDigests }) => names.includes(name) || repoDigests.includes(name))?.digest
 }
 
-async function putImage(session: Session, image: ResolvedImage, reference: string): Promise<void> {
+/** Gives the image a name; without one it is known by its ID only. */
+export async function putImage(session: Session, image: ResolvedImage, reference?: string): Promise<void> {
   const { os, architecture, variant, created } = image.imageConfig
   await session.putImage({
-    reference,
+    ...(reference !== undefined && { reference }),
     target: image.documents[0].descriptor,
     manifest: image.manifest.descriptor,
     config: image.config.descriptor,

@@ -1,5 +1,6 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
+import type { Reference } from '../oci/reference.ts'
 
 /** A manifest, an index or a config as it came: the exact bytes that its digest names, verified. */
 export interface Document {
@@ -20,6 +21,8 @@ export interface Target {
 export interface Source extends AsyncDisposable {
   /** How messages name it: the registry's host, or a path. */
   readonly name: string
+  /** True if reading something twice costs no network. */
+  readonly isLocal?: boolean
   /**
    * The top document of a tag or digest.
    * @throws WindlassError NOT_FOUND, DENIED, NETWORK, TLS, RATE_LIMITED, PROTOCOL, DIGEST_MISMATCH, LIMIT_EXCEEDED
@@ -49,4 +52,50 @@ export interface BlobStream {
   readonly bytes: AsyncIterable<Uint8Array>
   /** True if the source said, or showed, that it can start anywhere. */
   readonly servesRanges?: boolean
+}
+
+/**
+ * A place that images are written to, opened for one repository, archive or store. Blobs come first, then the documents from the leaves upwards: whoever
+ * finds a document finds all that it names. Everything but `commit` may be repeated, and what is there already is left as it is.
+ */
+export interface Sink extends AsyncDisposable {
+  /** How messages name it: the registry's host, or a path. */
+  readonly name: string
+  /** True if it takes one platform's manifest only, and no index. */
+  readonly onePlatform: boolean
+  /** True if a blob that broke off cannot be begun again: what is written is written. */
+  readonly isOnePass: boolean
+  /** True if the blob is there already: it need not be read at the source. */
+  hasBlob(descriptor: Descriptor, signal: AbortSignal): Promise<boolean>
+  /**
+   * Brings a blob; when it resolves, a document may name it. The sink verifies what it keeps, or has it verified by its host.
+   * @throws WindlassError of the source, and of this place
+   */
+  putBlob(descriptor: Descriptor, blob: BlobReader, signal: AbortSignal): Promise<void>
+  /**
+   * Brings a document whose parts are there. With a tag, the tag names it from then on (at once, or at `commit`).
+   */
+  putDocument(document: Document, placement: Placement, signal: AbortSignal): Promise<void>
+  /** Makes what was put durable and visible, if that is not so already. Dispose without commit leaves nothing half-done behind. */
+  commit(signal: AbortSignal): Promise<void>
+}
+
+/** What a document is to be in a sink. */
+export interface Placement {
+  /** Absent for a document that is known by its digest only. */
+  readonly tag?: string | undefined
+  /** The image's full name, where a place can hold images of several repositories. */
+  readonly full?: Reference | undefined
+  /** True for a document that others name: it is no image by itself. */
+  readonly isPart?: boolean
+}
+
+/** A blob that a sink takes, when it is ready for it. */
+export interface BlobReader {
+  /** True if reading it twice costs no network. */
+  readonly isLocal: boolean
+  /** The bytes from `offset` on, for the first or the n-th time. From 0 they are verified: their end is reached only if they are right. */
+  open(offset: number): AsyncIterable<Uint8Array>
+  /** A repository of the same host that has the blob: it can be had from there without a byte on the wire. */
+  readonly mountFrom?: string | undefined
 }

@@ -82,6 +82,14 @@ export class TarReader {
     return piece
   }
 
+  /** Leaves out what is left of the content, and its padding: the caller has its source go on so many bytes later. */
+  skip(): number {
+    const bytes = this.#contentLeft + this.#padding
+    this.#contentLeft = 0
+    this.#padding = 0
+    return bytes
+  }
+
   /** Reads the archive to the end of its stream: what stands behind the end of archive is part of the diffId, but of nothing else. */
   drain(): void {
     while (this.#source.chunk(BLOCK * 512).length > 0);

@@ -5,6 +5,7 @@ import {
   type LayerState,
   type PullState,
   phaseWord,
+  platformText,
   readRate,
   shortDigest,
   sumLayers,
@@ -40,12 +41,10 @@ function formatHead({ name, registry, resolved, layers, startedAt, result }: Pul
   if (resolved === undefined)
     return printable(registry === undefined ? `${name}${waited}` : `${name}: waiting for ${registry}${waited}`)
   const { digest, platform, reference } = resolved
-  const { os, architecture, variant } = platform
   const size = layers.reduce((sum, layer) => sum + layer.size, 0)
-  const platformText = [os, architecture, ...(variant === undefined ? [] : [variant])].join('/')
   const count = `${layers.length} layer${layers.length === 1 ? '' : 's'}`
   return printable(
-    `${shortReference(reference)}: ${shortDigest(digest)} ${platformText}, ${count}, ${formatSize(size)}`,
+    `${shortReference(reference)}: ${`${shortDigest(digest)} ${platformText(platform)}`.trimEnd()}, ${count}, ${formatSize(size)}`,
   )
 }
 
@@ -77,9 +76,9 @@ function fitLayer(layer: LayerState, screen: Screen, now: number): string {
   const word = phaseWord(layer)
   const head = `${shortDigest(layer.digest)}: ${word.padEnd(wordWidth)}`
   if (layer.phase === 'exists') return screen.style('dim', cut(head.trimEnd(), screen))
-  if (layer.phase === 'waiting' || layer.phase === 'done') {
+  if (layer.phase === 'waiting' || layer.phase === 'done' || layer.phase === 'copied') {
     const line = cut(fit([[head, formatSize(layer.size)], [head.trimEnd()]], screen), screen)
-    return layer.phase === 'done' ? screen.style('green', line) : screen.style('dim', line)
+    return layer.phase !== 'waiting' ? screen.style('green', line) : screen.style('dim', line)
   }
   const idleMs = now - layer.movedAt
   if (idleMs >= silenceMs) return screen.style('yellow', fit(idleForms(layer, head, idleMs), screen))

@@ -9,6 +9,7 @@ import {
   newPullState,
   type PullState,
   phaseWord,
+  platformText,
   shortDigest,
   sumLayers,
 } from './state.ts'
@@ -33,17 +34,21 @@ export function newPlainView(name: string, startedAt: number): View {
 }
 
 function describeEvent(event: PullEvent, state: PullState, now: number): string[] {
-  if (event.type === 'start') return [`${event.reference}: Pulling from ${event.registry}`]
+  if (event.type === 'start') {
+    const { reference, registry, to } = event
+    return [
+      to === undefined ? `${reference}: Pulling from ${registry}` : `${reference}: Copying from ${registry} to ${to}`,
+    ]
+  }
   if (event.type === 'warning') return [`warning: ${event.message}`]
   if (event.type === 'notice') return [`note: ${event.message}`]
   if (event.type === 'delivery') return [event.message]
   if (isTrouble(event)) return describeTrouble(state, event)
   if (event.type === 'layer') return describeLayer(state.layers[event.layer], now)
   if (event.type === 'resolved') {
-    const { os, architecture, variant } = event.platform
-    const platform = [os, architecture, ...(variant === undefined ? [] : [variant])].join('/')
     const size = formatSize(event.layers.reduce((sum, layer) => sum + layer.size, 0))
-    return [`Found ${event.digest} for ${platform}: ${event.layers.length} layers, ${size}`]
+    const platform = platformText(event.platform)
+    return [`Found ${event.digest}${platform === '' ? '' : ` for ${platform}`}: ${event.layers.length} layers, ${size}`]
   }
   if (event.type === 'done' && event.changed) {
     const { bytesDownloaded, entries, elapsedMs } = event
@@ -57,7 +62,7 @@ function describeLayer(layer: LayerState | undefined, now: number): string[] {
     return []
   const line = `${shortDigest(layer.digest)}: ${phaseWord(layer)}`
   if (layer.phase === 'exists') return [line]
-  const time = layer.phase === 'done' ? ` in ${formatDuration(now - layer.startedAt)}` : ''
+  const time = layer.phase === 'done' || layer.phase === 'copied' ? ` in ${formatDuration(now - layer.startedAt)}` : ''
   return [`${line} ${formatSize(layer.size)}${time}`]
 }
 

@@ -1,5 +1,5 @@
 import type { LayerPhase, PullEvent, PullResult } from '../../copy/events.ts'
-import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Descriptor, Platform } from '../../oci/descriptor.ts'
 import { type TroubleEvent, Troubles } from './trouble.ts'
 
 /** Rates are those of the last seconds: shorter flickers, longer hides a stall. */
@@ -70,7 +70,7 @@ export function applyEvent(state: PullState, event: PullEvent, now: number): voi
   }
   if (event.type === 'layer') {
     const layer = layerOf(state, event, now)
-    if (event.phase === 'pulling' && layer.phase === 'waiting') layer.startedAt = now
+    if ((event.phase === 'pulling' || event.phase === 'copying') && layer.phase === 'waiting') layer.startedAt = now
     layer.phase = event.phase
     layer.movedAt = now
   }
@@ -102,7 +102,9 @@ export function sumLayers({ layers }: PullState, now: number): Totals {
     layersDone: layers.filter(isFinished).length,
     layersExisting: layers.length - wanted.length,
     bytes: sum(({ size }) => size),
-    bytesDownloaded: sum(layer => (layer.phase === 'done' ? layer.size : layer.bytesDownloaded)),
+    bytesDownloaded: sum(layer =>
+      layer.phase === 'done' || layer.phase === 'copied' ? layer.size : layer.bytesDownloaded,
+    ),
     networkRate: sum(({ network }) => readRate(network, now), busy),
     unpackRate: sum(({ unpack }) => readRate(unpack, now), busy),
     idleMs: busy.length === 0 ? 0 : now - Math.max(...busy.map(({ movedAt }) => movedAt)),
@@ -111,12 +113,12 @@ export function sumLayers({ layers }: PullState, now: number): Totals {
 
 /** True if nothing is left to do for the layer. */
 export function isFinished({ phase }: LayerState): boolean {
-  return phase === 'exists' || phase === 'done'
+  return phase === 'exists' || phase === 'done' || phase === 'copied'
 }
 
 /** True if the layer is being worked on. */
 export function isBusy({ phase }: LayerState): boolean {
-  return phase === 'pulling' || phase === 'syncing' || phase === 'delivering'
+  return phase === 'pulling' || phase === 'copying' || phase === 'syncing' || phase === 'delivering'
 }
 
 /** The phase in the words that docker's users know. */
@@ -126,7 +128,15 @@ export function phaseWord({ phase, bytesDownloaded, size }: LayerState): string 
   if (phase === 'syncing') return 'Syncing'
   if (phase === 'delivering') return 'Delivering'
   if (phase === 'done') return 'Pull complete'
+  if (phase === 'copying') return 'Copying'
+  if (phase === 'copied') return 'Copied'
   return bytesDownloaded >= size ? 'Unpacking' : 'Pulling'
+}
+
+/** Empty where a copy has all of an index. */
+export function platformText({ os, architecture, variant }: Platform): string {
+  if (os === 'unknown') return ''
+  return [os, architecture, ...(variant === undefined ? [] : [variant])].join('/')
 }
 
 /** The first 12 hex digits, docker's short form of a digest. */

@@ -59,7 +59,7 @@ export function planLanes(layer: LayerRecord, pull: PullRecord): Lane[] {
 
 /** How long a layer was in each phase; what is finished stays so. */
 export function phaseTimes({ phases }: LayerRecord, { elapsedMs }: PullRecord): Record<LayerPhase, number> {
-  const ms = { waiting: 0, exists: 0, pulling: 0, syncing: 0, delivering: 0, done: 0 }
+  const ms = { waiting: 0, exists: 0, pulling: 0, syncing: 0, delivering: 0, done: 0, copying: 0, copied: 0 }
   for (const [index, { phase, atMs }] of phases.entries()) ms[phase] += (phases[index + 1]?.atMs ?? elapsedMs) - atMs
   return ms
 }

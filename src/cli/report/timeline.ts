@@ -111,6 +111,8 @@ function phaseSpans({ phases }: LayerRecord, { elapsedMs }: PullRecord): Span[] 
     pulling: 'working',
     syncing: 'working',
     delivering: 'working',
+    copying: 'working',
+    copied: 'idle',
     exists: 'idle',
     done: 'idle',
   } as const

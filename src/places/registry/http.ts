@@ -1,17 +1,24 @@
+import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { WindlassError } from '../../errors.ts'
 import { errorBytesMax, redirectsMax, streamBufferBytes } from './limits.ts'
 
 /** One request. `doing` is the first half of every message about it: "Cannot read manifest …". */
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT'
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Uint8Array | BodyStream
   readonly signal: AbortSignal
   readonly doing: string
   /** The proxy that it goes through, as `host:port`. */
   readonly via?: string | undefined
+}
+
+/** A large body; it may be sent more than once, as after a refusal for want of a token. */
+export interface BodyStream {
+  readonly size: number
+  open(): AsyncIterable<Uint8Array>
 }
 
 export interface HttpResponse {
@@ -48,14 +55,21 @@ export function openSend(dispatcher: Dispatcher, { userAgent, headMs, proxy }: S
     const sinceMs = performance.now()
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(new DOMException('no headers in time', 'TimeoutError')), headMs)
+    const isStream = body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array)
     try {
       signal.throwIfAborted()
       const response = await dispatcher.request({
         origin: url.origin,
         path: url.pathname + url.search,
         method,
-        headers: { 'user-agent': userAgent, ...headers },
-        ...(body === undefined ? {} : { body }),
+        headers: {
+          'user-agent': userAgent,
+          ...headers,
+          ...(isStream && { 'content-length': String(body.size) }),
+        },
+        // While a long body is on its way, it is the body that must not stand still.
+        ...(isStream && { headersTimeout: 0 }),
+        ...(body === undefined ? {} : { body: isStream ? Readable.from(ticking(body.open(), timer)) : body }),
         signal: AbortSignal.any([signal, late.signal]),
         highWaterMark: streamBufferBytes,
       })
@@ -71,6 +85,20 @@ export function openSend(dispatcher: Dispatcher, { userAgent, headMs, proxy }: S
   }
 }
 
+/** What a connection takes at a time: small enough that a slow one is seen to move. */
+const bodyPieceBytes = 64 * 1024
+
+/** Starts the timer anew with each piece that the connection takes. */
+async function* ticking(bytes: AsyncIterable<Uint8Array>, timer: NodeJS.Timeout): AsyncGenerator<Uint8Array> {
+  for await (const chunk of bytes) {
+    for (let at = 0; at < chunk.length; at += bodyPieceBytes) {
+      timer.refresh()
+      yield chunk.subarray(at, at + bodyPieceBytes)
+    }
+  }
+  timer.refresh()
+}
+
 /** Reads what is left of an answer nobody wants, so that its connection serves the next request; gives up on a long one. */
 export async function drain(response: HttpResponse): Promise<void> {
   try {
@@ -82,7 +110,7 @@ export async function drain(response: HttpResponse): Promise<void> {
 
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
-/** Follows redirects of GET requests by hand. Headers given here go to every host, so no secret may be among them. */
+/** Follows redirects of requests without a body by hand. Headers given here go to every host, so no secret may be among them. */
 export function withRedirects(send: Send): Send {
   return async request => {
     let response = await send(request)

@@ -19,7 +19,8 @@ import { parseDigest } from '../../oci/digest.ts'
 import { parseReference } from '../../oci/reference.ts'
 import type { Source } from '../place.ts'
 import { type Credential, noCredentials } from './credentials.ts'
-import { openRegistry, type RegistryOptions } from './registry.ts'
+import { openRegistry } from './registry.ts'
+import type { RegistryOptions } from './repository.ts'
 
 const signal = new AbortController().signal
 const type = 'application/vnd.oci.image.manifest.v1+json'

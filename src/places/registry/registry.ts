@@ -1,52 +1,17 @@
 import { createHash } from 'node:crypto'
-import type { Dispatcher } from 'undici'
 import { WindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm, isDigest, parseDigest } from '../../oci/digest.ts'
 import { manifestSizeMax } from '../../oci/manifest.ts'
 import { acceptHeader, isIndexType, isManifestType, isSchema1Type } from '../../oci/media-types.ts'
 import { quote } from '../../oci/quote.ts'
-import { type Reference, registryHost } from '../../oci/reference.ts'
+import type { Reference } from '../../oci/reference.ts'
 import type { BlobRequest, BlobStream, Document, Source, Target } from '../place.ts'
-import { Access, withAccess } from './access.ts'
 import { readBlob, readSmall } from './body.ts'
-import {
-  type ConnectionOptions,
-  type Connections,
-  findOrigin,
-  isPlainHttpAllowed,
-  openConnections,
-} from './connection.ts'
-import type { CredentialSource } from './credentials.ts'
-import {
-  drain,
-  type HttpRequest,
-  type HttpResponse,
-  headerOf,
-  openSend,
-  type Send,
-  untilAborted,
-  withRedirects,
-} from './http.ts'
-import { defaultTimeouts, type Timeouts } from './limits.ts'
+import { drain, type HttpRequest, type HttpResponse, headerOf } from './http.ts'
 import { mediaTypeOf } from './media-type.ts'
 import { checkBlobAnswer, formatRange } from './range.ts'
-import { statusError } from './status.ts'
-
-export interface RegistryOptions extends ConnectionOptions {
-  /** Asked once the registry wants credentials, with the domain of the reference. */
-  readonly credentials: CredentialSource
-  /** The hosts (names without port) that are tried by plain http if they speak no TLS. Default: loopback only. */
-  readonly plainHttp?: (hostname: string) => boolean
-  readonly timeouts?: Partial<Timeouts>
-  /** Token services (host:port) that may get this registry's credentials though their domain is another. */
-  readonly trustedRealms?: readonly string[]
-  readonly userAgent?: string
-  /** What is read ahead of a blob's consumer; 1 MiB if absent. Less where the rate is limited: what is read ahead has come. */
-  readonly readAheadBytes?: number | undefined
-  /** Connections made by somebody else, who closes them, as a test. Certificates, proxies and connect timeouts are then theirs. */
-  readonly dispatcher?: Dispatcher
-}
+import { type RegistryOptions, Repository } from './repository.ts'
 
 /**
  * Opens one repository of a registry for reading. Nothing is sent before the first read. Each method is one attempt: retries are
@@ -55,16 +20,7 @@ export interface RegistryOptions extends ConnectionOptions {
  *   certificates cannot be used
  */
 export function openRegistry(reference: Reference, options: RegistryOptions): Source {
-  checkHost(reference)
-  return new RegistrySource(reference, options)
-}
-
-/** The grammar of references takes any number for a port, and any for a part of an address. */
-function checkHost(reference: Reference): void {
-  const host = registryHost(reference)
-  if (URL.canParse(`https://${host}`)) return
-  const wanted = 'wanted a name or address, and a port of at most 65535'
-  throw new WindlassError('REFERENCE_INVALID', `Cannot use registry ${quote(host)}: it is no host[:port]; ${wanted}`)
+  return new RegistrySource(reference, new Repository(reference, options, 'pull'))
 }
 
 /**
@@ -81,18 +37,12 @@ export function parseMirror(host: string, reference: Reference): Reference {
 class RegistrySource implements Source {
   readonly name: string
   readonly #reference: Reference
-  readonly #options: RegistryOptions
-  readonly #timeouts: Timeouts
-  readonly #connections: Connections
-  readonly #lifetime = new AbortController()
-  #opening: Promise<Connected> | undefined
+  readonly #repository: Repository
 
-  constructor(reference: Reference, options: RegistryOptions) {
-    this.name = registryHost(reference)
+  constructor(reference: Reference, repository: Repository) {
+    this.name = repository.name
     this.#reference = reference
-    this.#options = options
-    this.#timeouts = { ...defaultTimeouts, ...options.timeouts }
-    this.#connections = { ...openConnections(this.name, this.#timeouts, options), ...pickDispatcher(options) }
+    this.#repository = repository
   }
 
   async resolve(target: Target, signal: AbortSignal): Promise<Document> {
@@ -122,7 +72,7 @@ class RegistrySource implements Source {
   async openBlob(descriptor: Descriptor, options: BlobRequest): Promise<BlobStream> {
     const { digest, size } = descriptor
     const wanted = { offset: options.offset < size ? options.offset : 0, end: options.end ?? size, size }
-    const connected = await this.#connect(options.signal)
+    const connected = await this.#repository.connect(options.signal)
     const plan = this.#plan(connected.origin, 'blobs', digest, options.signal)
     const request = { ...plan, headers: { 'accept-encoding': 'identity', ...plan.headers } }
     const range = formatRange(wanted)
@@ -143,15 +93,14 @@ class RegistrySource implements Source {
         offset,
         end: isPart ? wanted.end : size,
         size,
-        aheadBytes: this.#options.readAheadBytes,
+        aheadBytes: this.#repository.readAheadBytes,
       }),
       servesRanges: isPart || headerOf(response, 'accept-ranges')?.trim() === 'bytes',
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#lifetime.abort(new WindlassError('CANCELLED', `Cannot read from ${this.name}: closed`))
-    if (this.#options.dispatcher === undefined) await this.#connections.dispatcher.destroy()
+    await this.#repository[Symbol.asyncDispose]()
   }
 
   /** A whole small answer is bounded as a whole: its request ends with the caller's signal or after `documentMs`. */
@@ -161,8 +110,8 @@ class RegistrySource implements Source {
     caller: AbortSignal,
     headers: Readonly<Record<string, string>>,
   ): Promise<{ response: HttpResponse; request: HttpRequest }> {
-    const connected = await this.#connect(caller)
-    const signal = AbortSignal.any([caller, AbortSignal.timeout(this.#timeouts.documentMs)])
+    const connected = await this.#repository.connect(caller)
+    const signal = AbortSignal.any([caller, AbortSignal.timeout(this.#repository.timeouts.documentMs)])
     const plan = this.#plan(connected.origin, kind, name, signal)
     const request = { ...plan, headers: { ...plan.headers, ...headers } }
     const response = await connected.send(request)
@@ -181,54 +130,6 @@ class RegistrySource implements Source {
       doing: `Cannot read ${what} ${name} of ${domain}/${path}`,
     }
   }
-
-  /** Finds out once how the registry is reached; a failure is not remembered. */
-  async #connect(signal: AbortSignal): Promise<Connected> {
-    this.#opening ??= this.#open(this.#lifetime.signal).catch(error => {
-      this.#opening = undefined
-      throw error
-    })
-    return untilAborted(this.#opening, signal, `Cannot connect to ${this.name}`)
-  }
-
-  async #open(signal: AbortSignal): Promise<Connected> {
-    const {
-      credentials,
-      trustedRealms = [],
-      plainHttp = isPlainHttpAllowed,
-      userAgent = 'windlass',
-      proxy,
-    } = this.#options
-    const { connectMs, headersMs } = this.#timeouts
-    const origin = await findOrigin(this.name, this.#connections, { plainHttp, proxy, connectMs, signal })
-    const send = openSend(this.#connections.dispatcher, { userAgent, headMs: connectMs + headersMs, proxy })
-    const access = new Access({
-      origin,
-      host: this.#reference.domain,
-      scope: `repository:${this.#reference.path}:pull`,
-      credentials,
-      trustedRealms,
-      send,
-      tokenMs: this.#timeouts.documentMs,
-      lifetime: this.#lifetime.signal,
-    })
-    const refusal = (response: HttpResponse, request: HttpRequest) => {
-      const isDenied = response.status === 401 || response.status === 403
-      return statusError(response, request, isDenied && response.url.origin === origin.origin ? access.denial : {})
-    }
-    return { origin, send: withRedirects(withAccess(send, access)), refusal }
-  }
-}
-
-function pickDispatcher({ dispatcher }: RegistryOptions): { dispatcher?: Dispatcher } {
-  return dispatcher === undefined ? {} : { dispatcher }
-}
-
-interface Connected {
-  readonly origin: URL
-  readonly send: Send
-  /** What an answer without the wanted status means. */
-  readonly refusal: (response: HttpResponse, request: HttpRequest) => Promise<WindlassError>
 }
 
 /** The digest that the bytes really have; what was asked for, or else what the registry states, must agree with it. */

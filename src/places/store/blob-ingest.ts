@@ -22,9 +22,12 @@ export function findIntactBlob(context: StoreContext, digest: Digest): number | 
 }
 
 /** A file from `start` to `end`, in pieces that are buffers of their own. */
-export async function* readPieces(path: string, end = Infinity, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+export async function* readPieces(
+  path: string,
+  { start = 0, end = Infinity, signal }: { start?: number; end?: number; signal?: AbortSignal | undefined } = {},
+): AsyncGenerator<Uint8Array, void, void> {
   await using handle = await open(path, 'r')
-  for (let at = 0; at < end; ) {
+  for (let at = start; at < end; ) {
     signal?.throwIfAborted()
     const piece = Buffer.allocUnsafeSlow(Math.min(pieceSize, end - at))
     const { bytesRead } = await handle.read(piece, 0, piece.length, at)
@@ -38,7 +41,7 @@ export async function* readPieces(path: string, end = Infinity, signal?: AbortSi
 export async function readDigest(path: string, wanted: Digest, signal?: AbortSignal): Promise<string> {
   const algorithm = digestAlgorithm(wanted)
   const hash = createHash(algorithm)
-  for await (const piece of readPieces(path, Infinity, signal)) hash.update(piece)
+  for await (const piece of readPieces(path, { signal })) hash.update(piece)
   return `${algorithm}:${hash.digest('hex')}`
 }
 
@@ -154,7 +157,7 @@ class StoreBlobIngest implements BlobIngest {
     await this.#flush()
     const { layout } = this.#context
     const { digest } = this.#descriptor
-    yield* readPieces(this.#partial?.path ?? layout.blob(digest), this.#written)
+    yield* readPieces(this.#partial?.path ?? layout.blob(digest), { end: this.#written })
   }
 
   async write(chunk: Uint8Array): Promise<void> {

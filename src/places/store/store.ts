@@ -108,7 +108,7 @@ export class Store implements AsyncDisposable {
    */
   openBlobFile(digest: Digest): AsyncIterable<Uint8Array> {
     const size = this.#checkBlob(digest, `Cannot read blob ${digest}`)
-    return readPieces(this.#context.layout.blob(digest), size)
+    return readPieces(this.#context.layout.blob(digest), { end: size })
   }
 
   #checkBlob(digest: Digest, doing: string): number {

@@ -1,5 +1,6 @@
 import { type Digest, digestHex } from '../../oci/digest.ts'
-import { tarEnd, tarHeader, tarPadding } from '../../tar/writer.ts'
+import { tarEnd } from '../../tar/writer.ts'
+import { fileHeader, filePadding } from './tar-output.ts'
 
 /** A layer of an archive for `docker load`. */
 export interface ArchiveLayer {
@@ -23,12 +24,12 @@ export interface ArchiveImage {
 export async function* writeArchive({ config, layers, names }: ArchiveImage): AsyncGenerator<Uint8Array> {
   const manifest = [
     {
-      Config: `${digestHex(config.digest)}.json`,
+      Config: configPath(config.digest),
       RepoTags: names.length === 0 ? null : names,
       Layers: layers.map(({ diffId }) => layerPath(diffId)),
     },
   ]
-  yield* file(`${digestHex(config.digest)}.json`, config.bytes)
+  yield* file(configPath(config.digest), config.bytes)
   yield* file('manifest.json', Buffer.from(JSON.stringify(manifest)))
   const written = new Set<Digest>()
   for (const { diffId, ready } of layers) {
@@ -36,23 +37,23 @@ export async function* writeArchive({ config, layers, names }: ArchiveImage): As
     // An image may have one layer twice.
     if (content === undefined || written.has(diffId)) continue
     written.add(diffId)
-    yield header(layerPath(diffId), content.size)
+    yield fileHeader(layerPath(diffId), content.size)
     yield* content.bytes
-    yield tarPadding(content.size)
+    yield filePadding(content.size)
   }
   yield tarEnd
 }
 
 function* file(name: string, bytes: Uint8Array): Generator<Uint8Array> {
-  yield header(name, bytes.length)
+  yield fileHeader(name, bytes.length)
   yield bytes
-  yield tarPadding(bytes.length)
+  yield filePadding(bytes.length)
 }
 
-function header(name: string, size: number): Uint8Array {
-  return tarHeader({ name: Buffer.from(name), type: 'file', mode: 0o644, uid: 0, gid: 0, size, mtimeNs: 0n })
-}
-
-function layerPath(diffId: Digest): string {
+export function layerPath(diffId: Digest): string {
   return `${digestHex(diffId)}/layer.tar`
+}
+
+export function configPath(config: Digest): string {
+  return `${digestHex(config)}.json`
 }

@@ -1,0 +1,58 @@
+import { formatReference, parseReference, repositoryName } from '../../oci/reference.ts'
+import { defineCommand } from '../command.ts'
+import { connectionOptions } from '../connections.ts'
+import { writeJson, writeLine } from '../output.ts'
+import { placeOptions, showRun } from '../transfer.ts'
+
+export const command = defineCommand({
+  description:
+    'Pushes an image of the store to a registry, under its own name or as DEST. What the registry has, or can mount from another of its repositories, is not sent; an upload ' +
+    'that breaks off goes on where it stopped. Layers go as they came, so that the digest stays. The last line on stdout is the full reference with its digest.',
+  operands: [
+    { name: 'REF', complete: 'image' },
+    { name: 'DEST', optional: true },
+  ],
+  options: {
+    ...connectionOptions,
+    layers: {
+      type: 'integer',
+      value: 'N',
+      min: 1,
+      max: 64,
+      summary: 'how many layers at a time; default is 4',
+    },
+  },
+  examples: [
+    { line: 'windlass push registry.example:5000/team/app:2.4', does: 'Push an image under its name.' },
+    { line: 'windlass push debian:12 registry.example:5000/base/debian:12', does: 'Push it under another one.' },
+  ],
+  exits: ['2  the image was not found', '3  the registry denied access', '4  network or TLS', '5  stalled'],
+  async run(context, [text = '', destination], { layers, ...network }) {
+    const { openStored } = await import('../../copy/places.ts')
+    const { copyImages } = await import('../../copy/copy-image.ts')
+    const { openRegistrySink } = await import('../../places/registry/upload.ts')
+    const options = await placeOptions(context, network)
+    await using image = await openStored(text, options)
+    const target = destination === undefined ? image.reference : parseReference(destination)
+    await using sink = openRegistrySink(target, options.registry)
+    const near = image.names.filter(({ domain, path }) => domain === target.domain && path !== target.path)
+    const run = copyImages(
+      [
+        {
+          source: image.source,
+          reference: image.reference,
+          placements: [{ tag: target.tag }],
+          mountFrom: [...new Set(near.map(({ path }) => path))],
+        },
+      ],
+      sink,
+      { ...context, ...(layers !== undefined && { layersMax: layers }) },
+    )
+    const [result] = await showRun(context, `Pushing ${text}`, run)
+    const { digest: _, ...name } = target
+    const reference = `${target.tag === undefined ? repositoryName(target) : formatReference(name)}@${result?.digest}`
+    if (context.json) writeJson(context, { reference, ...result })
+    else writeLine(context, reference)
+    return 0
+  },
+})

@@ -1,0 +1,73 @@
+import { write } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { PullEvent } from '../copy/events.ts'
+import type { PlaceOptions } from '../copy/places.ts'
+import { WindlassError } from '../errors.ts'
+import type { ByteSink } from '../places/archive/tar-output.ts'
+import type { Context, OptionValues } from './command.ts'
+import { type connectionOptions, readConnections } from './connections.ts'
+import { openCredentials } from './credentials.ts'
+import type { Progress } from './progress/progress.ts'
+
+/** What every command that moves images hands on. */
+export async function placeOptions(
+  context: Context,
+  connections: OptionValues<typeof connectionOptions>,
+): Promise<PlaceOptions> {
+  const { root, signal } = context
+  const registry = { ...(await readConnections(context, connections)), credentials: await openCredentials(context) }
+  return { root, signal, registry }
+}
+
+/** Shows the progress of a transfer, one image after the other, and gives its result. */
+export async function showRun<Result>(
+  context: Context,
+  name: string,
+  run: AsyncIterable<PullEvent> & { readonly result: Promise<Result> },
+): Promise<Result> {
+  run.result.catch(() => {})
+  let progress: Progress | undefined
+  try {
+    for await (const event of run) {
+      if (event.type === 'start') {
+        progress?.[Symbol.dispose]()
+        progress = undefined
+      }
+      progress ??= await context.openProgress(name)
+      progress.handle(event)
+    }
+  } finally {
+    progress?.[Symbol.dispose]()
+  }
+  return await run.result
+}
+
+/** How soon a pipe that is full, and does not block, is tried again. */
+const fullPipeMs = 5
+
+/** An archive to stdout. Node's own stdout would block the main thread while nobody reads. */
+export function openStdoutSink({ stdout }: Context): ByteSink {
+  if (stdout.isTTY === true) {
+    const hint = 'redirect it, or name a file with -o FILE'
+    throw new WindlassError('USAGE', 'Cannot write an archive to a terminal', { hint })
+  }
+  const writeOnce = (chunk: Uint8Array): Promise<number> =>
+    new Promise((resolve, reject) => {
+      write(1, chunk, (error, written) => (error === null ? resolve(written) : reject(error)))
+    })
+  return {
+    name: 'stdout',
+    write: async chunk => {
+      for (let at = 0; at < chunk.length; ) {
+        try {
+          at += await writeOnce(chunk.subarray(at))
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+          await sleep(fullPipeMs)
+        }
+      }
+    },
+    commit: async () => {},
+    [Symbol.asyncDispose]: async () => {},
+  }
+}

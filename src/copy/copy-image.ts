@@ -1,0 +1,309 @@
+import { WindlassError } from '../errors.ts'
+import { Channel } from '../flow/channel.ts'
+import { Gate } from '../flow/gate.ts'
+import { Patience, retry } from '../flow/retry.ts'
+import { verified } from '../flow/verify.ts'
+import type { Descriptor, Platform } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { type Index, indexDepthMax, type Manifest, manifestSizeMax, parseDocument } from '../oci/manifest.ts'
+import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.ts'
+import { formatReference, type Reference } from '../oci/reference.ts'
+import type { BlobReader, Document, Placement, Sink, Source } from '../places/place.ts'
+import { BlobHosts } from './blob-hosts.ts'
+import { blobStream, type Network } from './blob-stream.ts'
+import type { LayerPhase, PullEvent } from './events.ts'
+import { openNetwork, type PullOptions, settle, tell } from './pull.ts'
+import { readHostPlatform, resolveImage } from './resolve.ts'
+
+/** One image to be copied. */
+export interface ImageToCopy {
+  readonly source: Source
+  /** What it is called at the source. */
+  readonly reference: Reference
+  /** What it is to be called in the sink, once for each name; one without a tag if there is none. */
+  readonly placements: readonly [Placement, ...Placement[]]
+  /** Repositories at the sink's registry that may have its blobs already. */
+  readonly mountFrom?: readonly string[]
+}
+
+export interface CopyOptions
+  extends Pick<PullOptions, 'root' | 'layersMax' | 'minSpeed' | 'limitRate' | 'patience' | 'signal'> {
+  /** One platform of an index; all if absent, or this machine's where the sink takes only one. */
+  readonly platform?: Platform | undefined
+}
+
+/** What a copy ends with, for each image. */
+export interface CopyResult {
+  readonly digest: Digest
+  readonly mediaType: string
+  /** Of blobs that went to the sink. */
+  readonly bytesCopied: number
+  readonly blobsCopied: number
+  readonly blobsPresent: number
+}
+
+export interface CopyRun extends AsyncIterable<PullEvent> {
+  readonly result: Promise<readonly CopyResult[]>
+}
+
+type Emit = (event: PullEvent) => void
+
+/** Blobs that are on their way at a time. */
+const blobsMaxDefault = 4
+/** As of a pull: an attempt that brings less is none. */
+const progressMin = 64 * 1024
+
+/**
+ * Copies images from source to sink, digests and all: blobs that the sink lacks, then documents from the leaves upwards, then names. Nothing is named
+ * before it is complete. The caller closes source and sink.
+ */
+export function copyImages(images: readonly ImageToCopy[], sink: Sink, options: CopyOptions): CopyRun {
+  const events = new Channel<PullEvent>()
+  const running = runCopy(images, sink, options, event => tell(events, event))
+  return settle(events, running, `Cannot copy to ${sink.name}`, options)
+}
+
+async function runCopy(
+  images: readonly ImageToCopy[],
+  sink: Sink,
+  options: CopyOptions,
+  emit: Emit,
+): Promise<readonly CopyResult[]> {
+  const signal = options.signal ?? new AbortController().signal
+  const results: CopyResult[] = []
+  for (const image of images) results.push(await new ImageCopy(image, sink, { ...options, signal, emit }).run())
+  await sink.commit(signal)
+  return results
+}
+
+type Context = CopyOptions & { readonly signal: AbortSignal; readonly emit: Emit }
+
+/** The documents of an image, the leaves first, and the blobs that they name. */
+interface Plan {
+  readonly documents: Document[]
+  readonly blobs: Map<Digest, Descriptor>
+}
+
+class ImageCopy {
+  readonly #image: ImageToCopy
+  readonly #sink: Sink
+  readonly #context: Context
+  readonly #hosts: BlobHosts
+  readonly #network: Network
+  #bytesCopied = 0
+  #blobsCopied = 0
+
+  constructor(image: ImageToCopy, sink: Sink, context: Context) {
+    this.#image = image
+    this.#sink = sink
+    this.#context = context
+    this.#hosts = new BlobHosts(image.source)
+    this.#network = openNetwork(this.#hosts, context)
+  }
+
+  async run(): Promise<CopyResult> {
+    const { source, reference, placements } = this.#image
+    const { emit, signal } = this.#context
+    emit({ type: 'start', reference: formatReference(reference), registry: source.name, to: this.#sink.name })
+    const top = await this.#findTop()
+    const plan: Plan = { documents: [], blobs: new Map() }
+    await this.#plan(top, plan, 1)
+    const blobs = [...plan.blobs.values()]
+    this.#tellResolved(top, blobs)
+    await this.#putBlobs(blobs)
+    for (const document of plan.documents.slice(0, -1)) await this.#putDocument(document, { isPart: true })
+    for (const placement of placements) await this.#putDocument(top, placement)
+    signal.throwIfAborted()
+    const { digest, mediaType } = top.descriptor
+    const blobsCopied = this.#blobsCopied
+    return {
+      digest,
+      mediaType,
+      bytesCopied: this.#bytesCopied,
+      blobsCopied,
+      blobsPresent: blobs.length - blobsCopied,
+    }
+  }
+
+  /** The document that is to be copied with all below it. */
+  async #findTop(): Promise<Document> {
+    const { source, reference } = this.#image
+    const { signal, platform } = this.#context
+    const top = await retry(() => source.resolve(reference, signal), this.#retrying)
+    const isIndex = this.#parse(top).kind === 'index'
+    if (!isIndex || (platform === undefined && !this.#sink.onePlatform)) return top
+    const cache = async () => undefined
+    const wanted = platform ?? readHostPlatform()
+    return (await resolveImage(this.#hosts, reference, wanted, { ...this.#retrying, cache })).manifest
+  }
+
+  /** Depth first. An index may name the same manifest twice. */
+  async #plan(document: Document, plan: Plan, depth: number): Promise<void> {
+    const parsed = this.#parse(document)
+    if (parsed.kind === 'index') await this.#planIndex(parsed, plan, depth)
+    else for (const blob of blobsOf(parsed)) plan.blobs.set(blob.digest, blob)
+    plan.documents.push(document)
+  }
+
+  async #planIndex({ manifests }: Index, plan: Plan, depth: number): Promise<void> {
+    const { source } = this.#image
+    const { signal } = this.#context
+    const name = formatReference(this.#image.reference)
+    if (depth > indexDepthMax)
+      throw new WindlassError('LIMIT_EXCEEDED', `Cannot copy ${name}: indexes nest deeper than ${indexDepthMax}`)
+    for (const descriptor of manifests) {
+      if (plan.documents.some(known => known.descriptor.digest === descriptor.digest)) continue
+      if (!isManifestType(descriptor.mediaType) && !isIndexType(descriptor.mediaType)) {
+        plan.blobs.set(descriptor.digest, descriptor)
+        continue
+      }
+      const options = { sizeMax: manifestSizeMax, signal }
+      await this.#plan(await retry(() => source.readDocument(descriptor, options), this.#retrying), plan, depth + 1)
+    }
+  }
+
+  #parse({ descriptor, bytes }: Document): Manifest | Index {
+    return parseDocument(bytes, { contentType: descriptor.mediaType })
+  }
+
+  #tellResolved(top: Document, blobs: readonly Descriptor[]): void {
+    this.#context.emit({
+      type: 'resolved',
+      reference: formatReference(this.#image.reference),
+      digest: top.descriptor.digest,
+      imageId: top.descriptor.digest,
+      platform: this.#context.platform ?? { os: 'unknown', architecture: 'unknown' },
+      layers: blobs,
+    })
+  }
+
+  /** A few at a time; the first that fails ends the others. */
+  async #putBlobs(blobs: readonly Descriptor[]): Promise<void> {
+    const failure = new AbortController()
+    const signal = AbortSignal.any([this.#context.signal, failure.signal])
+    const gate = new Gate(this.#sink.isOnePass ? 1 : (this.#context.layersMax ?? blobsMaxDefault))
+    const runs = blobs.map(async (blob, at) => {
+      try {
+        using _slot = await gate.enter(signal, blob.size)
+        await this.#putBlob(blob, at, signal)
+      } catch (error) {
+        failure.abort(error)
+        throw error
+      }
+    })
+    await Promise.allSettled(runs)
+    this.#context.signal.throwIfAborted()
+    if (failure.signal.aborted) throw failure.signal.reason
+  }
+
+  async #putBlob(descriptor: Descriptor, at: number, signal: AbortSignal): Promise<void> {
+    const { emit } = this.#context
+    const { digest, size } = descriptor
+    const tellPhase = (phase: LayerPhase): void => emit({ type: 'layer', layer: at, digest, size, phase })
+    const patience = new Patience({ ...this.#retrying, signal })
+    let tries = 0
+    while (true) {
+      const attempt = new BlobAttempt(this.#network, descriptor, {
+        isLocal: this.#image.source.isLocal === true,
+        mountFrom: this.#image.mountFrom?.[tries++],
+        signal,
+        onBytes: bytes => {
+          this.#bytesCopied += bytes
+          emit({ type: 'progress', layer: at, digest, size, ...attempt.progress })
+        },
+        onWarning: message => emit({ type: 'warning', message, layer: at }),
+      })
+      try {
+        if (await this.#sink.hasBlob(descriptor, signal)) return tellPhase('exists')
+        tellPhase('copying')
+        await this.#sink.putBlob(descriptor, attempt, signal)
+        // Mounted, or brought by somebody else.
+        if (attempt.isUsed) this.#blobsCopied++
+        return tellPhase(attempt.isUsed ? 'copied' : 'exists')
+      } catch (error) {
+        if (this.#sink.isOnePass) throw error
+        if (attempt.bytes >= progressMin) patience.progressed()
+        await patience.wait(error)
+      }
+    }
+  }
+
+  async #putDocument(document: Document, placement: Placement): Promise<void> {
+    const { signal } = this.#context
+    await retry(() => this.#sink.putDocument(document, placement, signal), this.#retrying)
+  }
+
+  get #retrying() {
+    const { signal, emit, patience } = this.#context
+    return {
+      signal,
+      pauseMs: patience?.pauseMs,
+      onRetry: (error: WindlassError) => emit({ type: 'warning', message: error.message }),
+    }
+  }
+}
+
+/** Layers that no registry needs to hold stay where their `urls` say. */
+function blobsOf({ config, layers }: Manifest): Descriptor[] {
+  return [config, ...layers.filter(({ mediaType, urls }) => !(isForeignLayer(mediaType) && (urls?.length ?? 0) > 0))]
+}
+
+interface AttemptOptions {
+  readonly isLocal: boolean
+  readonly mountFrom: string | undefined
+  readonly signal: AbortSignal
+  readonly onBytes: (bytes: number) => void
+  readonly onWarning: (message: string) => void
+}
+
+/** A blob as one attempt of a sink reads it. */
+class BlobAttempt implements BlobReader {
+  readonly isLocal: boolean
+  readonly mountFrom: string | undefined
+  readonly #network: Network
+  readonly #descriptor: Descriptor
+  readonly #options: AttemptOptions
+  /** Handed to the sink. */
+  bytes = 0
+  isUsed = false
+
+  constructor(network: Network, descriptor: Descriptor, options: AttemptOptions) {
+    this.#network = network
+    this.#descriptor = descriptor
+    this.#options = options
+    this.isLocal = options.isLocal
+    this.mountFrom = options.mountFrom
+  }
+
+  get progress() {
+    return {
+      bytesDownloaded: Math.min(this.bytes, this.#descriptor.size),
+      bytesResumed: 0,
+      bytesUnpacked: 0,
+      entries: 0,
+    }
+  }
+
+  open(offset: number): AsyncIterable<Uint8Array> {
+    this.isUsed = true
+    this.bytes = offset
+    const bytes = this.#read(offset)
+    if (offset > 0) return bytes
+    return verified(bytes, { ...this.#descriptor, subject: `blob ${this.#descriptor.digest}` })
+  }
+
+  async *#read(offset: number): AsyncGenerator<Uint8Array, void, void> {
+    const { signal, onBytes, onWarning } = this.#options
+    const ingest = { complete: false, size: offset, read: nothing, write: async () => {} }
+    yield* blobStream(this.#network, this.#descriptor, ingest, {
+      signal,
+      onBytes: bytes => {
+        this.bytes += bytes
+        onBytes(bytes)
+      },
+      onRetry: error => onWarning(error.message),
+    })
+  }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, void> {}

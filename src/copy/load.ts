@@ -1,0 +1,124 @@
+import type { WindlassError } from '../errors.ts'
+import { Channel } from '../flow/channel.ts'
+import type { Digest } from '../oci/digest.ts'
+import { parsePlatform } from '../oci/platform.ts'
+import { formatReference, type Reference } from '../oci/reference.ts'
+import type { Source } from '../places/place.ts'
+import { noCredentials } from '../places/registry/credentials.ts'
+import { Store } from '../places/store/store.ts'
+import type { Session } from '../places/store/types.ts'
+import { BlobHosts } from './blob-hosts.ts'
+import type { PullEvent } from './events.ts'
+import { checkRoot } from './privilege.ts'
+import {
+  checkPlatform,
+  documentCache,
+  emitResolved,
+  openNetwork,
+  type PullOptions,
+  putImage,
+  settle,
+  tell,
+} from './pull.ts'
+import { type Emit, pullLayers } from './pull-layers.ts'
+import { type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
+import { diskMsDefault, Stuck } from './stuck.ts'
+
+/** An image to be taken into the store, and the names that it gets there. */
+export interface ImageToLoad {
+  readonly source: Source
+  readonly names: readonly Reference[]
+}
+
+export type LoadOptions = Pick<
+  PullOptions,
+  'root' | 'platform' | 'layersMax' | 'patience' | 'decompressors' | 'signal' | 'minSpeed'
+>
+
+/** An image that is in the store now. */
+export interface LoadedImage {
+  readonly imageId: Digest
+  readonly digest: Digest
+  readonly names: readonly string[]
+}
+
+/** A load that is under way; each image begins with an event of type `start`. */
+export interface LoadRun extends AsyncIterable<PullEvent> {
+  readonly result: Promise<readonly LoadedImage[]>
+}
+
+/**
+ * Takes images from any source into the store: verified, unpacked, durable. None of them is visible before all are complete. The caller closes
+ * the sources.
+ * @param from how messages name what they come from
+ */
+export function load(from: string, images: readonly ImageToLoad[], options: LoadOptions): LoadRun {
+  const events = new Channel<PullEvent>()
+  const stuck = new Stuck(options.patience?.diskMs ?? diskMsDefault)
+  const running = Promise.race([runLoad(from, images, options, event => tell(events, event), stuck), stuck.given])
+  return settle(events, running, `Cannot load ${from}`, options)
+}
+
+async function runLoad(
+  from: string,
+  images: readonly ImageToLoad[],
+  options: LoadOptions,
+  emit: Emit,
+  stuck: Stuck,
+): Promise<readonly LoadedImage[]> {
+  checkRoot(`Cannot load ${from}`)
+  await using store = await Store.open(options.root, options.signal === undefined ? {} : { signal: options.signal })
+  await using session = await store.openSession()
+  const staged: { image: ResolvedImage; names: readonly string[] }[] = []
+  for (const [at, { source, names }] of images.entries()) {
+    const reference = names[0] ?? { domain: 'archive', path: `image-${at + 1}` }
+    const image = await stage(source, reference, { store, session, options, emit, stuck })
+    staged.push({ image, names: names.map(formatReference) })
+  }
+  for (const { image, names } of staged) {
+    for (const document of [...image.documents, image.config]) await session.putDocument(document)
+    if (names.length === 0) await putImage(session, image)
+    for (const name of names) await putImage(session, image, name)
+  }
+  return staged.map(({ image, names }) => ({
+    imageId: image.config.descriptor.digest,
+    digest: image.documents[0].descriptor.digest,
+    names,
+  }))
+}
+
+interface StageContext {
+  readonly store: Store
+  readonly session: Session
+  readonly options: LoadOptions
+  readonly emit: Emit
+  readonly stuck: Stuck
+}
+
+/** The layers of one image, unpacked and published; nothing names them yet but the session. */
+async function stage(source: Source, reference: Reference, context: StageContext): Promise<ResolvedImage> {
+  const { store, session, options, emit } = context
+  const startedMs = performance.now()
+  const signal = options.signal ?? new AbortController().signal
+  const name = formatReference(reference)
+  emit({ type: 'start', reference: name, registry: source.name })
+  const pullOptions = { ...options, credentials: noCredentials }
+  const onRetry = (error: WindlassError): void => emit({ type: 'warning', message: error.message })
+  const hosts = new BlobHosts(source)
+  const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
+  const image = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), {
+    signal,
+    onRetry,
+    cache: documentCache(store, session),
+  })
+  checkPlatform(image, name, options.platform, emit)
+  emitResolved(image, name, emit)
+  await pullLayers(image, {
+    ...context,
+    network: openNetwork(hosts, pullOptions),
+    options: pullOptions,
+    signal,
+    startedMs,
+  })
+  return image
+}

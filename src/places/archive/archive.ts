@@ -1,0 +1,88 @@
+import { createReadStream } from 'node:fs'
+import { open, stat } from 'node:fs/promises'
+import { decompress } from '../../codec/decompress.ts'
+import { detectCompression, magicLength } from '../../codec/detect.ts'
+import { WindlassError, wrapError } from '../../errors.ts'
+import type { Source } from '../place.ts'
+import { listDockerImages } from './docker-source.ts'
+import { DirectoryFiles, type Files, peekFile, TarFiles } from './files.ts'
+import { listLayoutImages } from './layout-source.ts'
+import { openSpool, spooled } from './spool.ts'
+
+/** An image of an archive. */
+export interface ArchivedImage {
+  /** As the archive has them: `host/repo:tag`, or a bare tag in an OCI layout. */
+  readonly names: readonly string[]
+  /** Belongs to the archive: it ends with it. */
+  readonly source: Source
+}
+
+/** An OCI layout, in a directory or a tar, or what `docker save` writes. */
+export interface Archive extends AsyncDisposable {
+  readonly name: string
+  readonly images: readonly ArchivedImage[]
+}
+
+export interface ArchiveOptions {
+  readonly signal: AbortSignal
+  /** Where an archive that is compressed, or comes by a pipe, is kept meanwhile; without a name, so that nothing of it stays. */
+  readonly spoolDirectory: string
+}
+
+/**
+ * Opens an archive: a directory, a file, or a stream; the tar plain or compressed by gzip, zstd, xz or bzip2. Of a file only what says what is in it is
+ * read; a stream is read to its end first. The blobs are a stranger's: whoever reads them verifies them.
+ * @throws WindlassError NOT_FOUND; CORRUPT if it is torn, no tar, or no archive of images; LIMIT_EXCEEDED, NO_SPACE, PERMISSION
+ */
+export async function openArchive(from: string | AsyncIterable<Uint8Array>, options: ArchiveOptions): Promise<Archive> {
+  const files = await openFiles(from, options)
+  try {
+    const images = await listImages(files)
+    return { name: files.name, images, [Symbol.asyncDispose]: () => files[Symbol.asyncDispose]() }
+  } catch (error) {
+    await files[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Docker since 25 writes both descriptions: the layout has the digests. */
+async function listImages(files: Files): Promise<ArchivedImage[]> {
+  if ((await files.find('index.json')) !== undefined) return await listLayoutImages(files)
+  if ((await files.find('manifest.json')) !== undefined) return await listDockerImages(files)
+  const state = 'it has neither index.json nor manifest.json'
+  throw new WindlassError(
+    'CORRUPT',
+    `Cannot read archive ${files.name}: ${state}; wanted an OCI layout or a docker save`,
+  )
+}
+
+async function openFiles(from: string | AsyncIterable<Uint8Array>, options: ArchiveOptions): Promise<Files> {
+  if (typeof from !== 'string') return await openSpooled('the stream', from, options)
+  const doing = `Cannot read archive ${from}`
+  try {
+    const found = await stat(from)
+    if (found.isDirectory()) return new DirectoryFiles(from)
+    if (found.isFile() && detectCompression(peekFile(from, magicLength)) === 'none')
+      return await TarFiles.open(from, await open(from, 'r'))
+    return await openSpooled(from, createReadStream(from, { highWaterMark: 1024 * 1024 }), options)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new WindlassError('NOT_FOUND', `${doing}: it is not there`, { cause: error, hint: 'check the path' })
+    throw wrapError(error, doing)
+  }
+}
+
+async function openSpooled(
+  name: string,
+  bytes: AsyncIterable<Uint8Array>,
+  { signal, spoolDirectory }: ArchiveOptions,
+): Promise<Files> {
+  const handle = await openSpool(spoolDirectory)
+  try {
+    for await (const _ of spooled(handle, decompress(bytes, { signal })));
+  } catch (error) {
+    await handle.close()
+    throw wrapError(error, `Cannot read archive ${name}`)
+  }
+  return await TarFiles.open(name, handle)
+}

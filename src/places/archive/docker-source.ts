@@ -1,0 +1,146 @@
+import { createHash } from 'node:crypto'
+import { detectCompression, magicLength } from '../../codec/detect.ts'
+import { WindlassError } from '../../errors.ts'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import { type Digest, parseDigest } from '../../oci/digest.ts'
+import { imageConfigSizeMax, parseImageConfig } from '../../oci/image-config.ts'
+import { decodeText, parseJson } from '../../oci/json.ts'
+import { manifestSizeMax } from '../../oci/manifest.ts'
+import { mediaTypes } from '../../oci/media-types.ts'
+import type { BlobRequest, BlobStream, Document, Source } from '../place.ts'
+import type { ArchivedImage } from './archive.ts'
+import { type Files, readSmallFile } from './files.ts'
+import { checkDocument, digestOf } from './layout-source.ts'
+
+/** One image of `manifest.json` (docker image spec v1.2, "Combined Image JSON + Filesystem Changeset Format"). */
+interface Entry {
+  readonly config: string
+  readonly names: readonly string[]
+  readonly layers: readonly string[]
+}
+
+/** As an image has at most; and images of one archive. */
+const layersMax = 500
+const imagesMax = 10_000
+
+/** The images of a `docker save`. */
+export async function listDockerImages(files: Files): Promise<ArchivedImage[]> {
+  const bytes = await readSmallFile(files, 'manifest.json', manifestSizeMax)
+  const list = parseJson(decodeText(bytes, 'manifest.json', manifestSizeMax), 'manifest.json')
+  if (!Array.isArray(list) || list.length > imagesMax) throw malformed(files, 'it is no list of images')
+  return list.map(value => {
+    const entry = readEntry(files, value)
+    return { names: entry.names, source: new DockerArchiveSource(files, entry) }
+  })
+}
+
+function readEntry(files: Files, value: unknown): Entry {
+  const { Config: config, RepoTags: names, Layers: layers } = (value ?? {}) as Record<string, unknown>
+  if (typeof config !== 'string' || !isTexts(layers) || layers.length > layersMax)
+    throw malformed(files, 'an image has no Config, or no Layers')
+  if (names !== null && names !== undefined && !isTexts(names)) throw malformed(files, 'RepoTags is no list of names')
+  return { config, layers, names: names ?? [] }
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(item => typeof item === 'string')
+}
+
+function malformed(files: Files, state: string): WindlassError {
+  return new WindlassError('CORRUPT', `Cannot read manifest.json of ${files.name}: ${state}`)
+}
+
+const layerTypes = {
+  none: mediaTypes.ociLayer,
+  gzip: mediaTypes.ociLayerGzip,
+  zstd: mediaTypes.ociLayerZstd,
+  bzip2: `${mediaTypes.ociLayer}+bzip2`,
+  xz: `${mediaTypes.ociLayer}+xz`,
+} as const
+
+/** An image without a manifest gets one: the same archive always gives the same. Its config, and so its ID, is the archive's own. */
+class DockerArchiveSource implements Source {
+  readonly name: string
+  readonly isLocal = true
+  readonly #files: Files
+  readonly #entry: Entry
+  #described: Promise<Described> | undefined
+
+  constructor(files: Files, entry: Entry) {
+    this.name = files.name
+    this.#files = files
+    this.#entry = entry
+  }
+
+  async resolve(_target: unknown, signal: AbortSignal): Promise<Document> {
+    return (await this.#describe(signal)).manifest
+  }
+
+  async readDocument(descriptor: Descriptor, { signal }: { signal: AbortSignal }): Promise<Document> {
+    const { manifest, config } = await this.#describe(signal)
+    const bytes = descriptor.digest === manifest.descriptor.digest ? manifest.bytes : config
+    return { descriptor, bytes: checkDocument(Buffer.from(bytes), descriptor, this.name) }
+  }
+
+  async openBlob({ digest }: Descriptor, { offset, signal }: BlobRequest): Promise<BlobStream> {
+    const path = (await this.#describe(signal)).paths.get(digest)
+    if (path === undefined)
+      throw new WindlassError('NOT_FOUND', `Cannot read blob ${digest} of ${this.name}: it is not there`)
+    return { offset, bytes: this.#files.read(path, offset), servesRanges: false }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  #describe(signal: AbortSignal): Promise<Described> {
+    this.#described ??= describe(this.#files, this.#entry, signal)
+    return this.#described
+  }
+}
+
+interface Described {
+  readonly manifest: Document
+  readonly config: Buffer
+  readonly paths: ReadonlyMap<Digest, string>
+}
+
+async function describe(files: Files, entry: Entry, signal: AbortSignal): Promise<Described> {
+  const config = await readSmallFile(files, entry.config, imageConfigSizeMax)
+  const diffIds = parseImageConfig(config).rootfs.diff_ids
+  if (diffIds.length !== entry.layers.length) {
+    const state = `its config names ${diffIds.length} layers, manifest.json ${entry.layers.length}`
+    throw new WindlassError('CORRUPT', `Cannot read image ${entry.config} of ${files.name}: ${state}`)
+  }
+  const layers: Descriptor[] = []
+  for (const [at, path] of entry.layers.entries())
+    layers.push(await describeLayer(files, path, diffIds[at] as Digest, signal))
+  const document = {
+    schemaVersion: 2,
+    mediaType: mediaTypes.ociManifest,
+    config: { mediaType: mediaTypes.ociConfig, digest: digestOf(config), size: config.length },
+    layers,
+  }
+  const bytes = Buffer.from(JSON.stringify(document))
+  const descriptor = { mediaType: mediaTypes.ociManifest, digest: digestOf(bytes), size: bytes.length }
+  const paths = new Map(layers.map(({ digest }, at) => [digest, entry.layers[at] as string]))
+  return { manifest: { descriptor, bytes }, config, paths }
+}
+
+/** A plain layer is what its diffId says, or it is refused when it is read; a compressed one must be read to know its digest. */
+async function describeLayer(files: Files, path: string, diffId: Digest, signal: AbortSignal): Promise<Descriptor> {
+  const size = await files.find(path)
+  if (size === undefined)
+    throw new WindlassError('CORRUPT', `Cannot read layer ${diffId} of ${files.name}: ${path} is not there`)
+  const compression = detectCompression(await peek(files, path))
+  if (compression === 'none') return { mediaType: layerTypes.none, digest: diffId, size }
+  const hash = createHash('sha256')
+  for await (const piece of files.read(path)) {
+    signal.throwIfAborted()
+    hash.update(piece)
+  }
+  return { mediaType: layerTypes[compression], digest: parseDigest(`sha256:${hash.digest('hex')}`), size }
+}
+
+async function peek(files: Files, path: string): Promise<Uint8Array> {
+  for await (const piece of files.read(path)) return piece.subarray(0, magicLength)
+  return new Uint8Array(0)
+}

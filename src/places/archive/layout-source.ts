@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto'
+import { WindlassError } from '../../errors.ts'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../oci/digest.ts'
+import { type Index, manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
+import { isIndexType, isManifestType, mediaTypes } from '../../oci/media-types.ts'
+import type { BlobRequest, BlobStream, Document, Source } from '../place.ts'
+import type { ArchivedImage } from './archive.ts'
+import { type Files, readSmallFile } from './files.ts'
+
+/** What containers' tools and containerd name an image by (OCI image-spec, annotations.md, and containerd's own). */
+export const refNameKey = 'org.opencontainers.image.ref.name'
+export const containerdNameKey = 'io.containerd.image.name'
+
+/** OCI image-spec, image-layout.md: the path of a blob. */
+export function blobPath(digest: Digest): string {
+  return ['blobs', digestAlgorithm(digest), digestHex(digest)].join('/')
+}
+
+/** The index of a layout. @throws WindlassError CORRUPT, LIMIT_EXCEEDED */
+export async function readLayoutIndex(files: Files): Promise<Index> {
+  const bytes = await readSmallFile(files, 'index.json', manifestSizeMax)
+  const document = parseDocument(bytes, { descriptor: { mediaType: mediaTypes.ociIndex } })
+  if (document.kind === 'index') return document
+  throw new WindlassError('CORRUPT', `Cannot read index.json of ${files.name}: it is no index`)
+}
+
+/** One image for each name and digest of the index; those that are no images are left out. */
+export async function listLayoutImages(files: Files): Promise<ArchivedImage[]> {
+  const { manifests } = await readLayoutIndex(files)
+  const byDigest = new Map<Digest, { descriptor: Descriptor; names: string[] }>()
+  for (const descriptor of manifests) {
+    if (!isManifestType(descriptor.mediaType) && !isIndexType(descriptor.mediaType)) continue
+    const known = byDigest.get(descriptor.digest) ?? { descriptor, names: [] }
+    byDigest.set(descriptor.digest, known)
+    const name = descriptor.annotations?.[containerdNameKey] ?? descriptor.annotations?.[refNameKey]
+    if (name !== undefined) known.names.push(name)
+  }
+  return [...byDigest.values()].map(({ descriptor, names }) => ({
+    names,
+    source: new LayoutSource(files, descriptor),
+  }))
+}
+
+class LayoutSource implements Source {
+  readonly name: string
+  readonly isLocal = true
+  readonly #files: Files
+  readonly #top: Descriptor
+
+  constructor(files: Files, top: Descriptor) {
+    this.name = files.name
+    this.#files = files
+    this.#top = top
+  }
+
+  /** Whatever is asked for: the source is one image's. */
+  async resolve(_target: unknown, signal: AbortSignal): Promise<Document> {
+    const { mediaType, digest, size } = this.#top
+    return await this.readDocument({ mediaType, digest, size }, { sizeMax: manifestSizeMax, signal })
+  }
+
+  async readDocument(descriptor: Descriptor, options: { sizeMax: number; signal: AbortSignal }): Promise<Document> {
+    options.signal.throwIfAborted()
+    const { digest, size } = descriptor
+    const bytes = await readSmallFile(this.#files, blobPath(digest), Math.min(size, options.sizeMax)).catch(error =>
+      Promise.reject(this.#explain(error, digest, size)),
+    )
+    return { descriptor, bytes: checkDocument(bytes, descriptor, this.name) }
+  }
+
+  async openBlob({ digest, size }: Descriptor, { offset }: BlobRequest): Promise<BlobStream> {
+    const found = await this.#files.find(blobPath(digest))
+    if (found === undefined) {
+      const state = 'it is not there; the archive is not complete'
+      throw new WindlassError('CORRUPT', `Cannot read blob ${digest} of ${this.name}: ${state}`)
+    }
+    if (found !== size) throw sizeMismatch(digest, this.name, found, size)
+    return { offset, bytes: this.#files.read(blobPath(digest), offset), servesRanges: false }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  #explain(error: WindlassError, digest: Digest, size: number): WindlassError {
+    if (error.code !== 'LIMIT_EXCEEDED') return error
+    const message = `Cannot read document ${digest} of ${this.name}: it is larger than its descriptor's ${size} bytes`
+    return new WindlassError('DIGEST_MISMATCH', message, { cause: error })
+  }
+}
+
+/** @throws WindlassError DIGEST_MISMATCH */
+export function checkDocument(bytes: Buffer, { digest, size }: Descriptor, name: string): Buffer {
+  if (bytes.length !== size) throw sizeMismatch(digest, name, bytes.length, size)
+  const actual = digestOf(bytes, digestAlgorithm(digest))
+  if (actual === digest) return bytes
+  const message = `Cannot read document ${digest} of ${name}: its bytes have the digest ${actual}`
+  throw new WindlassError('DIGEST_MISMATCH', message)
+}
+
+/** The digest of bytes that are here. */
+export function digestOf(bytes: Uint8Array, algorithm = 'sha256'): Digest {
+  return parseDigest(`${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`)
+}
+
+function sizeMismatch(digest: Digest, name: string, actual: number, wanted: number): WindlassError {
+  return new WindlassError(
+    'DIGEST_MISMATCH',
+    `Cannot read ${digest} of ${name}: it has ${actual} bytes; wanted ${wanted}`,
+  )
+}

@@ -3,6 +3,12 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { readHostPlatform } from '../../src/copy/resolve.ts'
+import { parseDocument } from '../../src/oci/manifest.ts'
+import { parseReference } from '../../src/oci/reference.ts'
+import { openContainerdSource } from '../../src/places/containerd/source.ts'
+import { noCredentials } from '../../src/places/registry/credentials.ts'
+import { openRegistry } from '../../src/places/registry/registry.ts'
 import { waitUntil } from '../testbed/command.ts'
 import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
 import type { ImageName } from '../testbed/images.ts'
@@ -97,6 +103,30 @@ test('an image of an index, and one of zstd layers', async () => {
     await pullInto(image)
     assert.match(await broken.ctr('images', 'check', `name==${bed.refer(image)}`), /complete \(\d+\/\d+\).*true/)
   }
+})
+
+test('an image of containerd is a source like its registry', async () => {
+  await pullInto('multi')
+  const { signal } = new AbortController()
+  const reference = parseReference(bed.refer('multi'))
+  await using source = openContainerdSource({ socket: broken.socket, namespace: 'default' }, reference)
+  await using registry = openRegistry(reference, { credentials: noCredentials })
+  const top = await source.resolve({ tag: 'latest' }, signal)
+  assert.deepEqual(top, await registry.resolve({ tag: 'latest' }, signal))
+  const index = parseDocument(top.bytes)
+  assert.ok(index.kind === 'index')
+  const mine = index.manifests.find(({ platform }) => platform?.architecture === readHostPlatform().architecture)
+  assert.ok(mine !== undefined)
+  const manifest = await source.readDocument(mine, { sizeMax: 100_000, signal })
+  const image = parseDocument(manifest.bytes)
+  assert.ok(image.kind === 'manifest')
+  const [layer] = image.layers
+  assert.ok(layer !== undefined)
+  const read = async (from: typeof source, offset: number) =>
+    Buffer.concat(await Array.fromAsync((await from.openBlob(layer, { offset, signal })).bytes))
+  for (const offset of [0, 100]) assert.deepEqual(await read(source, offset), await read(registry, offset))
+  assert.equal((await read(source, layer.size)).length, 0)
+  await assert.rejects(source.resolve({ tag: 'never' }, signal), /Cannot find .*multi:never in containerd/)
 })
 
 test('nothing is left that nobody refers to', async () => {

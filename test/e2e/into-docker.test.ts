@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { DockerClient } from '../../src/places/docker/client.ts'
+import { loadArchive, saveImage } from '../../src/places/docker/images.ts'
 import { waitUntil } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import type { ImageName } from '../testbed/images.ts'
@@ -74,6 +76,22 @@ test('a layer that docker has is neither fetched nor sent again', async () => {
 
 test('an image of an index comes with the digest of the index', async () => {
   await assertLikeOwnPull('multi')
+})
+
+test('an image leaves one docker for another as a stream', async () => {
+  const name = bed.refer('debian')
+  const { Id } = await inspect(broken, name)
+  await healthy.docker(['rmi', '-f', Id])
+  const { signal } = new AbortController()
+  const connect = ({ socket: path }: TestDocker) => DockerClient.connect({ kind: 'unix', path }, { env: {}, signal })
+  using from = await connect(broken)
+  using to = await connect(healthy)
+  await loadArchive(to, await saveImage(from, name, signal), { signal })
+  assert.equal((await healthy.docker(['image', 'inspect', '-f', '{{.Id}}', name])).trim(), Id)
+  await assert.rejects(
+    saveImage(from, 'never:was', signal),
+    /Cannot save never:was from docker at .*: there is no such image/,
+  )
 })
 
 test('an image comes into a docker whose own pull hangs on its decompressor', async () => {

@@ -179,6 +179,22 @@ export async function tagImage(
   await client.getJson({ method: 'POST', path: `/images/${encodeName(id)}/tag?${query}`, signal, doing })
 }
 
+/** The archive of an image, as the daemon saves it. @throws WindlassError NOT_FOUND and what the daemon says */
+export async function saveImage(
+  client: DockerClient,
+  name: string,
+  signal: AbortSignal,
+): Promise<AsyncIterable<Uint8Array>> {
+  const doing = `Cannot save ${name} from ${client.name}`
+  if ((await findImage(client, name, signal)) === undefined)
+    throw new WindlassError('NOT_FOUND', `${doing}: there is no such image`, { hint: "'docker images' lists them" })
+  // A name brings its name along, an ID none.
+  const query = new URLSearchParams({ names: name })
+  const { applyIdleMs } = client.timeouts
+  const answer = await client.stream({ path: `/images/get?${query}`, signal, doing, answerMs: applyIdleMs })
+  return withIdle(answer.bytes, applyIdleMs, doing, 'docker sends nothing')
+}
+
 /** Slashes and colons belong to a name; whatever else could end the path does not. */
 function encodeName(name: string): string {
   return encodeURIComponent(name).replaceAll('%2F', '/').replaceAll('%3A', ':').replaceAll('%40', '@')

@@ -106,6 +106,12 @@ export class Podman implements AsyncDisposable {
     return id.trim().split('\n').at(-1) ?? ''
   }
 
+  /** Writes an image to a file, an OCI archive with plain layers. @throws WindlassError FAILED with podman's words */
+  async save(name: string, file: string): Promise<void> {
+    const doing = `Cannot save ${name} from podman`
+    await this.#run(doing, ['save', '--quiet', '--format', 'oci-archive', '--uncompressed', '--output', file, name])
+  }
+
   async tag(id: string, name: string): Promise<void> {
     await this.#run(`Cannot tag ${id} as ${name} in podman`, ['tag', id, name])
   }

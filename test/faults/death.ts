@@ -6,9 +6,10 @@ import { pull } from '../../src/copy/pull.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { Store } from '../../src/places/store/store.ts'
 import { digestOf } from '../servers/push.ts'
+import { run } from '../testbed/command.ts'
 import type { Facts, Tree } from '../tree.ts'
 import { assertSound, assertTidy, listNames, readLayers } from './aftermath.ts'
-import { makeDirectory, makeFile, makeLayer, makeNoise, type ServedImage } from './image.ts'
+import { type MadeLayer, makeDirectory, makeFile, makeLayer, makeNoise, type ServedImage, serveImage } from './image.ts'
 
 /** The main program as a process of its own, without a shell in front of it: what a signal or a tracer is to reach. */
 export function windlassCommand(...args: string[]): string[] {
@@ -101,6 +102,48 @@ export async function assertRecovers(root: string, image: ServedImage, recovery:
 export async function readContent(root: string): Promise<Tree[]> {
   const timeless = ([path, facts]: [string, Facts]) => [path, { ...facts, mtime: '' }] as const
   return (await readLayers(root)).map(tree => new Map([...tree].map(timeless)))
+}
+
+/** Two images that stand on one layer: the first to be removed, the other to stay. */
+export async function servePair(): Promise<ServedImage> {
+  const [base, own, other] = deathLayers as [MadeLayer, MadeLayer, MadeLayer]
+  const images = [
+    [base, own],
+    [base, other],
+  ]
+  return await serveImage(deathLayers, {}, images)
+}
+
+export async function pullByCommand(root: string, references: readonly string[]): Promise<void> {
+  const command = windlassCommand('--root', root, 'pull', '--platform', 'linux/amd64', ...references)
+  await run(command[0] ?? '', command.slice(1))
+}
+
+/**
+ * The first image of the pair is there wholly or not at all, and the other one is. Nothing is left that nobody needs, and the first can be pulled again.
+ * @returns how many of it are there: 1 or 0
+ */
+export async function assertRemoved(
+  root: string,
+  { references: [gone = '', kept = ''] }: ServedImage,
+): Promise<number> {
+  const names = await cleanUp(root)
+  assert.ok(names.includes(kept))
+  await assertSound(root, names.length)
+  assertTidy(root, join(root, 'ingest'))
+  assert.equal(listNames(join(root, 'overlay2', 'l')).length, 1 + names.length)
+  assert.equal(listNames(join(root, 'blobs', 'sha256')).length, 1 + 3 * names.length)
+  await pullHere(root, gone)
+  await assertSound(root, 2)
+  return names.length - 1
+}
+
+/** What the next process does, and a collection. @returns the names of the images that are there */
+async function cleanUp(root: string): Promise<string[]> {
+  await using store = await Store.open(root, { signal: AbortSignal.timeout(60_000) })
+  await assertNothingWrong(store)
+  await store.collectGarbage()
+  return store.listImages().flatMap(({ names }) => names)
 }
 
 async function collect(root: string): Promise<void> {

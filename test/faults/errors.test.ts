@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
-import { type CommandResult, run, runCommand } from '../testbed/command.ts'
+import { type CommandResult, run, runCommand, runScript } from '../testbed/command.ts'
 import { openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { unmountAll } from '../testbed/mounts.ts'
 import { assertRecovers, deathLayers, isLong, openRandom, seed, steadyEnvironment, windlassCommand } from './death.ts'
@@ -83,6 +83,8 @@ describe('a pull whose disk answers with an error', { concurrency: false }, () =
     assert.match(stderr, /^windlass: Cannot .*(EIO|I\/O error|ENOSPC|EROFS|read-?only)/i)
     await run('umount', [disk.directory])
     await run('mount', ['-o', 'remount,size=100m', place])
+    // as at a boot: what ext4 lost of its own is for its own check
+    await runScript('e2fsck -fy "$1" >&2 || [ $? = 1 ]', [disk.image])
     await run('mount', ['-o', 'loop', disk.image, disk.directory])
     await assertRecovers(root, image, { isPartialRight: false })
   })

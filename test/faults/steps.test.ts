@@ -7,22 +7,21 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
-import { Store } from '../../src/places/store/store.ts'
 import { run } from '../testbed/command.ts'
 import { type Step, stepThrough } from '../testbed/stepping.ts'
 import type { Tree } from '../tree.ts'
-import { assertSound, assertTidy, listNames } from './aftermath.ts'
 import {
-  assertNothingWrong,
   assertRecovers,
+  assertRemoved,
   deathLayers,
   isLong,
-  pullHere,
+  pullByCommand,
   readContent,
+  servePair,
   steadyEnvironment,
   windlassCommand,
 } from './death.ts'
-import { type MadeLayer, serveImage } from './image.ts'
+import { serveImage } from './image.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-steps-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -33,7 +32,7 @@ const calls = [...commits, 'pwrite64', 'mkdirat', 'write']
 /** Many writes are to the database's files or to pipes within the process: some of each are enough where time is short. */
 function isTaken({ number, call }: Step): boolean {
   if (isLong) return true
-  return commits.some(name => call.startsWith(`${name}(`)) ? number % 3 === 0 : number % 16 === 0
+  return commits.some(name => call.startsWith(`${name}(`)) ? number % 4 === 0 : number % 24 === 0
 }
 
 describe('a store whose process dies', () => {
@@ -50,46 +49,23 @@ describe('a store whose process dies', () => {
   })
 
   test('after any of its steps in a removal has the image wholly or not at all', { timeout: 600_000 }, async t => {
-    const [base, own, other] = deathLayers as [MadeLayer, MadeLayer, MadeLayer]
-    const images = [
-      [base, own],
-      [base, other],
-    ]
-    await using served = await serveImage(deathLayers, {}, images)
+    await using served = await servePair()
+    const [gone = ''] = served.references
     const root = join(directory, 'rmi')
-    const [gone = '', kept = ''] = served.references
-    const [program = '', ...args] = windlassCommand('--root', root, 'pull', '--platform', 'linux/amd64', gone, kept)
-    await run(program, args)
+    await pullByCommand(root, served.references)
     let whole = 0
     const deaths = await eachStep(windlassCommand('--root', root, '--quiet', 'rmi', gone), root, async copy => {
-      const names = await cleanUp(copy)
-      assert.ok(names.includes(kept))
-      whole += names.length - 1
-      await assertSound(copy, names.length)
-      assertTidy(copy, join(copy, 'ingest'))
-      assert.equal(listNames(join(copy, 'overlay2', 'l')).length, 1 + names.length)
-      assert.equal(listNames(join(copy, 'blobs', 'sha256')).length, 1 + 3 * names.length)
-      await pullHere(copy, gone)
-      await assertSound(copy, 2)
+      whole += await assertRemoved(copy, served)
     })
     t.diagnostic(`${deaths} deaths in a removal, ${whole} of them before it took place`)
     assert.ok(deaths > whole && whole > 0)
   })
 })
 
-/** What the next process does, and a collection. @returns the names of the images that are there */
-async function cleanUp(root: string): Promise<string[]> {
-  await using store = await Store.open(root, { signal: AbortSignal.timeout(60_000) })
-  await assertNothingWrong(store)
-  await store.collectGarbage()
-  return store.listImages().flatMap(({ names }) => names)
-}
-
 /** What the layers hold when nothing goes wrong. */
 async function pullWhole(reference: string): Promise<Tree[]> {
   const root = join(directory, 'whole')
-  const [program = '', ...args] = windlassCommand('--root', root, 'pull', '--platform', 'linux/amd64', reference)
-  await run(program, args)
+  await pullByCommand(root, [reference])
   return await readContent(root)
 }
 

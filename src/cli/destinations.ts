@@ -42,11 +42,12 @@ export async function openInto(
     throw new WindlassError('USAGE', `Cannot pull into ${quote(into)}: there is no such place; wanted ${wanted}`)
   }
   const { intoContainerd } = await import('../copy/into-containerd.ts')
-  const socket = (env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock').replace(/^unix:\/\//, '')
+  const { readContainerdAddress } = await import('../places/containerd/client.ts')
+  const address = readContainerdAddress(env)
   const destination = intoContainerd({
-    socket,
-    namespace: namespace || env['CONTAINERD_NAMESPACE'] || 'default',
+    ...address,
+    ...(namespace && { namespace }),
     snapshotter: env['CONTAINERD_SNAPSHOTTER'] || 'overlayfs',
   })
-  return { destination, socket }
+  return { destination, socket: address.socket }
 }

@@ -14,9 +14,9 @@ export async function placeOptions(
   context: Context,
   connections: OptionValues<typeof connectionOptions>,
 ): Promise<PlaceOptions> {
-  const { root, signal } = context
+  const { env, root, signal } = context
   const registry = { ...(await readConnections(context, connections)), credentials: await openCredentials(context) }
-  return { root, signal, registry }
+  return { root, signal, registry, env }
 }
 
 /** Shows the progress of a transfer, one image after the other, and gives its result. */

@@ -5,7 +5,13 @@ import { type Archive, type ArchivedImage, openArchive } from '../places/archive
 import { openDockerArchiveSink } from '../places/archive/docker-sink.ts'
 import { openLayoutSink, openLayoutTarSink } from '../places/archive/layout-sink.ts'
 import { type ByteSink, openFileSink } from '../places/archive/tar-output.ts'
+import { readContainerdAddress } from '../places/containerd/client.ts'
+import { openContainerdSource } from '../places/containerd/source.ts'
+import { DockerClient } from '../places/docker/client.ts'
+import { findEndpoint } from '../places/docker/endpoint.ts'
+import { saveImage } from '../places/docker/images.ts'
 import type { Placement, Sink, Source } from '../places/place.ts'
+import { Podman } from '../places/podman/podman.ts'
 import { openRegistry } from '../places/registry/registry.ts'
 import type { RegistryOptions } from '../places/registry/repository.ts'
 import { openRegistrySink } from '../places/registry/upload.ts'
@@ -17,6 +23,8 @@ export interface PlaceOptions {
   /** Of the store; large things are kept there meanwhile, too. */
   readonly root: string
   readonly registry: RegistryOptions
+  /** Where engines are, as their own clients read it from there. */
+  readonly env?: Readonly<Record<string, string | undefined>>
   readonly signal: AbortSignal
 }
 
@@ -37,7 +45,14 @@ export async function openImage(transport: Transport, options: PlaceOptions): Pr
     return { source, reference, [Symbol.asyncDispose]: () => source[Symbol.asyncDispose]() }
   }
   if (transport.kind === 'store') return await openStored(transport.text, options)
-  const archive = await openArchiveAt(transport.path, options)
+  if (transport.kind === 'containerd') {
+    const { reference } = transport
+    const source = openContainerdSource(readContainerdAddress(options.env ?? {}), reference)
+    return { source, reference, [Symbol.asyncDispose]: () => source[Symbol.asyncDispose]() }
+  }
+  const archive = isEngine(transport)
+    ? await saveFrom(transport, options)
+    : await openArchiveAt(transport.path, options)
   try {
     const image = chooseImage(archive, transport)
     const wanted = transport.kind === 'docker-archive' ? transport.reference : undefined
@@ -47,6 +62,23 @@ export async function openImage(transport: Transport, options: PlaceOptions): Pr
     await archive[Symbol.asyncDispose]()
     throw error
   }
+}
+
+type EngineTransport = Extract<Transport, { readonly kind: 'docker-daemon' | 'containers-storage' }>
+
+function isEngine(transport: Transport): transport is EngineTransport {
+  return transport.kind === 'docker-daemon' || transport.kind === 'containers-storage'
+}
+
+/** An engine gives an image as an archive that flows. */
+async function saveFrom({ kind, text }: EngineTransport, options: PlaceOptions): Promise<Archive> {
+  const { env = {}, signal } = options
+  if (kind === 'containers-storage') {
+    await using podman = await Podman.open({ env, signal })
+    return await openArchiveAt(podman.save(text), options)
+  }
+  using client = await DockerClient.connect(await findEndpoint({ env }), { env, signal })
+  return await openArchiveAt(await saveImage(client, text, signal), options)
 }
 
 /** An image of the store, by any of its names, and what registries may know of it. */
@@ -132,6 +164,12 @@ export async function openSink(
   transport: Exclude<Transport, { readonly kind: 'store' }>,
   options: PlaceOptions,
 ): Promise<OpenedSink> {
+  if (transport.kind === 'containerd' || isEngine(transport)) {
+    const engine =
+      transport.kind === 'containerd' ? 'containerd' : transport.kind === 'docker-daemon' ? 'docker' : 'podman'
+    const hint = `'windlass pull --into ${engine}' delivers an image from a registry`
+    throw new WindlassError('UNSUPPORTED', `Cannot copy to ${transport.kind}: engines are read from only`, { hint })
+  }
   if (transport.kind === 'docker') {
     const { reference } = transport
     return { sink: openRegistrySink(reference, options.registry), placement: { tag: reference.tag } }

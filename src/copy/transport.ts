@@ -6,12 +6,16 @@ import { parseReference, type Reference } from '../oci/reference.ts'
 export type Transport =
   | { readonly kind: 'docker'; readonly reference: Reference }
   | { readonly kind: 'store'; readonly text: string }
+  /** An engine of this host; of docker and podman, an ID will do. */
+  | { readonly kind: 'docker-daemon' | 'containers-storage'; readonly text: string }
+  | { readonly kind: 'containerd'; readonly reference: Reference }
   /** An OCI layout, or a tar of one; `name` is what its index calls the image. */
   | { readonly kind: 'oci'; readonly path: string; readonly name: string | undefined }
   | { readonly kind: 'oci-archive'; readonly path: string; readonly name: string | undefined }
   | { readonly kind: 'docker-archive'; readonly path: string; readonly reference: Reference | undefined }
 
-const words = 'docker://REF, store:REF, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:REF]'
+const words =
+  'docker://REF, store:REF, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:REF], and to read from, docker-daemon:REF, containerd:REF, containers-storage:REF'
 
 /**
  * Reads what `copy` takes for SRC and DEST.
@@ -28,6 +32,11 @@ export function parseTransport(text: string): Transport {
     return { kind, reference: parseReference(rest.slice(2)) }
   }
   if (kind === 'store') return { kind, text: rest }
+  if (kind === 'containerd') return { kind, reference: parseReference(rest) }
+  if (kind === 'docker-daemon' || kind === 'containers-storage') {
+    if (rest === '' || rest.startsWith('-') || rest.startsWith('[')) throw refuse('it names no image')
+    return { kind, text: rest }
+  }
   if (kind !== 'oci' && kind !== 'oci-archive' && kind !== 'docker-archive') throw refuse('it names no known place')
   const [path, name] = cut(rest)
   if (path === '') throw refuse('the path is missing')

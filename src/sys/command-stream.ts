@@ -35,9 +35,10 @@ class CommandStream extends Duplex {
     child.stdout?.on('data', (data: Buffer) => {
       if (!this.push(data)) child.stdout?.pause()
     })
-    child.stdout?.once('end', () => this.push(null))
+    // Its output is whole only if it says so itself.
     child.once('close', status => {
-      if (status !== 0 && !this.destroyed) fail(`it ended with status ${status}`)
+      if (status === 0) this.push(null)
+      else if (!this.destroyed) fail(`it ended with status ${status}`)
     })
   }
 

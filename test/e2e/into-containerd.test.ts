@@ -9,7 +9,7 @@ import { parseReference } from '../../src/oci/reference.ts'
 import { openContainerdSource } from '../../src/places/containerd/source.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { openRegistry } from '../../src/places/registry/registry.ts'
-import { waitUntil } from '../testbed/command.ts'
+import { run, waitUntil } from '../testbed/command.ts'
 import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
 import type { ImageName } from '../testbed/images.ts'
 import { plantSpies, type Spies } from '../testbed/spies.ts'
@@ -126,6 +126,10 @@ test('an image of containerd is a source like its registry', async () => {
     Buffer.concat(await Array.fromAsync((await from.openBlob(layer, { offset, signal })).bytes))
   for (const offset of [0, 100]) assert.deepEqual(await read(source, offset), await read(registry, offset))
   assert.equal((await read(source, layer.size)).length, 0)
+  const layout = join(await bed.makeDirectory('layouts'), 'multi')
+  const platform = `linux/${readHostPlatform().architecture}`
+  await windlass.run('copy', '--platform', platform, `containerd:${bed.refer('multi')}`, `oci:${layout}:out`)
+  assert.equal(await run('skopeo', ['inspect', '--raw', `oci:${layout}:out`]), Buffer.from(manifest.bytes).toString())
   await assert.rejects(source.resolve({ tag: 'never' }, signal), /Cannot find .*multi:never in containerd/)
 })
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { DockerClient } from '../../src/places/docker/client.ts'
 import { loadArchive, saveImage } from '../../src/places/docker/images.ts'
-import { waitUntil } from '../testbed/command.ts'
+import { run, waitUntil } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import type { ImageName } from '../testbed/images.ts'
 import { plantSpies, type Spies } from '../testbed/spies.ts'
@@ -92,6 +92,16 @@ test('an image leaves one docker for another as a stream', async () => {
     saveImage(from, 'never:was', signal),
     /Cannot save never:was from docker at .*: there is no such image/,
   )
+})
+
+test('an image leaves docker for an archive, by name and by ID', async () => {
+  const { Id } = await inspect(broken, bed.refer('debian'))
+  for (const name of [bed.refer('debian'), Id]) {
+    const archive = join(await bed.makeDirectory('archives'), `${name.replace(/\W/g, '-')}.tar`)
+    await windlass.run('copy', `docker-daemon:${name}`, `oci-archive:${archive}:out`)
+    const manifest = JSON.parse(await run('skopeo', ['inspect', '--raw', `oci-archive:${archive}:out`]))
+    assert.equal(manifest.config.digest, Id)
+  }
 })
 
 test('an image comes into a docker whose own pull hangs on its decompressor', async () => {

@@ -7,6 +7,7 @@ import { intoPodman } from '../../src/copy/into-podman.ts'
 import { pull } from '../../src/copy/pull.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { tryLockByte } from '../../src/sys/libc.ts'
+import { run } from '../testbed/command.ts'
 import type { ImageName } from '../testbed/images.ts'
 import { openPodman, type TestPodman } from '../testbed/podman.ts'
 import { plantSpies, type Spies } from '../testbed/spies.ts'
@@ -69,6 +70,16 @@ test('an image that is there is not brought again', async () => {
   const { stderr } = await windlass.try('pull', '--into', 'podman', '--progress', 'plain', bed.refer('debian'))
   assert.match(stderr, /: Already exists/)
   assert.match(stderr, /Image is up to date/)
+})
+
+test('an image leaves podman for an archive', async () => {
+  const archive = join(await bed.makeDirectory('archives'), 'debian.tar')
+  await windlass.run('copy', `containers-storage:${bed.refer('debian')}`, `oci-archive:${archive}:out`)
+  const manifest = JSON.parse(await run('skopeo', ['inspect', '--raw', `oci-archive:${archive}:out`]))
+  assert.equal(manifest.config.digest.slice('sha256:'.length), (await inspect(broken, bed.refer('debian'))).Id)
+  const { status, stderr } = await windlass.try('copy', 'containers-storage:never:was', `oci-archive:${archive}:no`)
+  assert.notEqual(status, 0)
+  assert.match(stderr, /Cannot save never:was from podman: .*(no such image|not known|not in local storage)/)
 })
 
 test('a podman that waits for the lock of another one is given up and said so', async () => {

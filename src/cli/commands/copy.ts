@@ -7,8 +7,8 @@ import { placeOptions, showRun } from '../transfer.ts'
 
 export const command = defineCommand({
   description:
-    "Copies an image between any two places, in skopeo's words: docker://REF, a registry; oci:DIR[:NAME], an OCI layout; oci-archive:FILE[:NAME]; docker-archive:FILE[:REF]; and " +
-    "store:REF, windlass' own. Digests stay. From one registry to another nothing is kept on this host, and between repositories of one registry blobs are mounted. " +
+    "Copies an image between any two places, in skopeo's words: docker://REF, a registry; oci:DIR[:NAME], an OCI layout; oci-archive:FILE[:NAME]; docker-archive:FILE[:REF]; " +
+    "store:REF, windlass' own; and from docker-daemon:REF, containerd:REF and containers-storage:REF, the engines of this host. Digests stay; an archive of docker, and what docker and podman give, has the image's ID and plain layers, but no manifest. From one registry to another nothing is kept on this host, and between repositories of one registry blobs are mounted. " +
     "All platforms of an index go along, unless one is chosen; a docker archive and the store take this machine's.",
   operands: [{ name: 'SRC' }, { name: 'DEST' }],
   rootFor: (_options, [, to]) => (to?.startsWith('store:') ? 'making owners' : undefined),
@@ -23,6 +23,7 @@ export const command = defineCommand({
       does: 'From one registry to another, all platforms.',
     },
     { line: 'windlass copy docker://app:2.4 oci-archive:/media/disk/app.tar', does: 'Onto a disk.' },
+    { line: 'windlass copy docker-daemon:app:2.4 oci:app', does: 'Out of docker.' },
     { line: 'windlass copy docker-archive:app.tar store:app:2.4', does: 'Into the store, under a name.' },
   ],
   exits: ['2  the image was not found', '3  a registry denied access', '4  network or TLS', '5  stalled', '6  corrupt'],

@@ -122,6 +122,7 @@ async function describe(files: Files, entry: Entry, signal: AbortSignal): Promis
   const bytes = Buffer.from(JSON.stringify(document))
   const descriptor = { mediaType: mediaTypes.ociManifest, digest: digestOf(bytes), size: bytes.length }
   const paths = new Map(layers.map(({ digest }, at) => [digest, entry.layers[at] as string]))
+  paths.set(document.config.digest, entry.config)
   return { manifest: { descriptor, bytes }, config, paths }
 }
 

@@ -17,6 +17,12 @@ export interface ContainerdAddress {
   readonly namespace: string
 }
 
+/** The containerd that `ctr` would talk to. */
+export function readContainerdAddress(env: Readonly<Record<string, string | undefined>>): ContainerdAddress {
+  const socket = env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock'
+  return { socket: socket.replace(/^unix:\/\//, ''), namespace: env['CONTAINERD_NAMESPACE'] || 'default' }
+}
+
 /** A call whose answer costs containerd no more than its database. A snapshotter may have to sync, so it is generous. */
 const callMs = 60_000
 /** What containerd itself takes as one message. */

@@ -1,4 +1,5 @@
 import { isWindlassError, WindlassError } from '../../errors.ts'
+import { withIdle } from '../../flow/idle.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
 import { chainIds } from '../../oci/image-config.ts'
 import { asObject, type JsonObject, readField, readObject, readString, readStrings } from '../../oci/json.ts'
@@ -114,7 +115,7 @@ export async function loadArchive(
     doing,
     answerMs: applyIdleMs,
   })
-  for await (const message of readMessages(withIdle(load.bytes, applyIdleMs, doing, 'docker says nothing'))) {
+  for await (const message of readMessages(withIdle(load.bytes, applyIdleMs, silence(doing, 'docker says nothing')))) {
     if (message.error !== undefined) throw engineError(message.error, doing)
     onMessage?.(message)
   }
@@ -192,7 +193,7 @@ export async function saveImage(
   const query = new URLSearchParams({ names: name })
   const { applyIdleMs } = client.timeouts
   const answer = await client.stream({ path: `/images/get?${query}`, signal, doing, answerMs: applyIdleMs })
-  return withIdle(answer.bytes, applyIdleMs, doing, 'docker sends nothing')
+  return withIdle(answer.bytes, applyIdleMs, silence(doing, 'docker sends nothing'))
 }
 
 /** Slashes and colons belong to a name; whatever else could end the path does not. */
@@ -206,23 +207,6 @@ function withDeadline(signal: AbortSignal, ms: number): { signal: AbortSignal } 
   return { signal: AbortSignal.any([signal, late.signal]), [Symbol.dispose]: () => clearTimeout(timer) }
 }
 
-/** Passes a stream on; silence for that long ends it. @throws WindlassError STALLED */
-async function* withIdle(
-  bytes: AsyncIterable<Uint8Array>,
-  ms: number,
-  doing: string,
-  state: string,
-): AsyncGenerator<Uint8Array> {
-  const iterator = bytes[Symbol.asyncIterator]()
-  try {
-    while (true) {
-      const { promise: late, reject } = Promise.withResolvers<never>()
-      const timer = setTimeout(() => reject(new WindlassError('STALLED', `${doing}: ${state} for ${ms / 1000} s`)), ms)
-      const next = await Promise.race([iterator.next(), late]).finally(() => clearTimeout(timer))
-      if (next.done) return
-      yield next.value
-    }
-  } finally {
-    void iterator.return?.()
-  }
+function silence(doing: string, state: string): (ms: number) => WindlassError {
+  return ms => new WindlassError('STALLED', `${doing}: ${state} for ${ms / 1000} s`)
 }

@@ -3,10 +3,15 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
+import { withIdle } from '../../flow/idle.ts'
 import { type Digest, digestHex } from '../../oci/digest.ts'
 import { asObject, parseJson, readString, readStrings } from '../../oci/json.ts'
+import { openCommandStream } from '../../sys/command-stream.ts'
 import { runWatched } from '../../sys/watched-command.ts'
 import type { Document } from '../place.ts'
+
+/** It may have to wait for another podman. */
+const podmanIdleMs = 120_000
 
 export interface PodmanOptions {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -106,10 +111,24 @@ export class Podman implements AsyncDisposable {
     return id.trim().split('\n').at(-1) ?? ''
   }
 
-  /** Writes an image to a file, an OCI archive with plain layers. @throws WindlassError FAILED with podman's words */
-  async save(name: string, file: string): Promise<void> {
+  /** A docker archive of an image, with plain layers, as podman writes it. @throws WindlassError FAILED with podman's words, STALLED */
+  async *save(name: string): AsyncGenerator<Uint8Array, void, void> {
     const doing = `Cannot save ${name} from podman`
-    await this.#run(doing, ['save', '--quiet', '--format', 'oci-archive', '--uncompressed', '--output', file, name])
+    const { signal, idleMs = podmanIdleMs } = this.#options
+    const args = ['save', '--quiet', '--format', 'docker-archive', name]
+    const output = openCommandStream(this.#program, args, this.#environment)
+    output.end()
+    const cancel = () => output.destroy()
+    signal.addEventListener('abort', cancel, { once: true })
+    const silence = (ms: number) => new WindlassError('STALLED', `${doing}: it gives nothing for ${ms / 1000} s`)
+    try {
+      yield* withIdle(output, idleMs, silence)
+    } catch (error) {
+      throw signal.aborted ? signal.reason : wrapError(error, doing)
+    } finally {
+      signal.removeEventListener('abort', cancel)
+      output.destroy()
+    }
   }
 
   async tag(id: string, name: string): Promise<void> {
@@ -121,10 +140,14 @@ export class Podman implements AsyncDisposable {
   }
 
   async #run(doing: string, args: readonly string[]): Promise<string> {
-    const { env, signal, idleMs = 120_000 } = this.#options
+    const { signal, idleMs = podmanIdleMs } = this.#options
+    return await runWatched({ program: this.#program, args, env: this.#environment, idleMs, signal, doing })
+  }
+
+  get #environment(): Readonly<Record<string, string | undefined>> {
     // It needs no credentials, and would fail for a configuration that it cannot read.
     const own = { PATH: join(this.#directory, 'bin'), DOCKER_CONFIG: undefined, REGISTRY_AUTH_FILE: undefined }
-    return await runWatched({ program: this.#program, args, env: { ...env, ...own }, idleMs, signal, doing })
+    return { ...this.#options.env, ...own }
   }
 }
 

@@ -1,9 +1,9 @@
 /** SIGKILL at random moments, and a disk that is full at random moments: as often as it takes, a pull comes to its end. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Store } from '../../src/places/store/store.ts'
@@ -45,6 +45,17 @@ async function assertLooksRight(root: string): Promise<void> {
   await assertNothingWrong(store)
 }
 
+function fillBlocks(path: string, bytesLeft: number): void {
+  const { bfree, bsize } = statfsSync(dirname(path))
+  writeFileSync(path, Buffer.alloc(bfree * bsize - bytesLeft, 'x'))
+}
+
+function fillInodes(path: string, left: number): void {
+  mkdirSync(path)
+  const { ffree } = statfsSync(path)
+  for (let at = left; at < ffree; at++) writeFileSync(join(path, String(at)), '')
+}
+
 describe('a pull', { concurrency: false }, () => {
   test('that is killed again and again at random comes to its end', { timeout: 600_000 }, async t => {
     const random = openRandom('kill')
@@ -77,7 +88,7 @@ describe('a pull', { concurrency: false }, () => {
   }, async t => {
     const random = openRandom('full')
     let full = 0
-    for (let round = 0; round < (isLong ? 30 : 3); round++) {
+    for (let round = 0; round < (isLong ? 30 : 4); round++) {
       await using disk = await openLoopFilesystem({ sizeBytes: 48 * MiB })
       await using image = await serveImage([
         makeNoise('noise', 4 * MiB),
@@ -86,9 +97,9 @@ describe('a pull', { concurrency: false }, () => {
       ])
       const root = join(disk.directory, 'store')
       const filler = join(disk.directory, 'filler')
-      const { bfree, bsize } = statfsSync(disk.directory)
-      // too little to begin with, or too little for what is unpacked: in all it takes some 11 MiB
-      writeFileSync(filler, Buffer.alloc(bfree * bsize - Math.floor((2 + random() * 8) * MiB), 'x'))
+      // too little to begin with, or too little for what is unpacked: in all it takes some 11 MiB and 380 inodes
+      if (round % 2 === 0) fillBlocks(filler, Math.floor((2 + random() * 8) * MiB))
+      else fillInodes(filler, Math.floor(1 + random() * 330))
       const [program = '', ...args] = pullCommand(root, image.reference)
       const { status, stderr } = await runCommand(program, args, { env: steadyEnvironment })
       assert.ok(status === 0 || status === 7, stderr)
@@ -96,7 +107,7 @@ describe('a pull', { concurrency: false }, () => {
         full++
         assert.match(stderr, /^windlass: Cannot .*(space|ENOSPC|full|bytes are free)/i)
       }
-      rmSync(filler)
+      rmSync(filler, { recursive: true })
       if (status === 7) assertTidy(root, join(root, 'ingest'))
       await assertRecovers(root, image)
     }

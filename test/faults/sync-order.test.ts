@@ -68,8 +68,18 @@ test('a pull syncs data, then names, then rows', { timeout: 60_000 }, async () =
       ['the sync of the row', new RegExp(`^fdatasync\\(\\d+<${wal}>\\) += 0`)],
     ])
   }
+  let lowers = 0
   for (const { from, to } of layers) {
     const cacheId = to.slice(to.lastIndexOf('/') + 1)
+    const lower = `${from}/lower`
+    if (trace.some(call => call.includes(`<${lower}>`))) {
+      lowers++
+      assertOrder(trace, [
+        ['the sync of what names the layers below', new RegExp(`^fsync\\(\\d+<${lower}>\\) += 0`)],
+        ['the sync of its name', new RegExp(`^fsync\\(\\d+<${from}>\\) += 0`)],
+        ['the name', `rename("${from}", "${to}")`],
+      ])
+    }
     assertOrder(trace, [
       ['the sync of the content', /^syncfs\(.* += 0/],
       ['the name', `rename("${from}", "${to}")`],
@@ -78,4 +88,5 @@ test('a pull syncs data, then names, then rows', { timeout: 60_000 }, async () =
       ['the sync of the row', new RegExp(`^fdatasync\\(\\d+<${wal}>\\) += 0`)],
     ])
   }
+  assert.equal(lowers, deathLayers.length - 1)
 })

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, open, readlink, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { ByteLock } from '../../sys/byte-locks.ts'
@@ -210,6 +210,7 @@ async function writeDurably(path: string, text: string, mode: number): Promise<v
   await handle.chmod(mode)
   await handle.writeFile(text)
   await handle.sync()
+  await syncDirectory(dirname(path))
 }
 
 /** A layer that is made again finds its symlink in place. */

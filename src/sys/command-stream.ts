@@ -1,19 +1,25 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { Duplex, type DuplexOptions } from 'node:stream'
+import { keep, markName } from './keeper.ts'
 
 /** What is kept of a program's complaints. */
 const stderrMax = 4096
 
 /**
  * A program as a connection: what is written goes to its stdin, what is read comes from its stdout. It runs with the caller's environment and is
- * ended with its group when the stream is destroyed. A connection that ends early gives what the program said on stderr as its error.
+ * ended with its group when the stream is destroyed, and with this process. A connection that ends early gives what the program said on stderr as its error.
  */
 export function openCommandStream(
   program: string,
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Duplex {
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: { ...env } })
+  const kept = keep()
+  const marked = { ...env, [markName]: kept.mark }
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: marked })
+  if (child.pid !== undefined) kept.started(child.pid)
+  child.once('close', () => kept.end())
+  child.once('error', () => kept.end())
   return new CommandStream(child, program)
 }
 

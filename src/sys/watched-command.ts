@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { basename } from 'node:path'
 import { WindlassError } from '../errors.ts'
 import { quote } from '../oci/quote.ts'
+import { keep, markName } from './keeper.ts'
 import { within } from './processes.ts'
 import { familyOf, readTasks } from './tasks.ts'
 
@@ -26,14 +27,21 @@ const graceMs = 5000
 const joinMs = 2000
 
 /**
- * Runs a program of somebody else's to its end, in a group of its own.
+ * Runs a program of somebody else's to its end, in a group of its own. It does not outlive this process.
  * @returns its stdout
  * @throws WindlassError FAILED with its last words, STALLED, CANCELLED, NOT_FOUND if there is no such program
  */
 export async function runWatched(command: WatchedCommand): Promise<string> {
   const { program, args, env, signal, doing } = command
   signal.throwIfAborted()
-  const child = spawn(program, args, { env: { ...env }, cwd: '/', detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  const kept = keep()
+  const child = spawn(program, args, {
+    env: { ...env, [markName]: kept.mark },
+    cwd: '/',
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  if (child.pid !== undefined) kept.started(child.pid)
   const output = { chunks: [] as Buffer[], size: 0, stderr: '' }
   child.stdout.on('data', (data: Buffer) => {
     output.size += data.length
@@ -62,6 +70,7 @@ export async function runWatched(command: WatchedCommand): Promise<string> {
     clearInterval(timer)
     signal.removeEventListener('abort', cancel)
     await end(child)
+    kept.end()
   }
 }
 
@@ -80,11 +89,11 @@ function watchIdle(
   { program, idleMs, doing }: WatchedCommand,
   fail: (error: unknown) => void,
 ): NodeJS.Timeout {
-  let [last, movedAt] = [-1, performance.now()]
+  let [last, movedAt] = ['', performance.now()]
   return setInterval(() => {
-    const bytes = pid === undefined ? -1 : countBytes(pid)
-    if (bytes !== last) movedAt = performance.now()
-    last = bytes
+    const now = pid === undefined ? '' : describe(pid)
+    if (now !== last) movedAt = performance.now()
+    last = now
     if (performance.now() - movedAt < idleMs) return
     const task = pid === undefined ? undefined : readTasks(pid)[0]
     const where = task?.wchan === undefined ? '' : `, it waits in ${task.wchan}`
@@ -93,10 +102,14 @@ function watchIdle(
   }, lookMs)
 }
 
-/** Read and written by the program and all that it started. Where the kernel does not tell, processor time stands in. */
-function countBytes(pid: number): number {
-  const tasks = familyOf(pid).flatMap(readTasks)
-  return tasks.reduce((sum, { ioBytes, cpuTicks }) => sum + (ioBytes ?? cpuTicks), 0)
+/**
+ * What changes when the program does something: who of its family is there, and what they have read and written. Where the kernel does not tell that,
+ * processor time stands in.
+ */
+function describe(pid: number): string {
+  const family = familyOf(pid)
+  const tasks = family.flatMap(readTasks)
+  return `${family} ${tasks.reduce((sum, { ioBytes, cpuTicks }) => sum + (ioBytes ?? cpuTicks), 0)}`
 }
 
 /** SIGTERM first: a storage that is left in the middle has to be repaired by the next user. */

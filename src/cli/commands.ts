@@ -35,6 +35,11 @@ export const commandTable: readonly CommandEntry[] = [
     summary: 'Explain what holds up the pulls of the engines that run here',
     load: () => import('./commands/doctor.ts'),
   },
+  {
+    name: 'trace',
+    summary: "Run another engine's pull, and show where its time goes",
+    load: () => import('./commands/trace.ts'),
+  },
   { name: 'explain', summary: 'Tell what a finding or an error means', load: () => import('./commands/explain.ts') },
   { name: 'probe', summary: "Certify this host's decompressors", load: () => import('./commands/probe.ts') },
   { name: 'demo', summary: 'Show a pull from nothing to a verified image', load: () => import('./commands/demo.ts') },

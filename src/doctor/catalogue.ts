@@ -348,7 +348,7 @@ const table = {
     area: 'pulls',
     severity: 'problem',
     en: {
-      title: 'Pulls wait for a transfer inside the engine that nobody carries out any more',
+      title: 'Pulls wait for an earlier transfer of the same layer that has not ended',
       meaning:
         'A pull of the same layer was cancelled before and never left the engine’s table. Every later pull of that layer waits for it, prints nothing, and cannot be cancelled.',
       advice: [
@@ -356,7 +356,7 @@ const table = {
       ],
     },
     zh: {
-      title: '拉取在等待引擎内部一个已无人执行的传输',
+      title: '拉取在等待同一层一个尚未结束的早先传输',
       meaning: '同一层之前的拉取被取消，却从未离开引擎的表。之后对该层的每次拉取都会等待它，没有输出，也无法取消。',
       advice: ['若引擎还遗留有解压程序，结束它即可释放；否则只能重启引擎（live-restore 可保持容器运行）。'],
     },
@@ -640,16 +640,16 @@ const table = {
   },
   DISK_SILENT: {
     area: 'disks',
-    severity: 'problem',
+    severity: 'warning',
     en: {
       title: 'The filesystem under the data root does not answer',
       meaning:
-        'A plain question about it did not return within a second: a dead network filesystem, a failing device, or an agent that gates access to it.',
+        'A plain question about it did not return within five seconds: a very busy disk, a dead network filesystem, a failing device, or an agent that gates access to it.',
       advice: ['Look at dmesg and at the mount; a dead network filesystem may be unmounted with umount -f -l.'],
     },
     zh: {
       title: '数据目录所在文件系统没有应答',
-      meaning: '对它的一个简单询问在一秒内没有返回：网络文件系统失效、设备故障，或有代理程序拦截访问。',
+      meaning: '对它的一个简单询问在五秒内没有返回：磁盘非常繁忙、网络文件系统失效、设备故障，或有代理程序拦截访问。',
       advice: ['查看 dmesg 和挂载；失效的网络文件系统可用 umount -f -l 卸载。'],
     },
   },

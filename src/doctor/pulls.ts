@@ -187,8 +187,8 @@ class DownloadWatch {
     return this.#latest.some(download => download.idleMs < silentMs && !this.#hasGrown(download))
   }
 
-  get count(): number {
-    return this.#latest.length
+  has(engine: Engine): boolean {
+    return this.#latest.some(download => download.engine === engine)
   }
 
   judge(open: readonly LineWatch[]): Finding[] {
@@ -289,15 +289,16 @@ function judgeDumps(
     if (dump === undefined) return []
     const { pulls, pullMinutes, unpacking, downloading, poisoned } = countPullGoroutines(dump)
     if (poisoned === 0) return []
-    const others = open.filter(({ line }) => line.engine === engine).length + downloads.count
+    const isWorking = open.some(({ line }) => line.engine === engine) || downloads.has(engine)
     const evidence = [
       `${poisoned} of its goroutines wait for an earlier transfer of the same layer that has not ended (transferManager.Transfer)`,
       `it has ${pulls} requests for pulls, the oldest for ${pullMinutes} minutes; ${unpacking} layers are being unpacked, ${downloading} downloaded`,
-      others === 0
-        ? 'no decompressor, untar or download of it is left'
-        : 'what holds them up is the standstill that is reported beside this',
+      isWorking
+        ? 'they are freed when what is reported beside this comes to its end'
+        : 'no decompressor, untar or download of it is left',
     ]
     const facts = { pulls, pullMinutes, unpacking, downloading, poisoned }
-    return [makeFinding('TRANSFER_POISONED', describeEngine(engine), { evidence, facts })]
+    const severity = isWorking ? 'note' : 'problem'
+    return [makeFinding('TRANSFER_POISONED', describeEngine(engine), { evidence, facts, severity })]
   })
 }

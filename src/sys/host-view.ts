@@ -54,7 +54,7 @@ export interface HostView {
   readonly denied: ReadonlySet<string>
 }
 
-/** What lies on disks: each question waits a second at most. */
+/** What lies on disks: each question waits some seconds at most. */
 interface DiskView {
   text(path: string): Promise<string | undefined>
   names(path: string): Promise<readonly string[]>
@@ -134,6 +134,8 @@ export class LiveHost implements HostView {
 /** A question that is not answered holds a thread of libuv's pool, and there are four: after so many nobody is asked any more. */
 const silentMax = 2
 const diskMs = 1000
+/** The one question after which a disk is called silent: a busy one may take a while. */
+const filesystemMs = 5000
 /** What is read from disks here are names and numbers. */
 const diskTextMax = 1024 * 1024
 
@@ -157,17 +159,17 @@ class LiveDisk implements DiskView {
   }
 
   async filesystem(path: string): Promise<FilesystemFacts | undefined> {
-    const facts = await this.#ask(path, () => statfs(path))
+    const facts = await this.#ask(path, () => statfs(path), filesystemMs)
     if (facts === undefined) return undefined
     const { bsize, blocks, bavail, files, ffree } = facts
     return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree }
   }
 
-  async #ask<T>(path: string, look: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
+  async #ask<T>(path: string, look: (signal: AbortSignal) => Promise<T>, ms: number = diskMs): Promise<T | undefined> {
     if (this.silent.size >= silentMax || this.silent.has(path)) return undefined
     const abort = new AbortController()
     const answer = look(abort.signal).catch(() => undefined)
-    if (await within(answer, diskMs)) return await answer
+    if (await within(answer, ms)) return await answer
     this.silent.add(path)
     abort.abort()
     return undefined

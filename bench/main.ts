@@ -3,12 +3,12 @@
  *
  *     npm run bench -- [--image small,medium,big] [--compression gzip,zstd] [--runs N] [--only NAME,…] [--json FILE]
  *
- * Each run gets a fresh filesystem; caches are dropped, then the registry's blobs are read into them; contenders alternate.
+ * Contenders whose programs are not there are left out, and named. Each run gets a fresh filesystem; caches are dropped, then the registry's blobs are read into them; contenders alternate.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { type DockerRegistry, startDockerRegistry } from '../test/servers/docker-registry.ts'
-import { run, runScript } from '../test/testbed/command.ts'
+import { run, runCommand, runScript } from '../test/testbed/command.ts'
 import { openLoopFilesystem } from '../test/testbed/loop-filesystem.ts'
 import { type Contender, contenders } from './contenders.ts'
 import { benchImage, type Compression, compressions, type Size, sizes } from './images.ts'
@@ -101,7 +101,19 @@ async function describeMachine(): Promise<string> {
   return `${await run('nproc', [])} cores of ${cpu}, Linux ${await run('uname', ['-r'])}, Node ${process.version}`
 }
 
-const choice = parseChoice(process.argv.slice(2))
+async function leaveOutMissing(choice: Choice): Promise<Choice> {
+  const able = await Promise.all(
+    choice.contenders.map(async ({ programs }) => (await missingOf(programs)).length === 0),
+  )
+  return { ...choice, contenders: choice.contenders.filter((_, at) => able[at]) }
+}
+
+async function missingOf(programs: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(programs.map(program => runCommand('sh', ['-c', `command -v ${program} >/dev/null`])))
+  return programs.filter((_, at) => found[at]?.status !== 0)
+}
+
+const choice = await leaveOutMissing(parseChoice(process.argv.slice(2)))
 console.log(await describeMachine())
 const results: Result[] = []
 for (const size of choice.sizes) {
@@ -111,8 +123,12 @@ for (const size of choice.sizes) {
     console.log(`\n${formatResult(result)}`)
   }
 }
-const missing = contenders.filter(contender => !choice.contenders.includes(contender)).map(({ name }) => name)
-if (missing.length > 0) console.log(`\nnot measured: ${missing.join(', ')}; see --only`)
+for (const { name, programs } of contenders) {
+  if (choice.contenders.some(contender => contender.name === name)) continue
+  const missing = await missingOf(programs)
+  const why = missing.length > 0 ? `${missing.join(', ')} not found` : 'not chosen; see --only'
+  console.log(`not measured: ${name} (${why})`)
+}
 if (choice.json !== undefined) {
   const plain = results.map(result => ({ ...result, costs: Object.fromEntries(result.costs) }))
   await writeFile(choice.json, JSON.stringify(plain, undefined, 2))

@@ -23,8 +23,8 @@ interface Entry {
 }
 
 const withoutDecompressor = {
-  en: 'Bring the image in without the decompressor of the engine: windlass pull REF decompresses in process.',
-  zh: '绕过引擎的解压程序导入镜像：windlass pull REF 在进程内解压。',
+  en: 'Bring the image in without the decompressor of the engine: windlass pull --into docker REF (or containerd) decompresses in process.',
+  zh: '绕过引擎的解压程序导入镜像：windlass pull --into docker REF（或 containerd）在进程内解压。',
 }
 const killOne = {
   en: 'kill -9 of this one decompressor frees every pull that waits for it, with an error (unexpected EOF); put the workaround in place first, then pull again.',

@@ -11,7 +11,7 @@ import { checkSecurity } from './checks/security.ts'
 import { type Engine, findEngines } from './engines.ts'
 import type { Finding } from './finding.ts'
 import { readProcessTable } from './processes.ts'
-import { examinePulls } from './pulls.ts'
+import { examinePulls, type PullsResult } from './pulls.ts'
 
 export interface DiagnoseOptions {
   readonly signal: AbortSignal
@@ -26,6 +26,9 @@ export interface Diagnosis {
   /** In the order of the areas, the worst of each first. */
   readonly findings: readonly Finding[]
   readonly worst: Severity
+  /** What was seen of the pulls, for those who want to judge by themselves. */
+  readonly lines: PullsResult['lines']
+  readonly dumps: PullsResult['dumps']
 }
 
 const checks: readonly Check[] = [
@@ -50,7 +53,7 @@ export async function diagnose(
     ...checks.map(check => check({ host, engines, verdictOf })),
   ])
   const findings = explainedOnce([...pulls.findings, ...rest.flat()]).sort(byArea)
-  return { engines, findings, worst: worstOf(findings) }
+  return { engines, findings, worst: worstOf(findings), lines: pulls.lines, dumps: pulls.dumps }
 }
 
 function worstOf(findings: readonly Finding[]): Severity {

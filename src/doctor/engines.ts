@@ -208,6 +208,11 @@ export function proxiesOf({ environment }: Engine): [name: string, value: string
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap(name => [name, name.toLowerCase()])
   return names.flatMap(name => {
     const value = environment?.get(name)
-    return value === undefined || value === '' ? [] : [[name, value.replace(/\/\/[^/@]*@/, '//…@')]]
+    return value === undefined || value === '' ? [] : [[name, hidePassword(value)]]
   })
+}
+
+/** Text without the credentials in its URLs: of a proxy, of a mirror. */
+export function hidePassword(text: string): string {
+  return text.replace(/\/\/[^/@\s]*@/g, '//…@')
 }

@@ -43,6 +43,7 @@ export interface PullsOptions {
 
 export interface PullsResult {
   readonly findings: readonly Finding[]
+  /** Also those that have ended meanwhile. */
   readonly lines: readonly LineWatch[]
   readonly dumps: ReadonlyMap<number, string>
 }

@@ -1,9 +1,11 @@
 import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
+import type { Diagnosis } from '../../doctor/diagnose.ts'
 import type { Engine } from '../../doctor/engines.ts'
 import type { Finding } from '../../doctor/finding.ts'
+import { wrapError } from '../../errors.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, printFindings, withWords } from '../doctor/print.ts'
-import { writeJson } from '../output.ts'
+import { writeJson, writeNote } from '../output.ts'
 
 export const command = defineCommand({
   description:
@@ -17,11 +19,17 @@ export const command = defineCommand({
   options: {
     verbose: { type: 'boolean', short: 'v', summary: 'show all findings, with their evidence' },
     pid: { type: 'integer', value: 'PID', min: 1, summary: 'look at this engine alone' },
+    bundle: {
+      type: 'string',
+      value: 'FILE.tar.gz',
+      summary: 'also keep all evidence in a file: findings, looks, dumps of goroutines; no secrets',
+    },
     watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
   },
   examples: [
     { line: 'windlass doctor', does: 'Say in one screen what is well and what is not.' },
     { line: 'windlass doctor -v', does: 'See the evidence for everything.' },
+    { line: 'windlass doctor --bundle evidence.tar.gz', does: 'Keep the evidence for somebody else.' },
     { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
   ],
   exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
@@ -36,7 +44,9 @@ export const command = defineCommand({
         verdictOf: await readVerdicts(context),
       })
     if (options.watch) return await watch(context, visit, language)
-    const { engines, findings, worst } = await visit()
+    const diagnosis = await visit()
+    const { engines, findings, worst } = diagnosis
+    if (options.bundle !== undefined) await writeBundle(context, options.bundle, diagnosis)
     if (context.json)
       writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)) })
     else printFindings(context, findings, { language, verbose: options.verbose })
@@ -48,6 +58,21 @@ const exits: Readonly<Record<Severity, number>> = { problem: 11, warning: 10, un
 
 function exitOf(worst: Severity): number {
   return exits[worst]
+}
+
+async function writeBundle(context: Context, path: string, diagnosis: Diagnosis): Promise<void> {
+  const [{ makeBundle }, { readHostFacts }, { writeFile }] = await Promise.all([
+    import('../../doctor/bundle.ts'),
+    import('../report/host.ts'),
+    import('node:fs/promises'),
+  ])
+  const about = { madeAt: new Date().toISOString(), host: readHostFacts() }
+  try {
+    await writeFile(path, await makeBundle(diagnosis, about), { mode: 0o600 })
+  } catch (error) {
+    throw wrapError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
+  }
+  writeNote(context, `The evidence is in ${path}`)
 }
 
 type Visit = () => Promise<{ readonly findings: readonly Finding[]; readonly worst: Severity }>

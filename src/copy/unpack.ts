@@ -103,10 +103,13 @@ async function readUsers(root: string): Promise<UserLookup> {
   return parseUserFiles({ passwd, group })
 }
 
-/** A file of the image's /etc, only if it and /etc are what they seem: no symlink out of the image, no fifo that blocks, no endless device. */
+/**
+ * A file of the image's /etc, only if it and /etc are what they seem: no symlink out of the image, no fifo that blocks, no endless device. A device
+ * is not even opened: with some, a watchdog's for one, that alone has consequences.
+ */
 async function readUserFile(root: string, name: string): Promise<string> {
   try {
-    if (!(await lstat(join(root, 'etc'))).isDirectory()) return ''
+    if (!(await lstat(join(root, 'etc'))).isDirectory() || !(await lstat(join(root, 'etc', name))).isFile()) return ''
     await using file = await open(
       join(root, 'etc', name),
       constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,

@@ -1,3 +1,4 @@
+import { statfsSync } from 'node:fs'
 import { constants as osConstants } from 'node:os'
 import { WindlassError, wrapError } from '../errors.ts'
 import {
@@ -18,7 +19,7 @@ import {
   symlinkat,
   tryOpenat,
 } from '../sys/libc.ts'
-import { showName, type TarEntry } from '../tar/entry.ts'
+import { defaultTarLimits, showName, type TarEntry, type TarLimits } from '../tar/entry.ts'
 import type { TarReader } from '../tar/reader.ts'
 import { writeContent } from './content.ts'
 import {
@@ -38,7 +39,7 @@ import type { Adapted } from './ordinary.ts'
 import { type OpenDirectory, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, Tree } from './tree.ts'
 import { flatUnion, isOverlayWhiteout, overlayUnion, setOpaque, type Union } from './union.ts'
 
-const { EEXIST, ENOENT, ENOTDIR, EPERM, ENAMETOOLONG } = osConstants.errno
+const { E2BIG, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, EPERM, ERANGE } = osConstants.errno
 
 /** `overlay`: one layer by itself, whiteouts in overlayfs' form. `flat`: onto the layers below, whiteouts carried out. */
 export type UnpackMode = 'overlay' | 'flat'
@@ -75,6 +76,7 @@ const DROPPED_MAX = 100
 export class LayerApplier implements Disposable {
   readonly #mode: UnpackMode
   readonly #creator: Creator
+  readonly #impliedMax: number
   readonly #directories = new Map<string, DirectoryFacts>()
   readonly #tree: Tree
   readonly #union: Union
@@ -84,9 +86,10 @@ export class LayerApplier implements Disposable {
   #entries = 0
   #size = 0
 
-  constructor(mode: UnpackMode, creator: Creator) {
+  constructor(mode: UnpackMode, creator: Creator, { impliedMax }: TarLimits = defaultTarLimits) {
     this.#mode = mode
     this.#creator = creator
+    this.#impliedMax = impliedMax
     this.#tree = new Tree(mode === 'flat', this.#directories)
     this.#union = mode === 'overlay' ? overlayUnion(this.#tree) : flatUnion(this.#tree)
   }
@@ -106,6 +109,7 @@ export class LayerApplier implements Disposable {
     } catch (error) {
       throw describe(error, entry)
     }
+    if (this.#tree.impliedMade > this.#impliedMax) throw tooManyImplied(this.#impliedMax)
   }
 
   #apply(entry: TarEntry, reader: TarReader): void {
@@ -306,13 +310,28 @@ function removeXattrs(path: Buffer): void {
   for (const name of llistxattr(path)) if (!name.startsWith('security.')) lremovexattr(path, cPath(name, 'latin1'))
 }
 
+function tooManyImplied(max: number): WindlassError {
+  return new WindlassError(
+    'LIMIT_EXCEEDED',
+    `Cannot unpack layer: it makes more than ${max} directories that it does not describe`,
+  )
+}
+
 function corrupt(entry: TarEntry, why: string): WindlassError {
   return new WindlassError('CORRUPT', `Cannot unpack entry ${showName(entry.name)}: ${why}`)
 }
 
 function describe(error: unknown, entry: TarEntry): unknown {
   if (!(error instanceof SystemError)) return error
+  if (error.syscall.endsWith('setxattr') && isRefusal(error))
+    return corrupt(entry, `the filesystem does not take its extended attributes (${error.code})`)
   if (error.errno === ENAMETOOLONG) return corrupt(entry, 'a part of its name is longer than the filesystem allows')
+  if (error.errno === ELOOP) return corrupt(entry, 'symlinks on its way lead in a circle')
   if (error.errno === EPERM && entry.type === 'link') return corrupt(entry, 'its target cannot be linked')
   return wrapError(error, `Cannot unpack entry ${showName(entry.name)}`)
+}
+
+/** What no disk could hold is no lack of space: an attribute that is too large for its inode is ENOSPC, too. */
+function isRefusal({ errno }: SystemError): boolean {
+  return [E2BIG, EINVAL, ERANGE].includes(errno) || (errno === ENOSPC && statfsSync('/').bavail > 0)
 }

@@ -72,12 +72,16 @@ export function writeTimes(times: Buffer, entry: { mtimeSeconds: number; mtimeNa
   writeTimespec(times, 16, entry.mtimeSeconds, entry.mtimeNanoseconds)
 }
 
+/** Capabilities are the image's own matter, and so are signatures, which nobody can forge. Every other label of a security module is the host's. */
+const imageSecurity: ReadonlySet<string> = new Set(['security.capability', 'security.ima', 'security.evm'])
+
 /**
- * Attributes that an image must not set: overlayfs' own (they redirect lookups or make whiteouts), and the host's label, which the
- * host's policy decides. They are left out, as the engines leave out a label; the count is told.
+ * Attributes that an image must not set: overlayfs' own (they redirect lookups or make whiteouts), labels, which the host's policy
+ * decides, and access lists of a file server, which name users of its own. They are left out, as the engines leave out a label, and told.
  */
 export function isForbiddenXattr(name: string): boolean {
-  return name.startsWith('trusted.overlay.') || name.startsWith('user.overlay.') || name === 'security.selinux'
+  if (name.startsWith('security.')) return !imageSecurity.has(name)
+  return name.startsWith('trusted.overlay.') || name.startsWith('user.overlay.') || name === 'system.nfs4_acl'
 }
 
 export function setXattrsOfPath(path: Buffer, xattrs: ReadonlyMap<string, Buffer>, onDropped: OnDropped): void {

@@ -68,6 +68,7 @@ export class Tree {
    * there now or that may be made.
    */
   givesWay: (name: string, stat: Stat) => boolean = () => false
+  #impliedMade = 0
   readonly #hasLower: boolean
   readonly #described: ReadonlyMap<string, unknown>
   readonly #kept = new Map<string, KeptFacts>()
@@ -88,6 +89,11 @@ export class Tree {
   }
 
   readonly #onRemoved: (name: string) => void
+
+  /** Implied directories made so far, also those that are gone or described since. */
+  get impliedMade(): number {
+    return this.#impliedMade
+  }
 
   /** The absolute path of a name in the thread's root, NUL-terminated. */
   path(name: string): Buffer {
@@ -118,13 +124,17 @@ export class Tree {
    * describes the change of the directory itself, if there is any. Its default ACL is lifted meanwhile, since new entries would inherit it.
    */
   keepFacts(name: string): void {
-    if (!this.#hasLower || this.#kept.has(name)) return
+    if (!this.#hasLower || this.#isKnown(name)) return
     const stat = lstatat(AT_FDCWD, this.#inside(name))
     if (stat !== undefined) this.#keep(name, stat)
   }
 
+  #isKnown(name: string): boolean {
+    return this.#kept.has(name) || this.implied.has(name) || this.#described.has(name)
+  }
+
   #keep(name: string, stat: Stat): void {
-    if (this.#kept.has(name) || this.implied.has(name) || this.#described.has(name)) return
+    if (this.#isKnown(name)) return
     const path = this.#inside(name)
     const acl = lgetxattr(path, defaultAcl)
     if (acl !== undefined) lremovexattr(path, defaultAcl)
@@ -197,31 +207,42 @@ export class Tree {
     }
   }
 
-  /** Makes the directory and its missing parents, as far as nothing is in the way. */
+  /**
+   * Makes the directory and its missing parents, as far as nothing is in the way. From one to the next by its descriptor: by path, a name of
+   * two thousand parts would cost millions of steps.
+   */
   #makeImplied(name: string): void {
-    let start = name
-    for (; start !== '' && this.lstat(start) === undefined; start = parentName(start));
-    while (start.length < name.length) {
-      const slash = name.indexOf('/', start === '' ? 0 : start.length + 1)
-      start = slash < 0 ? name : name.slice(0, slash)
-      if (!this.#mkdirImplied(start)) return
+    let fd = tryOpenat(AT_FDCWD, this.path(''), O.PATH | O.DIRECTORY)
+    try {
+      for (let start = 0, slash = 0; slash >= 0 && fd >= 0; start = slash + 1) {
+        slash = name.indexOf('/', start)
+        const end = slash < 0 ? name.length : slash
+        const part = cPath(name.slice(start, end), 'latin1')
+        let next = tryOpenat(fd, part, O.PATH | O.DIRECTORY)
+        if (next < 0 && lastErrno() === ENOENT && this.#mkdirImplied(fd, part, name.slice(0, end)))
+          next = tryOpenat(fd, part, O.PATH | O.DIRECTORY | O.NOFOLLOW)
+        close(fd)
+        fd = next
+      }
+    } finally {
+      if (fd >= 0) close(fd)
     }
   }
 
-  #mkdirImplied(name: string): boolean {
-    const path = this.path(name)
+  /** False if a symlink to nothing has its name. */
+  #mkdirImplied(directory: number, part: Buffer, name: string): boolean {
     this.keepFacts(parentName(name))
     try {
-      mkdirat(AT_FDCWD, path, IMPLIED_MODE)
+      mkdirat(directory, part, IMPLIED_MODE)
     } catch (error) {
-      const errno = error instanceof SystemError ? error.errno : 0
-      if (errno === EEXIST || errno === ENOTDIR || errno === ENOENT) return false
+      if (error instanceof SystemError && error.errno === EEXIST) return false
       throw error
     }
     // A setgid directory around it would hand down its group and bit.
-    lchownat(AT_FDCWD, path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0)
-    fchmodat(AT_FDCWD, path, IMPLIED_MODE)
+    lchownat(directory, part, process.geteuid?.() ?? 0, process.getegid?.() ?? 0)
+    fchmodat(directory, part, IMPLIED_MODE)
     this.implied.add(name)
+    this.#impliedMade++
     return true
   }
 }

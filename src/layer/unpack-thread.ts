@@ -17,7 +17,8 @@ import { enterWall } from './wall.ts'
 function run(order: UnpackOrder): UnpackAnswer {
   const beat = new Beat(order.beat)
   const reader = new TarReader(new RingReader(order.ring), order.limits)
-  using applier = new LayerApplier(order.mode, { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 })
+  const creator = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
+  using applier = new LayerApplier(order.mode, creator, order.limits)
   const maps = readIdMaps()
   const adapter = maps && new EntryAdapter(maps)
   beat.begin(gettid())

@@ -48,6 +48,10 @@ export interface TarLimits {
   readonly paxMax: number
   /** Pieces of a sparse file: each costs memory here. */
   readonly sparsePiecesMax: number
+  /** Sum of the lengths of all files. Those of sparse files cost the archive nothing, but every sum that they enter must stay exact. */
+  readonly lengthMax: number
+  /** Directories that no entry describes: one name of 4 KiB makes two thousand of them, each with a block on the disk. No layer seen has a tenth of it. */
+  readonly impliedMax: number
 }
 
 export const defaultTarLimits: TarLimits = {
@@ -55,6 +59,8 @@ export const defaultTarLimits: TarLimits = {
   nameMax: 4096,
   paxMax: 1024 * 1024,
   sparsePiecesMax: 1_000_000,
+  lengthMax: 2 ** 43,
+  impliedMax: 500_000,
 }
 
 /** Where the bytes of an archive come from. A view is valid until the next call. */

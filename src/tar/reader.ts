@@ -29,6 +29,7 @@ export class TarReader {
   readonly #source: ByteSource
   readonly #limits: TarLimits
   #entries = 0
+  #length = 0
   #lastName = ''
   #contentLeft = 0
   #padding = 0
@@ -140,11 +141,22 @@ export class TarReader {
       if (hasExtension(extensions)) throw malformed('a global PAX header between an entry and its extension headers')
       checkGlobal(parsePax(this.#readBody(header, this.#limits.paxMax)))
     } else if (typeflag === 'L') {
-      extensions.longName = cString(this.#readBody(header, this.#limits.nameMax + 1))
+      extensions.longName = this.#readLong(header)
     } else if (typeflag === 'K') {
-      extensions.longLink = cString(this.#readBody(header, this.#limits.nameMax + 1))
+      extensions.longLink = this.#readLong(header)
     } else return false
     return true
+  }
+
+  /** A name of GNU's. GNU tar and libarchive read it on to the first NUL of its block, Go to its size: where that makes two names it is refused. */
+  #readLong(header: Uint8Array): string {
+    const body = this.#readBody(header, this.#limits.nameMax + 1)
+    const name = cString(body)
+    if (this.#padding === 0 || name.length < body.length) return name
+    const padding = this.#source.read(this.#padding)
+    this.#padding = 0
+    if (padding?.[0] !== 0) throw malformed('a GNU long name has no end')
+    return name
   }
 
   #readBody(header: Uint8Array, sizeMax: number): Uint8Array {
@@ -194,6 +206,8 @@ export class TarReader {
       entry.sparse = readOldGnuSparse(header, this.#source, this.#limits)
     } else if (pax !== undefined) this.#readPaxSparse(entry, pax)
     if (entry.sparse !== undefined) checkSparse(entry.sparse, entry.size, entry.fileSize)
+    this.#length += entry.fileSize
+    if (this.#length > this.#limits.lengthMax) throw tooLarge(`files of more than ${this.#limits.lengthMax} bytes`)
   }
 
   #readPaxSparse(entry: TarEntry, pax: PaxRecords): void {

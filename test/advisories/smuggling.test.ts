@@ -61,6 +61,17 @@ test('what stands behind the end of the archive is not unpacked', async () => {
   assert.deepEqual(arena.inside(), ['first'])
 })
 
+test('a GNU long name that ends for one reader and goes on for another is refused', async () => {
+  const long = (size: number): Buffer =>
+    rawEntry({ name: '././@LongLink', typeflag: 'L', magic: magics.gnu, data: 'a/hidden\0', size })
+  await refused([long(2), file('short')], /has no end/)
+  await refused([Buffer.concat([long(8).subarray(0, 520), Buffer.alloc(504, 'x')]), file('short')], /has no end/)
+  // Without a NUL of its own, yet with nothing behind it: some writers do so.
+  using arena = new Arena()
+  await arena.unpack('overlay', [long(8), file('short'), long(9), file('again')])
+  assert.deepEqual(arena.inside(), ['a', 'a/hidden'])
+})
+
 test('a sparse map that claims more or less than the content is refused', async () => {
   const map = (text: string): Buffer =>
     rawEntry({ name: 'c', data: hidden, pax: { 'GNU.sparse.map': text, 'GNU.sparse.size': '9999' } })

@@ -469,7 +469,7 @@ export class StoreDatabase implements Disposable {
 
   readTotals(): { images: number; layers: number; blobs: number; bytesLayers: number; bytesBlobs: number } {
     const sql = `SELECT (SELECT count(*) FROM images) AS images, (SELECT count(*) FROM layers) AS layers, (SELECT count(*) FROM blobs) AS blobs,
-      (SELECT coalesce(sum(size), 0) FROM layers) AS bytesLayers, (SELECT coalesce(sum(size), 0) FROM blobs) AS bytesBlobs`
+      (SELECT total(size) FROM layers) AS bytesLayers, (SELECT total(size) FROM blobs) AS bytesBlobs`
     const none = { images: 0, layers: 0, blobs: 0, bytesLayers: 0, bytesBlobs: 0 }
     return this.#one(sql) ?? none
   }

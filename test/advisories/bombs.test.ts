@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { lstatSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { isWindlassError } from '../../src/errors.ts'
+import { defaultTarLimits, type TarLimits } from '../../src/tar/entry.ts'
+import { paxEntry, paxSparse, type RawEntry, rawEntry } from '../tar-builder.ts'
+import { unpackTar } from '../unpack-tar.ts'
+import { Arena, dir, file, modes } from './arena.ts'
+
+/** CWE-400, CWE-409: little that becomes much: entries, names, directories, lengths, headers, attributes. */
+
+const long = (name: string): RawEntry => ({ name: 'long', data: 'x', gnuName: name })
+
+async function refused(
+  layer: Parameters<typeof unpackTar>[1],
+  limits: Partial<TarLimits>,
+  wanted: RegExp,
+): Promise<void> {
+  using arena = new Arena()
+  await assert.rejects(unpackTar(arena.root, layer, { limits: { ...defaultTarLimits, ...limits } }), error => {
+    assert.ok(isWindlassError(error, 'LIMIT_EXCEEDED'), String(error))
+    return wanted.test(error.message)
+  })
+}
+
+test('more entries than allowed are refused', async () => {
+  const layer = Array.from({ length: 6 }, (_, n) => file(`f${n}`, ''))
+  await refused(layer, { entriesMax: 5 }, /more than 5 entries/)
+})
+
+test('names that make a multitude of directories are refused, also where each replaces the one before', async () => {
+  const deep = (first: string): RawEntry => long(`${first}/${'d/'.repeat(200)}f`)
+  await refused(
+    [0, 1, 2].map(n => deep(`${n}`)),
+    { impliedMax: 500 },
+    /more than 500 directories/,
+  )
+  const whiteouts = [0, 1, 2].map(n => long(`${n}/${'d/'.repeat(200)}.wh.f`))
+  await refused(whiteouts, { impliedMax: 500 }, /more than 500 directories/)
+  const again = [0, 1, 2].flatMap(() => [deep('x'), file('x'), dir('x')])
+  await refused(again, { impliedMax: 500 }, /more than 500 directories/)
+})
+
+test('directories that are described count as entries only', async () => {
+  using arena = new Arena()
+  const layer = Array.from({ length: 50 }, (_, n) => dir(`d${n}`))
+  await unpackTar(arena.root, layer, { limits: { ...defaultTarLimits, impliedMax: 0 } })
+  assert.equal(arena.inside().length, 50)
+})
+
+test('lengths of sparse files whose sum no counter could hold are refused, one that is merely large is not', async () => {
+  const sparse = (name: string, realSize: number): Buffer =>
+    paxSparse('0.1', { name, realSize, segments: [{ offset: 0, data: 'x' }] })
+  using arena = new Arena()
+  await unpackTar(arena.root, [sparse('disk.img', 2 ** 40)])
+  const { size, blocks } = statSync(join(arena.root, 'disk.img'))
+  assert.deepEqual([size, blocks <= 16], [2 ** 40, true])
+  await refused(
+    [sparse('a', 2 ** 42), sparse('b', 2 ** 42), sparse('c', 2 ** 42)],
+    {},
+    /files of more than 8796093022208 bytes/,
+  )
+  await refused([sparse('a', Number.MAX_SAFE_INTEGER)], {}, /files of more than/)
+})
+
+test('a header as large as memory is refused before it is read', async () => {
+  for (const typeflag of ['x', 'g', 'L', 'K'])
+    await refused([rawEntry({ name: 'h', typeflag, size: 2 ** 40 }), file('f')], {}, /an extension header of/)
+})
+
+test('a flood of headers in front of an entry, and one that never comes, are refused', async () => {
+  using arena = new Arena()
+  const flood = Array.from({ length: 2000 }, () => paxEntry({ comment: 'c' }, 'g'))
+  await assert.rejects(arena.unpack('overlay', [...flood, file('f')]), /too many extension headers/)
+})
+
+test('attributes that no inode could hold are refused as such, not as a full disk', async () => {
+  using arena = new Arena()
+  const values = {
+    'user.large': 'x'.repeat(60_000),
+    [`user.${'n'.repeat(300)}`]: 'x',
+    'security.capability': 'no capability',
+  }
+  for (const [name, value] of Object.entries(values)) {
+    const evil = file('f', 'x', { pax: { [`SCHILY.xattr.${name}`]: value } })
+    await assert.rejects(
+      unpackTar(arena.root, [evil]),
+      error => isWindlassError(error, 'CORRUPT') && /extended attributes/.test(error.message),
+    )
+  }
+})
+
+for (const mode of modes)
+  test(`${mode}: a maze of symlinks ends, and says so`, async () => {
+    using arena = new Arena()
+    const maze = Array.from({ length: 60 }, (_, n) => ({
+      name: `s${n}`,
+      typeflag: '2',
+      linkname: `s${n + 1}`,
+      mode: 0o777,
+    }))
+    const circle = [
+      { name: 'a', typeflag: '2', linkname: 'b', mode: 0o777 },
+      { name: 'b', typeflag: '2', linkname: 'a', mode: 0o777 },
+    ]
+    for (const [links, start] of [[maze, 's0'] as const, [circle, 'a'] as const]) {
+      await assert.rejects(arena.unpack(mode, [...links, file(`${start}/f`)]), error =>
+        isWindlassError(error, 'CORRUPT'),
+      )
+      await assert.rejects(
+        arena.unpack(mode, [...links, { name: 'h', typeflag: '1', linkname: `${start}/f` }]),
+        error => isWindlassError(error, 'CORRUPT'),
+      )
+    }
+  })
+
+test('a tree deeper than any path, built through symlinks, is unpacked or refused, and taken away or refused; nothing hangs', async () => {
+  using arena = new Arena()
+  const step = 'd/'.repeat(1500)
+  const layer = [long(`${step}f`)]
+  for (let n = 0; n < 4; n++) {
+    const target = n === 0 ? step : `s${n - 1}/${step}`
+    layer.push({ name: `s${n}`, typeflag: '2', gnuLink: target, mode: 0o777 }, long(`s${n}/${step}f`))
+  }
+  await unpackTar(arena.root, layer)
+  assert.ok(lstatSync(join(arena.root, 's3')).isSymbolicLink())
+  // The next layer takes the whole of it away, as far as a path reaches: the rest is the store's to remove.
+  await assert.rejects(unpackTar(arena.root, [file('d')], { mode: 'flat' }), error => isWindlassError(error, 'CORRUPT'))
+  execFileSync('rm', ['-rf', join(arena.root, 'd')])
+})

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { lstatSync } from 'node:fs'
 import { test } from 'node:test'
 import { base256 } from '../tar-builder.ts'
+import { readTree } from '../tree.ts'
 import { Arena, dir, file, link, modes, symlink } from './arena.ts'
 
 /** The root of a layer replaced by a link, and device numbers that the kernel would cut to others. */
@@ -46,3 +47,18 @@ for (const mode of modes) {
     assert.deepEqual(arena.inside(), [])
   })
 }
+
+test('labels of the host and access lists of a file server are left out; capabilities and signatures stay', async () => {
+  using arena = new Arena()
+  const labels = ['security.SMACK64', 'security.apparmor', 'security.selinux', 'system.nfs4_acl']
+  const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex')
+  const pax: [string, string | Buffer][] = labels.map(name => [`SCHILY.xattr.${name}`, 'evil'])
+  pax.push(['SCHILY.xattr.security.capability', capability], ['SCHILY.xattr.security.ima', 'signature'])
+  const [applied] = await arena.unpack('overlay', [file('f', 'x', { pax })])
+  assert.deepEqual([...(applied?.droppedXattrs ?? [])].sort(), labels.sort())
+  const xattrs = readTree(arena.root).get('f')?.xattrs ?? ''
+  assert.deepEqual(
+    xattrs.split(' ').map(text => text.replace(/=.*/, '')),
+    ['security.capability', 'security.ima'],
+  )
+})

@@ -10,7 +10,7 @@ import { showRun } from '../transfer.ts'
 export const command = defineCommand({
   description:
     "Loads all images of an archive into the store: what 'docker save' and 'podman save' write, an OCI archive, or an OCI layout in a directory; plain, or compressed by gzip, " +
-    'zstd, xz or bzip2. Every byte is verified. Nothing is visible before all images are complete, so that a torn or altered archive leaves nothing behind.',
+    'zstd, xz or bzip2. Every byte is verified. None of them is visible before all are complete: a torn or altered archive is refused as a whole.',
   operands: [],
   rootFor: () => 'making owners',
   options: {

@@ -15,8 +15,8 @@ export interface DockerCredentialsOptions {
 }
 
 /** What docker stores credentials for Docker Hub under, whatever it is called in references. */
-const hubKey = 'https://index.docker.io/v1/'
-const hubHosts: ReadonlySet<string> = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io'])
+export const hubKey = 'https://index.docker.io/v1/'
+export const hubHosts: ReadonlySet<string> = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io'])
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -68,11 +68,11 @@ function readFields(config: Fields, key: string, name: string): Fields {
   return value
 }
 
-function isFields(value: unknown): value is Fields {
+export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function malformed(name: string, what: string): WindlassError {
+export function malformed(name: string, what: string): WindlassError {
   return new WindlassError('FAILED', `Cannot use credentials of ${name}: ${what}; wanted what 'docker login' writes`, {
     hint: `repair ${name}, or move it away and log in again`,
   })
@@ -117,7 +117,7 @@ function lookUp(entries: Fields, key: string): unknown {
 }
 
 /** `https://host:port/v1/` and `host:port/v2` to `host:port`, and every name of Docker Hub to one. */
-function hostOfKey(key: string): string {
+export function hostOfKey(key: string): string {
   const host = key.replace(/^https?:\/\//, '').replace(/\/.*$/, '')
   return hubHosts.has(host) ? 'docker.io' : host
 }

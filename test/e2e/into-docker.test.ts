@@ -3,8 +3,11 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { isWindlassError } from '../../src/errors.ts'
+import { writeArchive } from '../../src/places/archive/docker-writer.ts'
 import { DockerClient } from '../../src/places/docker/client.ts'
 import { loadArchive, saveImage } from '../../src/places/docker/images.ts'
+import { digestOf } from '../servers/push.ts'
 import { run, waitUntil } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import type { ImageName } from '../testbed/images.ts'
@@ -76,6 +79,27 @@ test('a layer that docker has is neither fetched nor sent again', async () => {
 
 test('an image of an index comes with the digest of the index', async () => {
   await assertLikeOwnPull('multi')
+})
+
+test('an archive that leaves out a layer which docker has not is refused, and nothing of it stays', async () => {
+  const { signal } = new AbortController()
+  using client = await DockerClient.connect({ kind: 'unix', path: broken.socket }, { env: {}, signal })
+  const list = async () => (await broken.docker(['images', '-aq'])).split('\n').sort()
+  const before = await list()
+  const diffId = digestOf('a layer that nobody has')
+  const config = Buffer.from(
+    JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [diffId] } }),
+  )
+  const archive = writeArchive({
+    config: { digest: digestOf(config), bytes: config },
+    layers: [{ diffId, ready: Promise.resolve({ diffId }) }],
+    names: ['never:was'],
+  })
+  await assert.rejects(
+    loadArchive(client, archive, { signal }),
+    error => isWindlassError(error, 'FAILED') && error.facts['engine'] === 'docker',
+  )
+  assert.deepEqual(await list(), before)
 })
 
 test('an image leaves one docker for another as a stream', async () => {

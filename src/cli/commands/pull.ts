@@ -154,7 +154,9 @@ export const command = defineCommand({
       if (context.json) writeJsonLine(context, result)
       else writeLine(context, result.reference)
     })
-    ;(await notice)?.(context)
+    // A failure is not kept waiting for more to say.
+    const tell = await (status ? Promise.race([notice, undefined]) : notice)
+    tell?.(context)
     return report === undefined ? status : await report.close(status)
   },
 })

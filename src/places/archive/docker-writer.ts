@@ -11,7 +11,7 @@ export interface ArchiveLayer {
 
 export interface ArchiveImage {
   readonly config: { readonly digest: Digest; readonly bytes: Uint8Array }
-  /** From the base upwards; a layer is waited for until its turn has come. */
+  /** From the base upwards; they are written as they become ready, since manifest.json alone says their order. */
   readonly layers: readonly { readonly diffId: Digest; readonly ready: Promise<ArchiveLayer> }[]
   /** `host/repo:tag`, as docker prints it; none for an image without a tag. */
   readonly names: readonly string[]
@@ -32,8 +32,7 @@ export async function* writeArchive({ config, layers, names }: ArchiveImage): As
   yield* file(configPath(config.digest), config.bytes)
   yield* file('manifest.json', Buffer.from(JSON.stringify(manifest)))
   const written = new Set<Digest>()
-  for (const { diffId, ready } of layers) {
-    const { content } = await ready
+  for await (const { diffId, content } of inOrderOfReadiness(layers.map(({ ready }) => ready))) {
     // An image may have one layer twice.
     if (content === undefined || written.has(diffId)) continue
     written.add(diffId)
@@ -42,6 +41,17 @@ export async function* writeArchive({ config, layers, names }: ArchiveImage): As
     yield filePadding(content.size)
   }
   yield tarEnd
+}
+
+/** The first that fails ends it. */
+async function* inOrderOfReadiness<T>(promises: readonly Promise<T>[]): AsyncGenerator<T> {
+  const open = new Map(promises.map((promise, at) => [at, promise.then(value => ({ at, value }))]))
+  for (const promise of open.values()) promise.catch(() => {}) // told by the race
+  while (open.size > 0) {
+    const { at, value } = await Promise.race(open.values())
+    open.delete(at)
+    yield value
+  }
 }
 
 function* file(name: string, bytes: Uint8Array): Generator<Uint8Array> {

@@ -24,6 +24,7 @@ const engine: Engine = {
   program: '/usr/bin/dockerd',
   version: '20.10.24',
   dataRoot: '/var/lib/docker',
+  dataPath: '/var/lib/docker',
   rootPrefix: '',
   sockets: [],
   environment: new Map([

@@ -27,19 +27,19 @@ const temporary: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
 }
 
 export async function findDownloads(host: HostView, engine: Engine): Promise<Download[]> {
-  const { kind, process, dataRoot, rootPrefix } = engine
+  const { kind, process, dataRoot, dataPath } = engine
   const opened = readDescriptors(host, process.pid)
   const pattern = temporary[kind]
   if (pattern !== undefined) {
     const files = opened.filter(({ target }) => pattern.test(target))
     return await collect(files.map(({ fd, target }) => readTemporary(host, engine, fd, target)))
   }
-  if (kind !== 'containerd' || dataRoot === undefined) return []
-  const ingests = join(dataRoot, 'io.containerd.content.v1.content/ingest')
+  if (kind !== 'containerd' || dataRoot === undefined || dataPath === undefined) return []
+  const ingests = 'io.containerd.content.v1.content/ingest'
   const written = new Set(opened.map(({ target }) => target))
-  const names = await host.disk.names(rootPrefix + ingests)
-  const open = names.filter(name => written.has(join(ingests, name, 'data')))
-  return await collect(open.map(name => readIngest(host, engine, join(ingests, name))))
+  const names = await host.disk.names(join(dataPath, ingests))
+  const open = names.filter(name => written.has(join(dataRoot, ingests, name, 'data')))
+  return await collect(open.map(name => readIngest(host, engine, join(dataPath, ingests, name))))
 }
 
 async function collect(found: readonly Promise<Download | undefined>[]): Promise<Download[]> {
@@ -57,11 +57,10 @@ async function readTemporary(host: HostView, engine: Engine, fd: number, path: s
 
 /** containerd writes down beside the data what it is, and how much it will be. */
 async function readIngest(host: HostView, engine: Engine, directory: string): Promise<Download | undefined> {
-  const { rootPrefix } = engine
-  const file = await host.disk.file(join(rootPrefix + directory, 'data'))
+  const file = await host.disk.file(join(directory, 'data'))
   if (file === undefined) return undefined
-  const total = Number((await host.disk.text(join(rootPrefix + directory, 'total'))) ?? Number.NaN)
-  const reference = await host.disk.text(join(rootPrefix + directory, 'ref'))
+  const total = Number((await host.disk.text(join(directory, 'total'))) ?? Number.NaN)
+  const reference = await host.disk.text(join(directory, 'ref'))
   const common = { engine, path: join(directory, 'data'), bytes: file.size, reference }
   if (total === file.size) return undefined
   const idleMs = Math.max(0, host.now() - file.mtimeMs)

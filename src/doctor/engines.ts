@@ -16,6 +16,8 @@ export interface Engine {
   readonly version: string | undefined
   /** Where images are kept, as the engine names it. */
   readonly dataRoot: string | undefined
+  /** The same directory as we reach it. */
+  readonly dataPath: string | undefined
   /** What has to stand before the engine's paths for us: it may live in a root of its own. */
   readonly rootPrefix: string
   /** Sockets on which it listens. */
@@ -88,8 +90,9 @@ async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKin
   const sockets = findSockets(host, pid, descriptors)
   const isStopped = /[Tt]/.test(process.state)
   const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
-  const dataRoot = findDataRoot(kind, args, descriptors)
-  const common = { kind, process, args, program, version, dataRoot, rootPrefix, sockets, environment }
+  const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
+  const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
+  const common = { kind, process, args, program, version, dataRoot, dataPath, rootPrefix, sockets, environment }
   return { ...common, decompressors: await findDecompressors(host, common) }
 }
 
@@ -101,14 +104,17 @@ function findRootPrefix(host: HostView, pid: number): string {
   return its === undefined || (its === own && (root === '/' || root === undefined)) ? '' : `/proc/${pid}/root`
 }
 
-function findDataRoot(
-  kind: EngineKind,
-  args: readonly string[],
-  descriptors: readonly Descriptor[],
-): string | undefined {
+interface DataRootQuestion extends Pick<Engine, 'kind' | 'args'> {
+  readonly pid: number
+  readonly descriptors: readonly Descriptor[]
+}
+
+/** The kernel names open files by the paths of whoever asks, as long as both see the same mounts. */
+function findDataRoot(host: HostView, { kind, pid, args, descriptors }: DataRootQuestion) {
   const landmark = landmarks[kind]
   const open = descriptors.map(({ target }) => landmark?.exec(target)?.[1]).find(root => root !== undefined)
-  return open ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind]
+  const isOurs = open !== undefined && host.link(`/proc/${pid}/ns/mnt`) === host.link('/proc/self/ns/mnt')
+  return { dataRoot: open ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
 }
 
 function optionOf(args: readonly string[], names: readonly string[]): string | undefined {

@@ -13,22 +13,25 @@ export const checkDisks: Check = async ({ host, engines }) => {
   const seen = new Set<string>()
   const findings: Finding[] = []
   for (const engine of withRoot) {
-    const { dataRoot = '', rootPrefix } = engine
-    if (seen.has(rootPrefix + dataRoot)) continue
-    seen.add(rootPrefix + dataRoot)
-    findings.push(...(await judgeRoot(host, engine, dataRoot)))
+    const { dataRoot = '', dataPath = '' } = engine
+    if (seen.has(dataPath)) continue
+    seen.add(dataPath)
+    findings.push(...(await judgeRoot(host, engine, { dataRoot, dataPath })))
   }
   return [...findings, ...judgeOverlay(host)]
 }
 
-async function judgeRoot(host: HostView, engine: Engine, dataRoot: string): Promise<Finding[]> {
+async function judgeRoot(
+  host: HostView,
+  engine: Engine,
+  { dataRoot, dataPath: path }: { readonly dataRoot: string; readonly dataPath: string },
+): Promise<Finding[]> {
   const subject = `${describeEngine(engine)}: ${dataRoot}`
-  const path = engine.rootPrefix + dataRoot
   const space = await host.disk.filesystem(path)
   if (host.disk.silent.has(path))
     return [makeFinding('DISK_SILENT', subject, { evidence: [`statfs of ${path} did not return`] })]
   if (space === undefined) return []
-  const mount = findMount(host, engine.process.pid, dataRoot)
+  const mount = findMount(host, path === dataRoot ? 'self' : String(engine.process.pid), dataRoot)
   const findings: Finding[] = []
   const { bytesTotal, bytesFree, inodesTotal, inodesFree } = space
   const facts = { bytesTotal, bytesFree, inodesTotal, inodesFree, filesystem: mount?.type ?? '' }
@@ -68,7 +71,7 @@ interface Mount {
 }
 
 /** The mount under a path, as the engine sees it: the last of those with the longest mount point. */
-function findMount(host: HostView, pid: number, path: string): Mount | undefined {
+function findMount(host: HostView, pid: string, path: string): Mount | undefined {
   const lines = (host.text(`/proc/${pid}/mountinfo`) ?? '').split('\n')
   const mounts = lines.flatMap(line => {
     const [before = '', after = ''] = line.split(' - ')

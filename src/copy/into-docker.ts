@@ -21,7 +21,6 @@ import type { EngineMessage } from '../places/docker/messages.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
 import type { PullEvent } from './events.ts'
-import { intoContainerd } from './into-containerd.ts'
 import { checkRoot } from './privilege.ts'
 import type { LayerPull } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
@@ -79,6 +78,7 @@ async function deliverDirectly(
         "Cannot use docker's containerd: it is not on this host, or docker does not tell where",
       )
     checkRoot("Cannot unpack into docker's containerd")
+    const { intoContainerd } = await import('./into-containerd.ts')
     return await intoContainerd({ ...containerd, snapshotter: driver }).deliver(image, context)
   } catch (error) {
     if (route === 'containerd' || !isWindlassError(error) || !elsewhere.has(error.code)) throw error

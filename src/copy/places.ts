@@ -5,13 +5,7 @@ import { type Archive, type ArchivedImage, openArchive } from '../places/archive
 import { openDockerArchiveSink } from '../places/archive/docker-sink.ts'
 import { openLayoutSink, openLayoutTarSink } from '../places/archive/layout-sink.ts'
 import { type ByteSink, openFileSink } from '../places/archive/tar-output.ts'
-import { readContainerdAddress } from '../places/containerd/client.ts'
-import { openContainerdSource } from '../places/containerd/source.ts'
-import { DockerClient } from '../places/docker/client.ts'
-import { findEndpoint } from '../places/docker/endpoint.ts'
-import { saveImage } from '../places/docker/images.ts'
 import type { Placement, Sink, Source } from '../places/place.ts'
-import { Podman } from '../places/podman/podman.ts'
 import { openRegistry } from '../places/registry/registry.ts'
 import type { RegistryOptions } from '../places/registry/repository.ts'
 import { openRegistrySink } from '../places/registry/upload.ts'
@@ -46,6 +40,11 @@ export async function openImage(transport: Transport, options: PlaceOptions): Pr
   }
   if (transport.kind === 'store') return await openStored(transport.text, options)
   if (transport.kind === 'containerd') {
+    // gRPC takes long to load, and few need it.
+    const [{ readContainerdAddress }, { openContainerdSource }] = await Promise.all([
+      import('../places/containerd/client.ts'),
+      import('../places/containerd/source.ts'),
+    ])
     const { reference } = transport
     const source = openContainerdSource(readContainerdAddress(options.env ?? {}), reference)
     return { source, reference, [Symbol.asyncDispose]: () => source[Symbol.asyncDispose]() }
@@ -74,9 +73,15 @@ function isEngine(transport: Transport): transport is EngineTransport {
 async function saveFrom({ kind, text }: EngineTransport, options: PlaceOptions): Promise<Archive> {
   const { env = {}, signal } = options
   if (kind === 'containers-storage') {
+    const { Podman } = await import('../places/podman/podman.ts')
     await using podman = await Podman.open({ env, signal })
     return await openArchiveAt(podman.save(text), options)
   }
+  const [{ DockerClient }, { findEndpoint }, { saveImage }] = await Promise.all([
+    import('../places/docker/client.ts'),
+    import('../places/docker/endpoint.ts'),
+    import('../places/docker/images.ts'),
+  ])
   using client = await DockerClient.connect(await findEndpoint({ env }), { env, signal })
   return await openArchiveAt(await saveImage(client, text, signal), options)
 }

@@ -12,6 +12,7 @@ import { openRegistry } from '../../src/places/registry/registry.ts'
 import { run, waitUntil } from '../testbed/command.ts'
 import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
 import type { ImageName } from '../testbed/images.ts'
+import { startProxy } from '../testbed/proxy.ts'
 import { plantSpies, type Spies } from '../testbed/spies.ts'
 import { imageFacts, openTestbed, type Testbed } from '../testbed/testbed.ts'
 import { type Windlass, windlassFor } from '../testbed/windlass.ts'
@@ -131,6 +132,24 @@ test('an image of containerd is a source like its registry', async () => {
   await windlass.run('copy', '--platform', platform, `containerd:${bed.refer('multi')}`, `oci:${layout}:out`)
   assert.equal(await run('skopeo', ['inspect', '--raw', `oci:${layout}:out`]), Buffer.from(manifest.bytes).toString())
   await assert.rejects(source.resolve({ tag: 'never' }, signal), /Cannot find .*multi:never in containerd/)
+})
+
+test('a pull that is stopped leaves nothing in containerd, and the next one goes on where it stopped', async () => {
+  await using proxy = await startProxy(bed.registry.host, 8 << 20)
+  const fresh = windlassFor(join(bed.root, '../fresh'), { CONTAINERD_ADDRESS: broken.socket })
+  const args = ['pull', '--into', 'containerd:stopped', `${proxy.host}/debian:latest`]
+  const { child, result } = fresh.start(...args)
+  await waitUntil('some of the image is here', 60_000, () => proxy.blobBytes() > 12 << 20)
+  child.kill('SIGINT')
+  assert.equal((await result).status, 130)
+  const inNamespace = (...words: string[]) => broken.ctr('-n', 'stopped', ...words)
+  assert.equal(await inNamespace('leases', 'ls', '-q'), '')
+  assert.equal((await inNamespace('snapshots', 'ls')).split('\n').length, 1)
+  assert.equal(await inNamespace('images', 'ls', '-q'), '')
+  proxy.bytesPerSecond = Number.POSITIVE_INFINITY
+  await fresh.run(...args)
+  assert.ok(proxy.requests.some(({ range, status }) => /^bytes=[1-9]/.test(range ?? '') && status === 206))
+  assert.match(await inNamespace('images', 'check'), /complete \(\d+\/\d+\).*true/)
 })
 
 test('nothing is left that nobody refers to', async () => {

@@ -7,6 +7,7 @@ export const commandTable: readonly CommandEntry[] = [
   { name: 'load', summary: 'Load images from an archive', load: () => import('./commands/load.ts') },
   { name: 'save', summary: 'Save images to an archive', load: () => import('./commands/save.ts') },
   { name: 'copy', summary: 'Copy an image between any two places', load: () => import('./commands/copy.ts') },
+  { name: 'pack', summary: 'Make an image from a directory', load: () => import('./commands/pack.ts') },
   { name: 'login', summary: 'Keep credentials for a registry', load: () => import('./commands/login.ts') },
   { name: 'logout', summary: 'Forget the credentials for a registry', load: () => import('./commands/logout.ts') },
   { name: 'images', summary: 'List the images in the store', load: () => import('./commands/images.ts') },

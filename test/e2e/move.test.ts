@@ -1,6 +1,6 @@
 /** Images on their way between registry, store, archives, layouts and other tools, and back. */
 import assert from 'node:assert/strict'
-import { open, readdir, readFile, truncate } from 'node:fs/promises'
+import { open, readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type DockerRegistry, startDockerRegistry } from '../servers/docker-registry.ts'
@@ -192,4 +192,23 @@ test('what a registry has under another name is mounted, not sent', async () => 
     registry.log.some(line => line.includes('mount=sha256')),
     registry.log.slice(-5).join('\n'),
   )
+})
+
+test('a packed directory gives the same image in any store, and docker runs it', async () => {
+  const base = bed.refer('debian')
+  const files = await bed.makeDirectory('files')
+  await writeFile(join(files, 'say'), '#!/bin/sh\necho packed $WHO\n', { mode: 0o755 })
+  await utimes(join(files, 'say'), 1_600_000_000, 1_600_000_000)
+  const digests = []
+  for (const to of ['one', 'two']) {
+    const windlass = await newWindlass()
+    await windlass.run('pull', '-q', base)
+    const name = `${registry.host}/packed:${to}`
+    const packed = await windlass.run('pack', '--base', base, '--entrypoint', '/say', '--env', 'WHO=up', files, name)
+    await windlass.run('push', '-q', name)
+    digests.push(packed.replace(/.*@/, ''))
+  }
+  assert.equal(digests[0], digests[1])
+  const run = ['run', '--rm', '--network', 'none', `${registry.host}/packed:one`]
+  assert.equal(await docker.docker(run), 'packed up')
 })

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { decompress } from '../../codec/decompress.ts'
 import { WindlassError } from '../../errors.ts'
@@ -12,7 +11,7 @@ import { isImageConfigType } from '../../oci/media-types.ts'
 import { formatFamiliar } from '../../oci/reference.ts'
 import type { BlobReader, Document, Placement, Sink } from '../place.ts'
 import { configPath, layerPath } from './docker-writer.ts'
-import { openSpool, spooled } from './spool.ts'
+import { openSpool, readSpool, spooled } from './spool.ts'
 import { type ByteSink, TarOutput } from './tar-output.ts'
 
 /**
@@ -123,8 +122,4 @@ async function measure(bytes: AsyncIterable<Uint8Array>): Promise<{ diffId: Dige
 
 function spoolInto(spool: FileHandle | undefined, bytes: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
   return spool === undefined ? bytes : spooled(spool, bytes)
-}
-
-function readSpool(spool: FileHandle): AsyncIterable<Uint8Array> {
-  return createReadStream('', { fd: spool, start: 0, autoClose: false, highWaterMark: 1024 * 1024 })
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { wrapError } from '../../errors.ts'
@@ -13,6 +14,12 @@ export async function openSpool(directory: string): Promise<FileHandle> {
   return handle
 }
 
+/** All of a chunk. */
+export async function writeAt(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < chunk.length; )
+    at += (await handle.write(chunk, at, chunk.length - at, position + at)).bytesWritten
+}
+
 /** Writes all of a stream into a spool, and hands it on as it goes. */
 export async function* spooled(
   handle: FileHandle,
@@ -20,9 +27,12 @@ export async function* spooled(
 ): AsyncGenerator<Uint8Array, void, void> {
   let position = 0
   for await (const chunk of bytes) {
-    for (let at = 0; at < chunk.length; )
-      at += (await handle.write(chunk, at, chunk.length - at, position + at)).bytesWritten
+    await writeAt(handle, chunk, position)
     position += chunk.length
     yield chunk
   }
+}
+
+export function readSpool(spool: FileHandle, start = 0): AsyncIterable<Uint8Array> {
+  return createReadStream('', { fd: spool, start, autoClose: false, highWaterMark: 1024 * 1024 })
 }

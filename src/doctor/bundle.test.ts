@@ -33,6 +33,7 @@ const engine: Engine = {
     ['SECRET_TOKEN', 'password'],
   ]),
   decompressors: [],
+  isOpen: true,
 }
 
 test('a bundle has the evidence, and no secrets of the environment or of URLs', async () => {

@@ -413,6 +413,20 @@ const table = {
       advice: ['一分钟后再看，或用 --watch 持续观察。'],
     },
   },
+  PULLS_HIDDEN: {
+    area: 'pulls',
+    severity: 'unseen',
+    en: {
+      title: 'Whether a pull goes on cannot be seen',
+      meaning: 'Pipes, system calls and counters of another user’s processes are shown only to who may trace them.',
+      advice: ['Run windlass doctor as root.'],
+    },
+    zh: {
+      title: '无法看到是否有拉取正在进行',
+      meaning: '其他用户进程的管道、系统调用和计数器只对有跟踪权的人可见。',
+      advice: ['请以 root 运行 windlass doctor。'],
+    },
+  },
   NO_PULL: {
     area: 'pulls',
     severity: 'ok',

@@ -25,6 +25,8 @@ export interface Engine {
   /** Undefined if we may not see it. */
   readonly environment: ReadonlyMap<string, string> | undefined
   readonly decompressors: readonly EngineDecompressor[]
+  /** Whether we may look into its descriptors, and so into those of its children. */
+  readonly isOpen: boolean
 }
 
 /** A decompressor that this engine runs if it finds it. */
@@ -92,7 +94,8 @@ async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKin
   const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
   const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
   const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
-  const common = { kind, process, args, program, version, dataRoot, dataPath, rootPrefix, sockets, environment }
+  const isOpen = environment !== undefined && descriptors.some(({ target }) => target !== '')
+  const common = { kind, process, args, program, version, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
   return { ...common, decompressors: await findDecompressors(host, common) }
 }
 

@@ -51,9 +51,12 @@ export interface PullsResult {
 /** Looks at all pulls of these engines, for 1.5 s if all goes on and up to 8 s if something stands still. */
 export async function examinePulls(
   host: HostView,
-  engines: readonly Engine[],
+  all: readonly Engine[],
   { signal, limits = doctorLimits }: PullsOptions,
 ): Promise<PullsResult> {
+  // Without rights everything would look as if it stood still.
+  const engines = all.filter(({ isOpen }) => isOpen)
+  const hidden = all.filter(({ isOpen }) => !isOpen)
   const watches = new Map<string, LineWatch>()
   const downloads = new DownloadWatch(host, engines)
   const owners = engines.map(engine => new EngineWatch(host, engine))
@@ -81,7 +84,8 @@ export async function examinePulls(
     ...judgeDumps(engines, dumps, open, downloads),
   ]
   const isEmpty = findings.length === 0 && ended.length === 0
-  if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
+  if (hidden.length > 0) findings.push(makeFinding('PULLS_HIDDEN', hidden.map(describeEngine).join(', ')))
+  else if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
   else if (findings.length === 0) findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0]?.line.engine)))
   return { findings, lines: [...watches.values()], dumps }
 }

@@ -43,12 +43,11 @@ function placeOf({ facts }: Verdict): Reason {
 }
 
 function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutputClosed: boolean): Reason | undefined {
-  const recent = looks.filter(({ sample }) => sample.timeMs >= (looks.at(-1)?.sample.timeMs ?? 0) - verdict.sinceMs)
+  const recent = looks.filter(({ sample }) => sample.timeMs >= (looks.at(-1)?.sample.timeMs ?? 0) - verdict.sinceMs - 1)
   const spent = measureProcessor(recent, look => look.decompressor)
   const evidence = [...describeThreads(looks.at(-1)?.decompressor ?? []), spent.text]
   if (isOutputClosed) return { code: 'DECOMPRESSOR_CLOSED_OUTPUT', evidence }
-  if (spent.share > 0.3)
-    return { code: spent.isSystem ? 'DECOMPRESSOR_SPINS_IN_KERNEL' : 'DECOMPRESSOR_SPINS', evidence }
+  if (spent.isMuch) return { code: spent.isSystem ? 'DECOMPRESSOR_SPINS_IN_KERNEL' : 'DECOMPRESSOR_SPINS', evidence }
   const states = recent.flatMap(({ decompressor }) => decompressor.flatMap(({ tasks }) => tasks))
   // It wants to run and gets no processor, or too little of one: that is the host's fault, not its own.
   const running = states.filter(({ state }) => state === 'R').length
@@ -61,18 +60,21 @@ function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutp
 }
 
 function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | undefined {
-  const recent = looks.filter(({ sample }) => sample.timeMs >= (looks.at(-1)?.sample.timeMs ?? 0) - verdict.sinceMs)
+  const recent = looks.filter(({ sample }) => sample.timeMs >= (looks.at(-1)?.sample.timeMs ?? 0) - verdict.sinceMs - 1)
   const own = recent.filter(({ untar }) => untar !== undefined)
   if (own.length === 0) return { code: 'ENGINE_DOES_NOT_UNPACK', evidence: [] }
   const spent = measureProcessor(own, look => (look.untar === undefined ? [] : [look.untar]))
   const running = own.filter(({ untar }) => untar?.tasks.some(({ state }) => state === 'R')).length
-  if (spent.share <= 0.3 && running > own.length / 4) return undefined
+  if (!spent.isMuch && running > own.length / 4) return undefined
   const evidence = [
     ...describeThreads(own.at(-1)?.untar === undefined ? [] : [own.at(-1)?.untar as ProcessLook]),
     spent.text,
   ]
   return { code: 'UNTAR_STUCK', evidence }
 }
+
+/** Whoever computes moves bytes within milliseconds of it, however little of a processor it is given. */
+const spinMs = 200
 
 function measureProcessor(looks: readonly LineLook[], pick: (look: LineLook) => readonly ProcessLook[]) {
   const total = (look: LineLook | undefined, field: 'userTicks' | 'systemTicks') =>
@@ -82,7 +84,7 @@ function measureProcessor(looks: readonly LineLook[], pick: (look: LineLook) => 
   const systemMs = (total(looks.at(-1), 'systemTicks') - total(looks[0], 'systemTicks')) * 10
   const seconds = (value: number) => `${(value / 1000).toFixed(1)} s`
   const text = `in ${seconds(ms)} it used ${seconds(userMs)} of processor time in its own code and ${seconds(systemMs)} in the kernel`
-  return { share: ms === 0 ? 0 : (userMs + systemMs) / ms, isSystem: systemMs > userMs, text }
+  return { isMuch: userMs + systemMs >= spinMs, isSystem: systemMs > userMs, text }
 }
 
 /** `its 4 threads: 3 asleep in futex, 1 running`. */

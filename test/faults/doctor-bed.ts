@@ -25,10 +25,11 @@ export interface Visit {
   readonly ms: number
 }
 
-/** What the command says of one engine. */
-export async function visit(pid: number): Promise<Visit> {
+/** What the command says of one engine. @param wrapper a command line that the doctor's is added to */
+export async function visit(pid: number, wrapper: readonly string[] = []): Promise<Visit> {
   const start = performance.now()
-  const { status, stdout, stderr } = await runCommand(program, ['doctor', '--json', '--pid', String(pid)])
+  const [file = '', ...args] = [...wrapper, program, 'doctor', '--json', '--pid', String(pid)]
+  const { status, stdout, stderr } = await runCommand(file, args)
   assert.notEqual(stdout, '', stderr)
   return { status, ms: performance.now() - start, findings: (JSON.parse(stdout) as Visit).findings }
 }

@@ -204,6 +204,15 @@ describe('the doctor looks at', { concurrency: true }, () => {
       assert.match(stderr, /^unpacking \(\d+ layers seen\) +\d+\.\d s/m)
     })
 
+    test('whose processes it may not look into: it says so, and accuses nobody of standing still', row, async () => {
+      sick.startPull(image.reference)
+      const { decompressor } = await sick.unpacking(true)
+      process.kill(decompressor, 'SIGSTOP')
+      const seen = await visit(sick.pid, ['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace'])
+      assert.deepEqual(pullCodes(seen), ['PULLS_HIDDEN'], JSON.stringify(seen.findings))
+      assert.equal(seen.status, 10)
+    })
+
     test('that is slow at every end: nobody is ever accused', row, async () => {
       const client = sick.startPull(image.reference)
       const found: string[] = []

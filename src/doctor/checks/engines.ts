@@ -8,8 +8,8 @@ export const checkEngines: Check = ({ host, engines }) => {
   return engines.flatMap(engine => {
     const { kind, version, dataRoot, sockets, environment, program, process } = engine
     const subject = describeEngine(engine)
-    if (environment === undefined) {
-      const path = `/proc/${process.pid}/environ`
+    if (!engine.isOpen) {
+      const path = `/proc/${process.pid}/${environment === undefined ? 'environ' : 'fd'}`
       const evidence = [host.denied.has(path) ? `${path}: permission denied` : `${path} cannot be read`]
       return [makeFinding('ENGINE_HIDDEN', subject, { evidence })]
     }

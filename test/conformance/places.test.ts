@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { decompress } from '../../src/codec/decompress.ts'
 import { type CopyResult, copyImages } from '../../src/copy/copy-image.ts'
 import { isWindlassError, WindlassError } from '../../src/errors.ts'
@@ -127,7 +128,7 @@ test('the same images give the same archive', async () => {
       const { sink, placement } = await openSink(transport, options)
       await using _sink = sink
       const image = memoryImage()
-      const copying = [{ source: image.source, reference, placements: [placement] as const }]
+      const copying = [{ source: late(image.source, at === 1), reference, placements: [placement] as const }]
       await copyImages(copying, sink, { root: '/', platform: amd64 }).result
       const { readFile } = await import('node:fs/promises')
       bytes.push(digestOf(await readFile(path)))
@@ -193,7 +194,20 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes
 }
 
-/** Each attempt gives a thousand bytes and breaks. */
+/** The blobs that are asked for first come last, or the other way round. */
+function late(source: Source, isReverse: boolean): Source {
+  let asked = 0
+  return {
+    ...source,
+    openBlob: async (descriptor, options) => {
+      asked++
+      await sleep(isReverse ? 200 / asked : asked * 20)
+      return await source.openBlob(descriptor, options)
+    },
+  }
+}
+
+/** Each attempt gives a few bytes and breaks. */
 function breaking(source: Source): Source {
   return {
     ...source,

@@ -1,3 +1,5 @@
+import { WindlassError } from '../../errors.ts'
+import { quote } from '../../oci/quote.ts'
 import { formatReference, parseReference, repositoryName } from '../../oci/reference.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
@@ -14,6 +16,11 @@ export const command = defineCommand({
   ],
   options: {
     ...connectionOptions,
+    compress: {
+      type: 'string',
+      value: 'KIND[:LEVEL]',
+      summary: 'compress all layers anew: gzip, zstd or none, as zstd:19; the image ID stays, the digest does not',
+    },
     layers: {
       type: 'integer',
       value: 'N',
@@ -27,19 +34,26 @@ export const command = defineCommand({
     { line: 'windlass push debian:12 registry.example:5000/base/debian:12', does: 'Push it under another one.' },
   ],
   exits: ['2  the image was not found', '3  the registry denied access', '4  network or TLS', '5  stalled'],
-  async run(context, [text = '', destination], { layers, ...network }) {
+  async run(context, [text = '', destination], { layers, compress, ...network }) {
     const { openStored } = await import('../../copy/places.ts')
     const { copyImages } = await import('../../copy/copy-image.ts')
     const { openRegistrySink } = await import('../../places/registry/upload.ts')
     const options = await placeOptions(context, network)
     await using image = await openStored(text, options)
     const target = destination === undefined ? image.reference : parseReference(destination)
+    await using opened = new AsyncDisposableStack()
+    let { source } = image
+    if (compress !== undefined) {
+      const { recompress } = await import('../../copy/recompress.ts')
+      const { root: spoolDirectory, signal } = context
+      source = opened.use(await recompress(image, { ...readCompression(compress), spoolDirectory, signal }))
+    }
     await using sink = openRegistrySink(target, options.registry)
     const near = image.names.filter(({ domain, path }) => domain === target.domain && path !== target.path)
     const run = copyImages(
       [
         {
-          source: image.source,
+          source,
           reference: image.reference,
           placements: [{ tag: target.tag }],
           mountFrom: [...new Set(near.map(({ path }) => path))],
@@ -56,3 +70,15 @@ export const command = defineCommand({
     return 0
   },
 })
+
+const levels = { gzip: 9, zstd: 22, none: 0 } as const
+
+function readCompression(text: string): { compression: keyof typeof levels; level?: number } {
+  const [kind = '', level] = text.split(':', 2)
+  const isKnown = kind === 'gzip' || kind === 'zstd' || kind === 'none'
+  if (isKnown && level === undefined) return { compression: kind }
+  if (isKnown && level !== undefined && /^[1-9]\d?$/.test(level) && Number(level) <= levels[kind])
+    return { compression: kind, level: Number(level) }
+  const wanted = 'wanted gzip[:1-9], zstd[:1-22] or none'
+  throw new WindlassError('USAGE', `Cannot use compression ${quote(text)}: ${wanted}`)
+}

@@ -38,15 +38,16 @@ export const command = defineCommand({
     const { openStored } = await import('../../copy/places.ts')
     const { copyImages } = await import('../../copy/copy-image.ts')
     const { openRegistrySink } = await import('../../places/registry/upload.ts')
+    const compression = compress === undefined ? undefined : readCompression(compress)
     const options = await placeOptions(context, network)
     await using image = await openStored(text, options)
     const target = destination === undefined ? image.reference : parseReference(destination)
     await using opened = new AsyncDisposableStack()
     let { source } = image
-    if (compress !== undefined) {
+    if (compression !== undefined) {
       const { recompress } = await import('../../copy/recompress.ts')
       const { root: spoolDirectory, signal } = context
-      source = opened.use(await recompress(image, { ...readCompression(compress), spoolDirectory, signal }))
+      source = opened.use(await recompress(image, { ...compression, spoolDirectory, signal }))
     }
     await using sink = openRegistrySink(target, options.registry)
     const near = image.names.filter(({ domain, path }) => domain === target.domain && path !== target.path)

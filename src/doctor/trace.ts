@@ -42,11 +42,11 @@ export class Trace {
   #engines: readonly Engine[] = []
   #enginesAt = Number.NEGATIVE_INFINITY
   #lookedAt: number | undefined
-  #movedAt: number
+  /** When each line and each download that is there was last seen to move. */
+  #movedAt = new Map<string, number>()
 
   constructor(host: HostView) {
     this.#host = host
-    this.#movedAt = host.elapsed()
   }
 
   get times(): TraceTimes {
@@ -58,9 +58,10 @@ export class Trace {
     return this.#layers.size
   }
 
-  /** Since anything of any pull has moved, while there was one. */
+  /** For how long the one that stands still longest has not moved. */
   get stillMs(): number {
-    return this.#host.elapsed() - this.#movedAt
+    const now = this.#host.elapsed()
+    return Math.max(0, ...[...this.#movedAt.values()].map(at => now - at))
   }
 
   async look(): Promise<void> {
@@ -72,6 +73,7 @@ export class Trace {
       this.#engines = await findEngines(this.#host, table)
       this.#enginesAt = now
     }
+    const seen = new Set<string>()
     const stages = findLines(this.#host, this.#engines, table).flatMap(line => {
       const watch = this.#watches.get(line.key) ?? new LineWatch(this.#host, line)
       this.#watches.set(line.key, watch)
@@ -80,18 +82,21 @@ export class Trace {
       if (!watch.look()) return []
       watch.looks.splice(0, watch.looks.length - 2) // the latest two are enough
       const [before, after = before] = watch.looks
-      if (before === after || total(before?.sample.stages) !== total(after?.sample.stages)) this.#movedAt = now
+      if (before === after || total(before?.sample.stages) !== total(after?.sample.stages))
+        this.#movedAt.set(line.key, now)
+      seen.add(line.key)
       return [after?.sample.stages ?? []]
     })
     const downloads = (await Promise.all(this.#engines.map(engine => findDownloads(this.#host, engine)))).flat()
     this.#count(ms, stages, downloads)
-    if (stages.length === 0 && downloads.length === 0) this.#movedAt = now
+    for (const { path } of downloads) seen.add(path)
+    for (const key of this.#movedAt.keys()) if (!seen.has(key)) this.#movedAt.delete(key)
   }
 
   #count(ms: number, lines: readonly (readonly StageFacts[])[], downloads: readonly Download[]): void {
     const grows = downloads.filter(({ path, bytes }) => (this.#sizes.get(path) ?? -1) !== bytes)
     for (const { path, bytes } of downloads) this.#sizes.set(path, bytes)
-    if (grows.length > 0) this.#movedAt = this.#host.elapsed()
+    for (const { path } of grows) this.#movedAt.set(path, this.#host.elapsed())
     if (downloads.length > 0) this.#times[grows.length > 0 ? 'downloading' : 'waitingForRegistry'] += ms
     if (lines.length > 0) this.#times.unpacking += ms
     for (const stages of lines) this.#times[slowest(stages)] += ms / lines.length

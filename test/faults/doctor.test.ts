@@ -120,21 +120,21 @@ function testEngine(engine: () => SickEngine, disk: () => string, hasUntar: bool
   })
 }
 
+async function openSickDocker(): Promise<{ loop: LoopFilesystem; docker: TestDocker; sick: SickEngine }> {
+  const loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
+  const shims = mkdtempSync(join(directory, 'shims-'))
+  const docker = await startDocker(join(loop.directory, 'docker'), shims)
+  const client = ['docker', '-H', `unix://${docker.socket}`]
+  return { loop, docker, sick: new SickEngine(docker.pid, shims, [...client, 'pull'], [...client, 'rmi', '-f']) }
+}
+
 describe('the doctor looks at', { concurrency: true }, () => {
   describe('a docker pull', { concurrency: 1 }, () => {
     let loop: LoopFilesystem
     let docker: TestDocker
     let sick: SickEngine
     before(async () => {
-      loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
-      const shims = mkdtempSync(join(directory, 'shims-'))
-      docker = await startDocker(join(loop.directory, 'docker'), shims)
-      sick = new SickEngine(
-        docker.pid,
-        shims,
-        ['docker', '-H', `unix://${docker.socket}`, 'pull'],
-        ['docker', '-H', `unix://${docker.socket}`, 'rmi', '-f'],
-      )
+      ;({ loop, docker, sick } = await openSickDocker())
     })
     after(async () => {
       await docker?.[Symbol.asyncDispose]()
@@ -147,6 +147,21 @@ describe('the doctor looks at', { concurrency: true }, () => {
       true,
       broken,
     )
+  })
+
+  describe('a pull of another docker', { concurrency: 1 }, () => {
+    let loop: LoopFilesystem
+    let docker: TestDocker
+    let sick: SickEngine
+    before(async () => {
+      ;({ loop, docker, sick } = await openSickDocker())
+    })
+    after(async () => {
+      await docker?.[Symbol.asyncDispose]()
+      await loop?.[Symbol.asyncDispose]()
+    })
+
+    afterEach(() => sick.free())
 
     test('whose healthy decompressor is stopped by a signal: the pull goes on when it is let', row, async () => {
       const client = sick.startPull(image.reference)

@@ -123,8 +123,9 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   if (options.into?.needsRoot !== false) checkRoot(`Cannot pull ${text}`)
   const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
   const signal = options.signal ?? new AbortController().signal
-  emit({ type: 'start', reference: text, registry: registryHost(reference) })
   await using store = await Store.open(options.root, { signal })
+  // Only now: what is shown from here on is that the registry is waited for.
+  emit({ type: 'start', reference: text, registry: registryHost(reference) })
   await using _decompressors = { [Symbol.asyncDispose]: async () => await options.decompressors?.settled() }
   await using session = await store.openSession(`pull ${text}`)
   const registryOptions = {

@@ -1,5 +1,6 @@
 /** Child processes that are fed through real pipes, watched through /proc, and killed with all their offspring. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, readFileSync } from 'node:fs'
 import { type Kept, keep, markName } from './keeper.ts'
 import { openPipe, PipeReader, PipeWriter } from './pipes.ts'
@@ -13,6 +14,8 @@ const environment = { PATH: programPath.join(':'), LC_ALL: 'C' }
 const stderrMax = 64 * 1024
 /** A killed process is gone in milliseconds, unless it sits in the kernel (state D), where nobody can end it: then it is left behind. */
 const joinMs = 2000
+/** How long after its end a program's last words are waited for: they are in the pipe already. */
+const lastWordsMs = 500
 
 /** How a process ended. `error` is there if it could not be started at all. */
 export interface ProcessEnd {
@@ -130,14 +133,19 @@ export class PipedProcess implements AsyncDisposable {
   }
 
   #watch(resolve: (end: ProcessEnd) => void): void {
+    const { stderr } = this.#child
     const finish = (end: ProcessEnd) => {
       if (this.#end !== undefined) return
       this.#end = end
       this.kill() // while the group still bears this number for sure
       this.#kept.end()
-      resolve(end)
+      // What it said last may still be in the pipe; with the group gone nobody else holds that open for long.
+      const said = stderr === null || stderr.closed ? Promise.resolve() : once(stderr, 'close')
+      void within(
+        said.catch(() => {}),
+        lastWordsMs,
+      ).then(() => resolve(end))
     }
-    const { stderr } = this.#child
     this.#child.on('exit', (status, signal) => finish({ status, signal }))
     this.#child.on('error', error => {
       if (this.#child.pid === undefined) finish({ status: null, signal: null, error })

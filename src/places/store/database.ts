@@ -20,6 +20,9 @@ const busyMs = 30_000
  * The third part holds what no image names: a layer that images share by its content was unpacked from the blob of one of them, and the others
  * need that blob too, since their own was never fetched.
  */
+/** Layers given as a JSON array, and all above them. */
+const descendants = `WITH RECURSIVE above(chain_id) AS (SELECT value FROM json_each(?)
+  UNION SELECT layers.chain_id FROM layers JOIN above ON layers.parent = above.chain_id) SELECT chain_id FROM above`
 const neededBlobs = `CREATE VIEW needed_blobs AS SELECT digest FROM image_blobs UNION SELECT id FROM leases WHERE kind = 'blob'
   UNION SELECT blob_digest FROM layers JOIN needed_layers USING(chain_id);`
 
@@ -452,9 +455,12 @@ export class StoreDatabase implements Disposable {
     this.#run('DELETE FROM images WHERE digest = ?', digest)
   }
 
-  /** Deletes the rows of layers that no image and no lease needs, all or only some, and returns what they were. */
+  /**
+   * Deletes the rows of layers that no image and no lease needs, and returns what they were; all, or only some with what stands on them: a session
+   * that ended before its image was whole may have left layers, which are as little needed.
+   */
   deleteUnneededLayers(only?: readonly Digest[]): { id: Digest; blob: Digest; size: number }[] {
-    const filter = only === undefined ? '' : 'AND chain_id IN (SELECT value FROM json_each(?))'
+    const filter = only === undefined ? '' : `AND chain_id IN (${descendants})`
     const sql = `DELETE FROM layers WHERE chain_id NOT IN (SELECT chain_id FROM needed_layers) ${filter}
       RETURNING chain_id AS id, blob_digest AS blob, size`
     return this.#all(sql, ...(only === undefined ? [] : [JSON.stringify(only)]))

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
+import { dirname } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { type ByteLock, findLockHolder, tryByteLock, waitByteLock, waitByteLockUnless } from '../../sys/byte-locks.ts'
-import { readProcess } from '../../sys/tasks.ts'
+import { readProcess, readTask } from '../../sys/tasks.ts'
 
 const ranges = { blob: 1, layer: 2, session: 3 } as const
 
@@ -71,13 +72,21 @@ export async function lockStoreOpening(path: string, signal: AbortSignal | undef
 function openingError(path: string): WindlassError {
   const pid = findLockHolder(path, 0)
   const process = pid === undefined ? undefined : readProcess(pid)
-  const who = process === undefined ? 'another process' : `pid ${pid} (${process.name}, state ${process.state})`
+  const wchan = pid === undefined ? undefined : readTask(pid)?.wchan
+  const where = wchan === undefined ? '' : ` in ${wchan}`
+  const who = process === undefined ? 'another process' : `pid ${pid} (${process.name}, state ${process.state}${where})`
   return new WindlassError(
     'STALLED',
     `Cannot open store with lock file ${path}: ${who} has been opening it for ${openWaitMs / 1000} s`,
     {
-      hint: pid === undefined ? 'look for a windlass that was stopped' : `let it go on (kill -CONT ${pid}), or end it`,
+      hint: openingHint(process, path),
       facts: { ...(process !== undefined && { pid: process.pid, state: process.state }) },
     },
   )
+}
+
+function openingHint(process: { readonly pid: number; readonly state: string } | undefined, path: string): string {
+  if (process === undefined) return 'look for a windlass that was stopped'
+  if (process.state !== 'D') return `let it go on (kill -CONT ${process.pid}), or end it`
+  return `the kernel holds it: look at the disk and the filesystem under ${dirname(path)} (dmesg, mount, fsfreeze); run this again when it answers`
 }

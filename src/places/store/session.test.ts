@@ -459,6 +459,20 @@ test('a collection takes nothing that a living session found or made', async t =
   assert.deepEqual(await Array.fromAsync(store.verify({ signal: never })), [])
 })
 
+test('an image can be removed although a session that ended left a layer on top of its own', async t => {
+  const store = await openStore(t)
+  const layers = makeLayers(2, 'a')
+  await using session = await store.openSession()
+  for (const layer of layers) {
+    await putBlob(session, layer.blob)
+    await putLayer(session, layer)
+  }
+  await putImage(session, 'base:1', layers.slice(0, 1))
+  await session[Symbol.asyncDispose]()
+  assert.equal((await store.removeImage('base:1')).deleted.length, 3)
+  assert.deepEqual([list(store, 'overlay2'), await Array.fromAsync(store.verify({ signal: never }))], [['l'], []])
+})
+
 test('a session that ends takes its lease with it', async t => {
   const store = await openStore(t)
   const layers = makeLayers(3, 'a')

@@ -7,6 +7,7 @@ import type { Context, globalOptions, LogLevel, OptionTable, OptionValues, Outpu
 import { commandTable, findCommand } from './commands.ts'
 import { formatFailure, toWindlassError } from './failure.ts'
 import { readUser } from './namespace.ts'
+import type { LastReport } from './report/last.ts'
 import { watchSignals } from './signals.ts'
 
 /** A main thread in one system call: told after this long, and no longer waited for after the other. */
@@ -96,18 +97,33 @@ async function runCommand(name: string, rest: readonly string[], host: Host): Pr
     const makesOwners = rootFor === 'making owners'
     await enterNamespace(context, { ...host, gid: getegid?.() ?? 0, makesOwners, command: again })
   }
-  using _watchdog = command.watched === false ? undefined : await watch(context, options, host)
+  using _watchdog = command.watched === false ? undefined : await watch(context, { name, options, operands }, host)
   return (await command.run(context, operands, options)) ?? 0
 }
 
 /** Ties this process to its front, and watches over its main thread. */
-async function watch(context: Context, options: OptionValues<OptionTable>, { front }: Host): Promise<Disposable> {
+async function watch(
+  context: Context,
+  { name, options, operands }: { name: string; options: OptionValues<OptionTable>; operands: readonly string[] },
+  { front }: Host,
+): Promise<Disposable> {
   const { joinFront } = await import('../sys/front.ts')
   if (front !== undefined) await joinFront(front)
   const { startWatchdog } = await import('./watchdog.ts')
-  const { 'stall-timeout': seconds = leaveSeconds } = options
+  const { 'stall-timeout': seconds = leaveSeconds, report: path } = options
   const { jsonErrors: json, quiet } = context
-  return startWatchdog({ front, tellMs: blockedTellMs, leaveMs: Number(seconds) * 1000, json, quiet })
+  const report = typeof path === 'string' ? await planLastReport(resolve(path), name, options, operands) : undefined
+  return startWatchdog({ front, tellMs: blockedTellMs, leaveMs: Number(seconds) * 1000, json, quiet, report })
+}
+
+async function planLastReport(
+  path: string,
+  name: string,
+  options: OptionValues<OptionTable>,
+  references: readonly string[],
+): Promise<LastReport> {
+  const { formatCommand } = await import('./report/report.ts')
+  return { path, command: formatCommand(name, options, references), references, startedAt: Date.now() }
 }
 
 async function runWithoutCommand(rest: readonly string[], host: Host): Promise<number> {

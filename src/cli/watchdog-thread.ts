@@ -8,7 +8,7 @@ import { formatFailure } from './failure.ts'
 import { formatJson } from './printable.ts'
 import type { WatchdogOrder } from './watchdog.ts'
 
-const { beat, front, tellMs, leaveMs, json, quiet } = workerData as WatchdogOrder
+const { beat, front, tellMs, leaveMs, json, quiet, report } = workerData as WatchdogOrder
 const words = new Int32Array(beat)
 const everyMs = 500
 const hint = 'look at the disk and the filesystem that it names (dmesg, mount, fsfreeze); run it again when it answers'
@@ -102,14 +102,19 @@ function isStopped(): boolean {
 }
 
 async function stop(call: string): Promise<void> {
-  const error = new WindlassError('CANCELLED', `Cannot go on: stopped by a signal; left behind: ${call}`)
-  write(formatFailure(error, { json, debug: false }))
-  await abandonMainThread(front, error.exitStatus)
+  await end(new WindlassError('CANCELLED', `Cannot go on: stopped by a signal; left behind: ${call}`))
 }
 
 async function leave(message: string): Promise<void> {
-  const error = new WindlassError('STALLED', message, { hint })
+  await end(new WindlassError('STALLED', message, { hint }))
+}
+
+async function end(error: WindlassError): Promise<void> {
   write(formatFailure(error, { json, debug: false }))
+  if (report !== undefined) {
+    const last = await import('./report/last.ts')
+    await last.writeLastReport(report, error).catch(() => {})
+  }
   await abandonMainThread(front, error.exitStatus)
 }
 

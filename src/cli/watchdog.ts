@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import type { LastReport } from './report/last.ts'
 
 /** What the thread of the watchdog is given. */
 export interface WatchdogOrder {
@@ -9,6 +10,8 @@ export interface WatchdogOrder {
   readonly leaveMs: number
   readonly json: boolean
   readonly quiet: boolean
+  /** A report that was asked for. */
+  readonly report: LastReport | undefined
 }
 
 const everyMs = 250

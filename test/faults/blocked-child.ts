@@ -4,7 +4,7 @@ import { startWatchdog } from '../../src/cli/watchdog.ts'
 import { PipedProcess } from '../../src/sys/processes.ts'
 
 const child = new PipedProcess('/bin/sh', ['-c', 'trap "" TERM; while :; do sleep 1; done'])
-const watchdog = { front: undefined, tellMs: 200, leaveMs: 500, json: false, quiet: true }
+const watchdog = { front: undefined, tellMs: 200, leaveMs: 500, json: false, quiet: true, report: undefined }
 startWatchdog(watchdog)
 process.stdout.write(`${child.pid}\n`)
 // The thread of the watchdog needs the main one until it runs.

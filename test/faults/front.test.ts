@@ -1,6 +1,6 @@
 /** The front of the program: it leaves in bounded time, with the right status, whatever the kernel holds of the program. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const directory = mkdtempSync(join(tmpdir(), 'windlass-front-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
 
 /** A pull into a new store on a filesystem to which nothing can be written. */
-async function startOnFrozen(stallTimeout?: number) {
+async function startOnFrozen(stallTimeout?: number, report?: string) {
   await using stack = new AsyncDisposableStack()
   const loop = stack.use(await openLoopFilesystem({ sizeBytes: 32 << 20 }))
   await run('fsfreeze', ['-f', loop.directory])
@@ -30,6 +30,7 @@ async function startOnFrozen(stallTimeout?: number) {
     root,
     temporary: join(directory, 'tmp'),
     ...(stallTimeout !== undefined && { stallTimeout }),
+    ...(report !== undefined && { report }),
     boundMs: 40_000,
   })
   const front = pull.child.pid ?? 0
@@ -55,7 +56,8 @@ async function startSilent(): Promise<{ pull: PullProcess; program: number } & A
 
 describe('a disk that was frozen before the pull began', { concurrency: true }, () => {
   test('is named, and the pull ends with status 5 while it is still frozen', row, async () => {
-    await using frozen = await startOnFrozen(5)
+    const report = join(directory, 'report.json')
+    await using frozen = await startOnFrozen(5, report)
     const { pull, program } = frozen
     const { status, text, error, tookMs } = await pull.ended
     assert.equal(status, 5, text)
@@ -65,6 +67,8 @@ describe('a disk that was frozen before the pull began', { concurrency: true }, 
     assert.match(error?.message ?? '', /mkdir of \/.*\/store \(thread \d+, state D in percpu_rwsem_wait\)$/)
     const warnings = pull.events.map(event => ('message' in event ? event.message : ''))
     assert.match(warnings.join('\n'), /^the disk does not answer: mkdir of /m)
+    const [{ outcome }] = JSON.parse(readFileSync(report, 'utf8')).pulls
+    assert.deepEqual([outcome.status, outcome.error.code, outcome.error.message], ['failed', 'STALLED', error?.message])
   })
 
   test('does not keep a signal from ending it', row, async () => {

@@ -19,6 +19,8 @@ export interface PullOptions {
   readonly patience?: PullPatience
   /** `--stall-timeout` of the command, in seconds. */
   readonly stallTimeout?: number
+  /** `--report` of the command. */
+  readonly report?: string
   /** It is killed after this; default 20 s. */
   readonly boundMs?: number
 }
@@ -111,6 +113,7 @@ function spawnPull(reference: string, options: PullOptions): ChildProcess {
   }
   const args = ['--root', root, '--progress', 'json', 'pull', '--platform', 'linux/amd64']
   if (options.stallTimeout !== undefined) args.push('--stall-timeout', String(options.stallTimeout))
+  if (options.report !== undefined) args.push('--report', options.report)
   return spawn(windlassProgram, [...args, '--decompressor', decompressor, reference], { env, stdio: [...stdio] })
 }
 

@@ -26,7 +26,7 @@ export async function openReport(
   command: readonly string[],
 ): Promise<PullReport> {
   const file = await ReportFile.open(path)
-  const record = new ReportRecord(command.map(quoteWord).join(' '), readHostFacts())
+  const record = new ReportRecord(formatWords(command), readHostFacts())
   // What goes wrong here does so again at the end, and is told there.
   const writeEarly = () => file.write(record.snapshot()).catch(() => {})
   let isWriting = false
@@ -73,7 +73,11 @@ export function formatCommand(
   return ['windlass', name, ...words, ...operands]
 }
 
-/** As a shell takes it. */
+/** A command line as a shell takes it. */
+export function formatWords(words: readonly string[]): string {
+  return words.map(quoteWord).join(' ')
+}
+
 function quoteWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }

@@ -8,8 +8,6 @@ import { randomUUID } from 'node:crypto'
 
 /** The name of the mark in the environment of a program. */
 export const markName = 'WINDLASS_CHILD'
-/** Every mark of this process begins so. */
-const run = `${randomUUID()}.`
 /** One look through /proc for all programs that end in this time: a probe starts hundreds. */
 const sweepMs = 500
 
@@ -68,6 +66,9 @@ export interface Kept {
 }
 
 class Keeper {
+  /** Every mark of its programs begins so, and none of another keeper's: its last sweep may overlap with the next one's first program. */
+  readonly #run = `${randomUUID()}.`
+  #programs = 0
   readonly #shell: ChildProcess
   #live = 0
   #isSweepDue = false
@@ -76,7 +77,12 @@ class Keeper {
     const stdio = ['pipe', 'ignore', 'ignore'] as const
     const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C' }
     // A group of its own: what is meant for ours does not reach it.
-    this.#shell = spawn('/bin/sh', ['-c', script, 'keeper', run], { cwd: '/', env, detached: true, stdio: [...stdio] })
+    this.#shell = spawn('/bin/sh', ['-c', script, 'keeper', this.#run], {
+      cwd: '/',
+      env,
+      detached: true,
+      stdio: [...stdio],
+    })
     this.#shell.on('error', () => {}) // without a shell nobody keeps them: the work goes on
     this.#shell.stdin?.on('error', () => {})
     this.#shell.unref()
@@ -88,7 +94,8 @@ class Keeper {
     return this.#shell.stdin?.writable !== true || this.#shell.exitCode !== null || this.#shell.signalCode !== null
   }
 
-  keep(mark: string): Kept {
+  keep(): Kept {
+    const mark = `${this.#run}${++this.#programs}.`
     this.#live++
     this.#tell(`+ ${mark}`)
     let hasEnded = false
@@ -120,11 +127,10 @@ class Keeper {
 }
 
 let keeper: Keeper | undefined
-let programs = 0
 
 /** To be called before a program is started. */
 export function keep(): Kept {
   if (keeper?.isGone) keeper = undefined
   keeper ??= new Keeper()
-  return keeper.keep(`${run}${++programs}.`)
+  return keeper.keep()
 }

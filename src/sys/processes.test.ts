@@ -126,6 +126,17 @@ test("what left the program's group is killed soon after it, and what belongs to
   await until(() => !isAlive(kept))
 })
 
+test('what is killed behind one program is never the next one', async () => {
+  for (let round = 0; round < 4; round++) {
+    await using first = sh('exit 0')
+    await first.ended
+    // What it left behind is looked for about now.
+    await sleep(500)
+    await using next = sh('sleep 0.3')
+    assert.deepEqual(await next.ended, { status: 0, signal: null })
+  }
+})
+
 test('what a program says last is known when its end is', async () => {
   for (let round = 0; round < 20; round++) {
     await using child = sh('echo it is over >&2; exit 3')

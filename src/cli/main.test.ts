@@ -114,7 +114,7 @@ test('a result that cannot be written is a failure', async () => {
   child.stderr.setEncoding('utf8').on('data', data => (stderr += data))
   const status = await new Promise(resolve => child.on('close', resolve))
   assert.equal(status, 7)
-  assert.match(stderr, /^windlass: Cannot write the result to stdout: .*ENOSPC/)
+  assert.match(stderr, /^windlass: Cannot write the result to stdout: .*ENOSPC.*\nhint: .*the file that stdout goes to/)
 })
 
 describe('with --progress json, stderr is JSON lines and nothing else', () => {

@@ -189,7 +189,9 @@ function progressMode(
 /** A reader that went away ends the run as SIGPIPE would have; anything else that keeps the result from its reader is a failure. */
 function lostOutput(error: NodeJS.ErrnoException, host: Host, argv: readonly string[]): number {
   if (error.code === 'EPIPE') return 128 + osConstants.signals.SIGPIPE
-  return printFailure(wrapError(error, 'Cannot write the result to stdout'), host, argv)
+  const { code, message } = wrapError(error, 'Cannot write the result to stdout')
+  const hint = 'what was to be done is done; look at the file that stdout goes to, and its disk'
+  return printFailure(new WindlassError(code, message, { cause: error, hint }), host, argv)
 }
 
 /** The arguments may be what is wrong, so the options that matter are looked for by eye. */

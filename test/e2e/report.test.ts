@@ -188,11 +188,11 @@ test('a decompressor that stops is found, told once, survived, and the report sh
   assert.equal(new Set(told.map(line => line.slice(0, 60))).size, told.length, stderr)
   const page = await chromium.open({ url: pathToFileURL(path).href, width: 1200 })
   assert.deepEqual(page.complaints, [])
-  assert.match(
-    await page.evaluate('document.querySelector("h1").textContent'),
-    /although stage decompress of layer \w+ /,
-  )
-  assert.ok((await page.evaluate<number>('document.querySelectorAll("svg rect.stalled").length')) > 1)
+  // Who supervises the program may give it up before the samples show that it stood still.
+  const headline = await page.evaluate<string>('document.querySelector("h1").textContent')
+  assert.match(headline, /although (stage decompress of layer \w+ |\S+\/unpigz had to be given up)/)
+  const spans = await page.evaluate<number>('document.querySelectorAll("svg rect.stalled").length')
+  assert.equal(spans > 1, headline.includes('stage decompress'))
   const report = await page.evaluate<Report>('JSON.parse(document.getElementById("windlass-report").textContent)')
   assert.ok(report.pulls[0]?.happenings.some(({ type }) => type === 'fallback'))
 })

@@ -98,6 +98,7 @@ async function deliverByLoad(
   const delivery = new DockerDelivery(image, context, client, facts)
   const before = name === undefined ? undefined : await findImage(client, name, signal)
   const existing = await delivery.findExisting()
+  // Nothing is sent where docker has this very image, found by its ID, which is the digest of its config and so covers every layer.
   const pulls = existing === undefined ? await delivery.load(name) : await delivery.skip()
   if (existing !== undefined && name !== undefined && before?.id !== existing) await delivery.tag(existing)
   const id = existing ?? (await delivery.check(name))

@@ -140,6 +140,7 @@ function readContents(name: string, fd: number): TarContents {
         files.set(path, { offset: source.position, size: entry.size })
       else if (entry.type === 'symlink') links.set(path, normalize(join(dirname(path), target)))
       else if (entry.type === 'link') links.set(path, normalize(target))
+      // Only where each file lies is wanted here: content is read from there later, and blobs are checked by their digests then.
       source.advance(reader.skip(), entry.size)
     }
   } catch (error) {

@@ -2,8 +2,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type CommandOptions, run, startDaemon } from './command.ts'
+import { type CommandOptions, startDaemon } from './command.ts'
 import { unmountAll } from './mounts.ts'
+import { type Engines, hostEngines, runOf } from './newest.ts'
 
 export interface TestContainerd extends AsyncDisposable {
   readonly pid: number
@@ -15,8 +16,13 @@ export interface TestContainerd extends AsyncDisposable {
 /**
  * @param directory where the images go; best on a filesystem of its own, since it holds many inodes
  * @param path directories in which the daemon finds its decompressors before those of the host; without it, it decompresses by itself
+ * @param engines whose containerd and ctr are run
  */
-export async function startContainerd(directory: string, path?: string): Promise<TestContainerd> {
+export async function startContainerd(
+  directory: string,
+  path?: string,
+  engines: Engines = hostEngines,
+): Promise<TestContainerd> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-containerd-'))
   const socket = join(base, 's')
   const config = [
@@ -32,8 +38,9 @@ export async function startContainerd(directory: string, path?: string): Promise
     path === undefined
       ? { env: { CONTAINERD_DISABLE_PIGZ: 'true', CONTAINERD_DISABLE_IGZIP: 'true' } }
       : { env: { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` } }
-  const ctr = (...args: string[]) => run('ctr', ['-a', socket, ...args])
-  const daemon = await startDaemon('containerd', ['--config', join(base, 'config.toml')], {
+  const ctr = (...args: string[]) => runOf(engines, ['ctr', '-a', socket, ...args])
+  const [program = '', ...flags] = [...engines, 'containerd', '--config', join(base, 'config.toml')]
+  const daemon = await startDaemon(program, flags, {
     ...options,
     logFile: join(base, 'log'),
     isReady: () =>

@@ -2,8 +2,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type CommandOptions, run, startDaemon, waitUntil } from './command.ts'
+import { type CommandOptions, startDaemon, waitUntil } from './command.ts'
 import { unmountAll } from './mounts.ts'
+import { type Engines, hostEngines, runOf } from './newest.ts'
 
 export interface TestDocker extends AsyncDisposable {
   readonly pid: number
@@ -16,13 +17,19 @@ export interface TestDocker extends AsyncDisposable {
 /**
  * @param dataRoot where the images go; best on a filesystem of its own, since it holds many inodes
  * @param path directories in which the daemon finds its decompressors before those of the host; without it, it decompresses by itself
+ * @param engines whose dockerd and docker are run
  */
-export async function startDocker(dataRoot: string, path?: string): Promise<TestDocker> {
+export async function startDocker(
+  dataRoot: string,
+  path?: string,
+  engines: Engines = hostEngines,
+): Promise<TestDocker> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-dockerd-')) // short: a socket's path has 107 bytes at most
   const socket = join(base, 's')
   const docker = (args: readonly string[], options?: CommandOptions) =>
-    run('docker', ['-H', `unix://${socket}`, ...args], options)
-  const daemon = await startDaemon('dockerd', daemonFlags(base, dataRoot), {
+    runOf(engines, ['docker', '-H', `unix://${socket}`, ...args], options)
+  const [program = '', ...flags] = [...engines, 'dockerd', ...daemonFlags(base, dataRoot)]
+  const daemon = await startDaemon(program, flags, {
     logFile: join(base, 'log'),
     env:
       path === undefined ? { MOBY_DISABLE_PIGZ: 'true' } : { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` },

@@ -2,8 +2,8 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { run } from './command.ts'
 import { unmountAll } from './mounts.ts'
+import { type Engines, hostEngines, runOf } from './newest.ts'
 
 export interface TestPodman extends AsyncDisposable {
   /** What podman, and who calls it, needs to find this storage. */
@@ -12,8 +12,15 @@ export interface TestPodman extends AsyncDisposable {
   podman(...args: string[]): Promise<string>
 }
 
-/** @param path directories in which podman finds its decompressors before those of the host */
-export async function openPodman(directory: string, path?: string): Promise<TestPodman> {
+/**
+ * @param path directories in which podman finds its decompressors before those of the host
+ * @param engines whose podman is run
+ */
+export async function openPodman(
+  directory: string,
+  path?: string,
+  engines: Engines = hostEngines,
+): Promise<TestPodman> {
   await mkdir(directory, { recursive: true })
   const file = join(directory, 'storage.conf')
   const runroot = await mkdtemp(join(tmpdir(), 'windlass-podman-run-')) // short: it holds sockets
@@ -25,7 +32,7 @@ export async function openPodman(directory: string, path?: string): Promise<Test
   }
   return {
     env,
-    podman: (...args) => run('podman', args, { env }),
+    podman: (...args) => runOf(engines, ['podman', ...args], { env }),
     async [Symbol.asyncDispose]() {
       unmountAll(directory)
       unmountAll(runroot)

@@ -1,5 +1,6 @@
 /** The doctor's visit: who runs here, what their pulls do, and what else of the host may hold them up. Changes nothing. */
 import type { HostView } from '../sys/host-view.ts'
+import { readProcessTable } from '../sys/process-files.ts'
 import { areas, catalogue, type Severity } from './catalogue.ts'
 import type { Check } from './checks/check.ts'
 import { checkDecompressors } from './checks/decompressors.ts'
@@ -10,7 +11,6 @@ import { checkResources } from './checks/resources.ts'
 import { checkSecurity } from './checks/security.ts'
 import { type Engine, findEngines } from './engines.ts'
 import type { Finding } from './finding.ts'
-import { readProcessTable } from './processes.ts'
 import { examinePulls, type PullsResult } from './pulls.ts'
 
 export interface DiagnoseOptions {

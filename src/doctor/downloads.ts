@@ -1,8 +1,8 @@
 /** Layers that an engine is downloading, seen by the files that it writes them to. */
 import { join } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
+import { readDescriptorState, readDescriptors } from '../sys/process-files.ts'
 import type { Engine } from './engines.ts'
-import { readDescriptorState, readDescriptors } from './processes.ts'
 
 /** One layer on its way. */
 export interface Download {

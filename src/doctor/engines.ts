@@ -2,8 +2,14 @@
 import { basename, isAbsolute, join } from 'node:path'
 import { parseGoBool } from '../codec/external/programs.ts'
 import type { HostView } from '../sys/host-view.ts'
+import {
+  type Descriptor,
+  type ProcessTable,
+  readArguments,
+  readDescriptors,
+  readEnvironment,
+} from '../sys/process-files.ts'
 import type { ProcessFacts } from '../sys/tasks.ts'
-import { type Descriptor, type ProcessTable, readArguments, readDescriptors, readEnvironment } from './processes.ts'
 
 type EngineKind = 'dockerd' | 'containerd' | 'podman' | 'crio' | 'buildkitd' | 'buildah' | 'skopeo'
 

@@ -4,8 +4,6 @@
  */
 import { basename } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
-import type { ProcessFacts } from '../sys/tasks.ts'
-import type { Engine } from './engines.ts'
 import {
   type Descriptor,
   descendantsOf,
@@ -13,7 +11,9 @@ import {
   readArguments,
   readDescriptorState,
   readDescriptors,
-} from './processes.ts'
+} from '../sys/process-files.ts'
+import type { ProcessFacts } from '../sys/tasks.ts'
+import type { Engine } from './engines.ts'
 
 /** A pipe between two processes, with a descriptor of /proc through which it can be looked at. */
 interface PipeEnd {

@@ -1,8 +1,8 @@
 import { realpathSync } from 'node:fs'
 import type { HostView } from '../sys/host-view.ts'
+import { readProcessTable } from '../sys/process-files.ts'
 import { type Engine, findEngines } from './engines.ts'
 import type { Finding } from './finding.ts'
-import { readProcessTable } from './processes.ts'
 import { examinePulls } from './pulls.ts'
 
 /** What holds up the pulls of the engine that listens on a socket of this host. Takes 1.5 s, and up to 8 s if something stands still. */

@@ -2,12 +2,12 @@
 import { type BlameLimits, blame, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
+import { readProcessTable } from '../sys/process-files.ts'
 import { type Download, findDownloads } from './downloads.ts'
 import type { Engine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { countPullGoroutines, readGoroutines } from './goroutines.ts'
 import { findLines, type Line } from './lines.ts'
-import { readProcessTable } from './processes.ts'
 import { type Reason, reasonOf } from './reason.ts'
 import { type LineLook, LineWatch, lookAt, SleepCount } from './sample.ts'
 

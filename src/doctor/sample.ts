@@ -1,9 +1,9 @@
 /** One line of processes as stages, so that the same judgement that guards our own pulls says who holds up a foreign one. */
 import type { KernelFacts, PipelineSample, StageFacts, Waits } from '../flow/stage.ts'
 import type { HostView, PipeFill } from '../sys/host-view.ts'
-import { readProcess, readTask, type TaskFacts, waitOfFilter } from '../sys/tasks.ts'
+import { readTraffic } from '../sys/process-files.ts'
+import { readProcess, readTasks, type TaskFacts, waitOfFilter } from '../sys/tasks.ts'
 import type { Line } from './lines.ts'
-import { readTraffic } from './processes.ts'
 
 /** What one look at a process told. */
 export interface ProcessLook {
@@ -27,7 +27,6 @@ export interface LineLook {
 const page = 4096
 /** A closed output holds nothing back. */
 const endless = 1 << 20
-const tasksMax = 512
 
 /** Looks at one line again and again. Remembers only what tells whether a sleeper in the kernel is still the same sleep. */
 export class LineWatch {
@@ -206,15 +205,12 @@ function roomIn(fill: PipeFill | undefined): Pick<StageFacts, 'outputRoom' | 'ou
 
 /** Looks at all threads of a process; undefined if it is gone. */
 export function lookAt(host: HostView, pid: number): ProcessLook | undefined {
-  const read = (path: string) => host.text(path)
-  const process = readProcess(pid, read)
+  const process = readProcess(pid, host)
   if (process === undefined || process.state === 'Z') return undefined
-  const tids = host.names(`/proc/${pid}/task`).slice(0, tasksMax)
-  const tasks = tids.map(tid => readTask(pid, Number(tid), read))
   const traffic = readTraffic(host, pid)
   return {
     pid,
-    tasks: tasks.filter(task => task !== undefined),
+    tasks: readTasks(pid, host),
     userTicks: process.userTicks,
     systemTicks: process.systemTicks,
     read: traffic?.read ?? 0,

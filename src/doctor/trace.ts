@@ -1,10 +1,10 @@
 /** Where the time of a foreign pull goes: who was at work, and who waited for whom, counted look by look. */
 import type { StageFacts } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
+import { readProcessTable } from '../sys/process-files.ts'
 import { type Download, findDownloads } from './downloads.ts'
 import { type Engine, findEngines } from './engines.ts'
 import { findLines } from './lines.ts'
-import { readProcessTable } from './processes.ts'
 import { LineWatch } from './sample.ts'
 
 /** Milliseconds in which this was what a pull did. Several may be true at once: layers overlap. */

@@ -1,5 +1,4 @@
 /** Names of the system calls that matter here, by the numbers that /proc gives. */
-/** The calls that name a wait, with their numbers. */
 const callsOfX64 = `
   read 0 write 1 open 2 close 3 stat 4 fstat 5 lstat 6 poll 7 ioctl 16 pread64 17 pwrite64 18 readv 19 writev 20 select 23 pause 34
   nanosleep 35 connect 42 recvfrom 45 recvmsg 47 wait4 61 fcntl 72 fsync 74 fdatasync 75 ftruncate 77 rename 82 mkdir 83 rmdir 84
@@ -16,12 +15,17 @@ const callsOfArm64 = `
   115 connect 203 recvfrom 207 recvmsg 212 wait4 260 syncfs 267 renameat2 276 copy_file_range 285
 `
 
-export const syscallNames = new Map(
-  [...(process.arch === 'arm64' ? callsOfArm64 : callsOfX64).matchAll(/(\S+) (\d+)/g)].map(([, name, number]) => [
-    number,
-    name,
-  ]),
-)
+const namesOfX64 = parseCalls(callsOfX64)
+const namesOfArm64 = parseCalls(callsOfArm64)
+
+/** @returns the number itself where the call is none that matters here */
+export function nameSyscall(number: string, arch: string): string {
+  return (arch === 'arm64' ? namesOfArm64 : namesOfX64).get(number) ?? number
+}
+
+function parseCalls(text: string): ReadonlyMap<string, string> {
+  return new Map([...text.matchAll(/(\S+) (\d+)/g)].map(([, name = '', number = '']) => [number, name]))
+}
 
 export const callsWithFd: ReadonlySet<string> = new Set(
   'read write readv writev pread64 pwrite64 close fsync fdatasync ftruncate fchmod fchown fsetxattr syncfs getdents64'.split(

@@ -158,14 +158,19 @@ test('a process tells its family, and the processor time of all its threads', as
 test('a task that goes while it is read is gone, and not withheld', () => {
   const stat = `7 (cat) S 1 7 7 ${'0 '.repeat(46)}`
   const texts = new Map([['/proc/7/task/7/stat', stat]])
-  const whole = readTask(7, 7, path => texts.get(path))
+  const view = (text: (path: string) => string | undefined) => ({ arch: 'x64', names: () => [], text })
+  const whole = readTask(
+    7,
+    7,
+    view(path => texts.get(path)),
+  )
   assert.deepEqual([whole?.state, whole?.isWithheld], ['S', true])
   const once = (path: string) => {
     const text = texts.get(path)
     texts.delete(path)
     return text
   }
-  assert.equal(readTask(7, 7, once), undefined)
+  assert.equal(readTask(7, 7, view(once)), undefined)
 })
 
 test('a name with parentheses and spaces does not shift the fields', async t => {

@@ -3,7 +3,7 @@
  * Nothing is read here that takes the lock of a process's memory, as cmdline, environ and maps do: whoever hangs while it holds that would hold us up.
  */
 import { readdirSync, readFileSync } from 'node:fs'
-import { callsWithFd, syscallNames } from './syscalls.ts'
+import { callsWithFd, nameSyscall } from './syscalls.ts'
 
 /** A process as a whole. None of this needs any rights. */
 export interface ProcessFacts {
@@ -51,15 +51,29 @@ export interface TaskFacts {
 /** More threads tell nothing new. */
 const tasksMax = 512
 
-/** Gives the text of a file of /proc, here or as it was on another host; undefined if it cannot be read. */
-export type ReadText = (path: string) => string | undefined
+/** /proc, here and now or as it was on another host. */
+export interface ProcView {
+  /** As Node names it: system calls have other numbers on each. */
+  readonly arch: string
+  /** Undefined if it cannot be read. */
+  text(path: string): string | undefined
+  /** Names in a directory; empty if it cannot be read. */
+  names(path: string): readonly string[]
+}
+
+/** Facts are evidence: not to get them, for whatever reason, must not end what they are about. */
+const here: ProcView = {
+  arch: process.arch,
+  text: path => attempt(() => readFileSync(path, 'latin1')),
+  names: path => attempt(() => readdirSync(path)) ?? [],
+}
 
 /**
  * Reads a process. Never waits for it.
  * @returns undefined if there is no such process (any more)
  */
-export function readProcess(pid: number, read: ReadText = readText): ProcessFacts | undefined {
-  const stat = parseStat(read(`/proc/${pid}/stat`))
+export function readProcess(pid: number, proc: ProcView = here): ProcessFacts | undefined {
+  const stat = parseStat(proc.text(`/proc/${pid}/stat`))
   if (stat === undefined) return undefined
   const { name, state, field } = stat
   return {
@@ -80,42 +94,38 @@ export function readProcess(pid: number, read: ReadText = readText): ProcessFact
  * Reads one task; the main thread of the process if no thread is named. Never waits for the task.
  * @returns undefined if there is no such task (any more)
  */
-export function readTask(pid: number, tid: number = pid, read: ReadText = readText): TaskFacts | undefined {
+export function readTask(pid: number, tid: number = pid, proc: ProcView = here): TaskFacts | undefined {
   const directory = `/proc/${pid}/task/${tid}`
-  const stat = parseStat(read(`${directory}/stat`))
+  const stat = parseStat(proc.text(`${directory}/stat`))
   if (stat === undefined) return undefined
   const { name, state, field } = stat
-  const [syscall, io] = [read(`${directory}/syscall`), read(`${directory}/io`)]
+  const [syscall, io] = [proc.text(`${directory}/syscall`), proc.text(`${directory}/io`)]
   const isWithheld = syscall === undefined || io === undefined
-  if (isWithheld && read(`${directory}/stat`) === undefined) return undefined // gone meanwhile
+  if (isWithheld && proc.text(`${directory}/stat`) === undefined) return undefined // gone meanwhile
   return {
     pid,
     tid,
     name,
     state,
     cpuTicks: field(14) + field(15),
-    wchan: parseWchan(read(`${directory}/wchan`)),
-    ...parseSyscall(syscall),
+    wchan: parseWchan(proc.text(`${directory}/wchan`)),
+    ...parseSyscall(syscall, proc.arch),
     ioBytes: sumOfLines(io, /^[rw]char: (\d+)$/gm),
-    switches: sumOfLines(read(`${directory}/status`), /^(?:non)?voluntary_ctxt_switches:\t(\d+)$/gm),
+    switches: sumOfLines(proc.text(`${directory}/status`), /^(?:non)?voluntary_ctxt_switches:\t(\d+)$/gm),
     isWithheld,
   }
 }
 
 /** The threads of a process; empty if it is gone. */
-export function threadIds(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).map(Number)
-  } catch {
-    return []
-  }
+export function threadIds(pid: number, proc: ProcView = here): number[] {
+  return proc.names(`/proc/${pid}/task`).map(Number)
 }
 
 /** Every thread of a process that could be read, of very many the first ones. */
-export function readTasks(pid: number): TaskFacts[] {
-  return threadIds(pid)
+export function readTasks(pid: number, proc: ProcView = here): TaskFacts[] {
+  return threadIds(pid, proc)
     .slice(0, tasksMax)
-    .map(tid => readTask(pid, tid))
+    .map(tid => readTask(pid, tid, proc))
     .filter(task => task !== undefined)
 }
 
@@ -127,7 +137,7 @@ export function familyOf(pid: number): number[] {
   const family = [pid]
   for (const member of family) {
     if (family.length >= familyMax) break
-    const lists = threadIds(member).map(tid => readText(`/proc/${member}/task/${tid}/children`) ?? '')
+    const lists = threadIds(member).map(tid => here.text(`/proc/${member}/task/${tid}/children`) ?? '')
     family.push(...lists.join(' ').split(' ').filter(Boolean).map(Number))
   }
   return family.slice(0, familyMax)
@@ -139,7 +149,7 @@ export function familyOf(pid: number): number[] {
  */
 export function readProgram(pid: number): TaskFacts | undefined {
   const family = familyOf(pid)
-  const tasks = family.flatMap(readTasks)
+  const tasks = family.flatMap(member => readTasks(member))
   const processes = family.map(member => readProcess(member)).filter(member => member !== undefined)
   const telling = ['D', 'T', 't', 'R'].map(wanted => tasks.find(({ state }) => state === wanted))
   const task = telling.find(found => found !== undefined) ?? tasks.find(({ pid }) => pid === family.at(-1))
@@ -185,15 +195,16 @@ function parseStat(
 
 // A task that does not sleep, or a reader without rights, reads "0".
 function parseWchan(text: string | undefined): string | undefined {
-  return text === undefined || text === '' || text === '0' ? undefined : text
+  const name = text?.trim()
+  return name === undefined || name === '' || name === '0' ? undefined : name
 }
 
-function parseSyscall(text: string | undefined): Pick<TaskFacts, 'syscall' | 'fd'> {
+function parseSyscall(text: string | undefined, arch: string): Pick<TaskFacts, 'syscall' | 'fd'> {
   const [number, first] = text?.trim().split(' ') ?? []
   if (number === undefined || number === '') return { syscall: undefined, fd: undefined }
   // -1: blocked, but not in a system call (a page fault)
   if (number === 'running' || number === '-1') return { syscall: number === '-1' ? 'none' : number, fd: undefined }
-  const syscall = syscallNames.get(number) ?? number
+  const syscall = nameSyscall(number, arch)
   return { syscall, fd: callsWithFd.has(syscall) ? Number(first) : undefined }
 }
 
@@ -202,10 +213,9 @@ function sumOfLines(text: string | undefined, pattern: RegExp): number | undefin
   return found.length === 0 ? undefined : found.reduce((sum, [, value]) => sum + Number(value), 0)
 }
 
-/** Facts are evidence: not to get them, for whatever reason, must not end what they are about. */
-function readText(path: string): string | undefined {
+function attempt<T>(look: () => T): T | undefined {
   try {
-    return readFileSync(path, 'latin1')
+    return look()
   } catch {
     return undefined
   }

@@ -108,7 +108,7 @@ function watchIdle(
  */
 function describe(pid: number): string {
   const family = familyOf(pid)
-  const tasks = family.flatMap(readTasks)
+  const tasks = family.flatMap(member => readTasks(member))
   return `${family} ${tasks.reduce((sum, { ioBytes, cpuTicks }) => sum + (ioBytes ?? cpuTicks), 0)}`
 }
 

@@ -1,5 +1,5 @@
+import { readArguments, readDescriptors, readProcessTable } from '../../sys/process-files.ts'
 import { makeFinding } from '../finding.ts'
-import { readArguments, readDescriptors, readProcessTable } from '../processes.ts'
 import type { Check } from './check.ts'
 
 /** FAN_CLASS_CONTENT and FAN_CLASS_PRE_CONTENT of fanotify_init(2): only such listeners may hold up others. */

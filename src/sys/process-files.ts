@@ -1,6 +1,9 @@
-/** The processes of a host and their descriptors, as /proc shows them at one moment. */
-import type { HostView } from '../sys/host-view.ts'
-import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
+/**
+ * All processes of a host, and of one process what it was called with and what it holds open, as /proc shows them at one moment. Unlike what `tasks.ts` reads,
+ * the command line and the environment take a lock of the process's memory, and descriptors take their time: ask only about processes that matter.
+ */
+import type { HostView } from './host-view.ts'
+import { type ProcessFacts, readProcess } from './tasks.ts'
 
 export type ProcessTable = ReadonlyMap<number, ProcessFacts>
 
@@ -19,7 +22,7 @@ export function readProcessTable(host: HostView): ProcessTable {
   const entries = host
     .names('/proc')
     .filter(name => /^\d+$/.test(name))
-    .map(name => readProcess(Number(name), path => host.text(path)))
+    .map(name => readProcess(Number(name), host))
   return new Map(entries.filter(entry => entry !== undefined).map(entry => [entry.pid, entry]))
 }
 
@@ -29,10 +32,7 @@ export function descendantsOf(table: ProcessTable, pid: number): ProcessFacts[] 
   return children.flatMap(child => [child, ...descendantsOf(table, child.pid)])
 }
 
-/**
- * The words of its command line; empty for a kernel thread, and where it cannot be seen. The kernel takes a lock of the process for this, so ask
- * only about those that matter.
- */
+/** The words of its command line; empty for a kernel thread, and where it cannot be seen. */
 export function readArguments(host: HostView, pid: number): string[] {
   const text = host.text(`/proc/${pid}/cmdline`)
   return text === undefined || text === '' ? [] : text.replace(/\0$/, '').split('\0')

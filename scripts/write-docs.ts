@@ -4,6 +4,7 @@ import { formatOperands } from '../src/cli/args.ts'
 import { type Command, globalOptions, type OptionTable } from '../src/cli/command.ts'
 import { commandTable } from '../src/cli/commands.ts'
 import { formatOptionName } from '../src/cli/help.ts'
+import { areas, catalogue } from '../src/doctor/catalogue.ts'
 import { type ErrorCode, errorTable } from '../src/errors.ts'
 import { errorMeanings } from './error-meanings.ts'
 
@@ -70,6 +71,7 @@ export async function makeDocuments(): Promise<ReadonlyMap<string, string>> {
     ['man/windlass.1', formatMan(commands, version)],
     ['docs/cli.md', formatMarkdown(commands)],
     ['docs/errors.md', formatErrors()],
+    ['docs/findings.md', formatFindings()],
   ])
 }
 
@@ -215,6 +217,32 @@ function formatErrors(): string {
     'After a signal, the exit status is 128 and the number of the signal, whatever was going on.',
   ]
   return `${lines.join('\n')}\n`
+}
+
+function formatFindings(): string {
+  const lines = [
+    '# Findings of the doctor',
+    '',
+    '<!-- Written by scripts/write-docs.ts from src/doctor/catalogue/. -->',
+    '',
+    'Everything that [`windlass doctor`](doctor.md) can find. `windlass explain CODE` tells the same, in Chinese where the locale says so. The severity is',
+    'the usual one; what is certain or harmless in a case may be told as more or less.',
+    '',
+    ...areas.flatMap(formatArea),
+  ]
+  return `${lines.join('\n').trimEnd()}\n`
+}
+
+function formatArea(area: (typeof areas)[number]): string[] {
+  const entries = Object.entries(catalogue).filter(([, entry]) => entry.area === area)
+  const rows = entries.map(([code, { severity, en }]) => {
+    const advice = en.advice.map(text => `→ ${text}`).join('<br>')
+    const cells = [`\`${code}\``, severity, `**${en.title}.** ${en.meaning}`, advice].map(cell =>
+      cell.replaceAll('|', '\\|'),
+    )
+    return `| ${cells.join(' | ').trimEnd()} |`
+  })
+  return [`## ${area}`, '', '| code | severity | meaning | what to do |', '|---|---|---|---|', ...rows, '']
 }
 
 if (import.meta.main) {

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeDocuments, packageRoot } from '../../scripts/write-docs.ts'
+import { catalogue } from '../doctor/catalogue.ts'
 import { errorTable } from '../errors.ts'
 
 const documents = await makeDocuments()
@@ -22,6 +23,13 @@ test('docs/errors.md and the error table have the same codes, statuses and hints
   )
   const actual = Object.entries(errorTable).map(([code, { exit, retryable, hint }]) => [code, [exit, retryable, hint]])
   assert.deepEqual(documented, Object.fromEntries(actual))
+})
+
+test('docs/findings.md and the catalogue have the same codes and severities', async () => {
+  const text = await readFile(join(packageRoot, 'docs/findings.md'), 'utf8')
+  const documented = [...text.matchAll(/^\| `(\w+)` \| (\w+) \|/gm)].map(([, code, severity]) => [code, severity])
+  const actual = Object.entries(catalogue).map(([code, { severity }]) => [code, severity])
+  assert.deepEqual(Object.fromEntries(documented), Object.fromEntries(actual))
 })
 
 test('the man page has no line that groff would take for an unknown request', () => {

@@ -1,0 +1,17 @@
+/** Advice that several findings share. */
+export const withoutDecompressor = {
+  en: 'Bring the image in without the decompressor of the engine: windlass pull --into docker REF (or containerd) decompresses in process.',
+  zh: '绕过引擎的解压程序导入镜像：windlass pull --into docker REF（或 containerd）在进程内解压。',
+}
+const killOne = {
+  en: 'kill -9 of this one decompressor frees every pull that waits for it, with an error (unexpected EOF); put the workaround in place first, then pull again.',
+  zh: '对该解压进程执行 kill -9 会释放所有等待它的拉取，但会报错（unexpected EOF）；请先做好规避措施，再重新拉取。',
+}
+export const disablePigz = {
+  en: 'Keep the engine from using it: MOBY_DISABLE_PIGZ=true for dockerd, CONTAINERD_DISABLE_PIGZ=true for containerd, in the environment of the daemon, which needs a restart.',
+  zh: '禁止引擎使用它：在守护进程的环境中为 dockerd 设置 MOBY_DISABLE_PIGZ=true，为 containerd 设置 CONTAINERD_DISABLE_PIGZ=true，需要重启守护进程。',
+}
+export const stuckDecompressor = {
+  en: [withoutDecompressor.en, killOne.en, disablePigz.en],
+  zh: [withoutDecompressor.zh, killOne.zh, disablePigz.zh],
+}

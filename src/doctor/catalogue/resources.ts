@@ -1,0 +1,66 @@
+/** What control groups and limits allow. */
+import type { Entries } from './entry.ts'
+
+export const resources = {
+  OOM_KILLS: {
+    severity: 'warning',
+    en: {
+      title: 'The kernel has killed processes of the engine’s control group for want of memory',
+      meaning: 'A decompressor or an untar that is killed ends a pull with "unexpected EOF" or "signal: killed".',
+      advice: ['Raise the memory limit of the engine’s unit.'],
+    },
+    zh: {
+      title: '内核因内存不足杀死过引擎控制组中的进程',
+      meaning: '被杀的解压程序或 untar 会使拉取以 "unexpected EOF" 或 "signal: killed" 结束。',
+      advice: ['提高引擎单元的内存上限。'],
+    },
+  },
+  MEMORY_NEARLY_FULL: {
+    severity: 'warning',
+    en: {
+      title: 'The engine’s control group has hardly any memory left',
+      meaning: 'Near its limit the kernel reclaims memory all the time, which slows everything in the group down.',
+      advice: ['Raise the memory limit of the engine’s unit.'],
+    },
+    zh: {
+      title: '引擎所在控制组的内存所剩无几',
+      meaning: '接近上限时内核会不断回收内存，使组内一切变慢。',
+      advice: ['提高引擎单元的内存上限。'],
+    },
+  },
+  CPU_THROTTLED: {
+    severity: 'warning',
+    en: {
+      title: 'The engine’s control group is throttled by its CPU quota',
+      meaning: 'Its processes stand still for a part of every period, although processors are free.',
+      advice: ['Raise CPUQuota of the engine’s unit.'],
+    },
+    zh: {
+      title: '引擎所在控制组被 CPU 配额限流',
+      meaning: '其进程在每个周期中都有一部分时间停着，尽管处理器空闲。',
+      advice: ['提高引擎单元的 CPUQuota。'],
+    },
+  },
+  DISK_PRESSURE: {
+    severity: 'note',
+    en: {
+      title: 'Tasks of this host wait for disks much of their time',
+      meaning: 'The kernel’s own measure (pressure stall information, io full) of the last ten seconds is high.',
+      advice: ['See what writes (iotop), and whether the disk is as fast as it should be.'],
+    },
+    zh: {
+      title: '本机任务有大量时间在等待磁盘',
+      meaning: '内核自己的度量（PSI，io full）最近十秒偏高。',
+      advice: ['查看谁在写入（iotop），以及磁盘是否达到应有速度。'],
+    },
+  },
+  RESOURCES_FINE: {
+    severity: 'ok',
+    en: {
+      title: 'Memory and processors are not limited',
+      meaning: 'No control group of an engine is at its limit.',
+      advice: [],
+    },
+    zh: { title: '内存和处理器未受限', meaning: '没有引擎的控制组到达上限。', advice: [] },
+  },
+} as const satisfies Entries

@@ -16,6 +16,10 @@ export const errorMeanings: Readonly<Record<ErrorCode, string>> = {
   PROTOCOL:
     'The other side answered, but not as the registry protocol demands: is it a registry, or a proxy’s login page?',
   STALLED: 'A stage had input and room, and did not move within its time.',
+  POLICY_REFUSED:
+    'The policy file does not let this image in: it is not signed as its rule demands, or the rule refuses all. Nothing of it was fetched.',
+  SIGNATURE_INVALID: 'The image has no signature by this key, or none that is of this image.',
+  INCOMPLETE: 'An archive names layers that it has not, as after save --since, and the store has them neither.',
   CORRUPT: 'Data is damaged or contradicts itself: an archive, a document, the store.',
   DIGEST_MISMATCH: 'The bytes that came are not those that the digest names. Nothing of them was kept.',
   LIMIT_EXCEEDED: 'The image is larger, deeper or stranger than the limits against hostile images allow.',

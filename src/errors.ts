@@ -19,6 +19,21 @@ export const errorTable = {
   RATE_LIMITED: { exit: 4, retryable: true, hint: 'wait, or log in for a higher limit' },
   PROTOCOL: { exit: 4, retryable: false, hint: 'the other side does not speak the registry protocol as specified' },
   STALLED: { exit: 5, retryable: true, hint: undefined },
+  POLICY_REFUSED: {
+    exit: 3,
+    retryable: false,
+    hint: 'have the image signed as the policy demands, or change the policy',
+  },
+  SIGNATURE_INVALID: {
+    exit: 6,
+    retryable: false,
+    hint: 'check that the key is the one that the image was signed with, and that the signature was copied along with it',
+  },
+  INCOMPLETE: {
+    exit: 6,
+    retryable: false,
+    hint: "load the archive first that this one was saved since, or save it again without '--since'",
+  },
   CORRUPT: { exit: 6, retryable: false, hint: undefined },
   DIGEST_MISMATCH: {
     exit: 6,

@@ -14,6 +14,7 @@ import { blobStream, type Network } from './blob-stream.ts'
 import type { LayerPhase, PullEvent } from './events.ts'
 import { openNetwork, type PullOptions, settle, tell } from './pull.ts'
 import { readHostPlatform, resolveImage } from './resolve.ts'
+import { type Known, readLayers } from './since.ts'
 
 /** One image to be copied. */
 export interface ImageToCopy {
@@ -30,6 +31,8 @@ export interface CopyOptions
   extends Pick<PullOptions, 'root' | 'layersMax' | 'minSpeed' | 'limitRate' | 'patience' | 'signal'> {
   /** One platform of an index; all if absent, or this machine's where the sink takes only one. */
   readonly platform?: Platform | undefined
+  /** What the other side has: these layers are named, but left out. */
+  readonly since?: Known | undefined
 }
 
 /** What a copy ends with, for each image. */
@@ -40,6 +43,8 @@ export interface CopyResult {
   readonly bytesCopied: number
   readonly blobsCopied: number
   readonly blobsPresent: number
+  /** Layers that the other side has, and that are not among those. */
+  readonly blobsLeftOut: number
 }
 
 export interface CopyRun extends AsyncIterable<PullEvent> {
@@ -108,9 +113,10 @@ class ImageCopy {
     const top = await this.#findTop()
     const plan: Plan = { documents: [], blobs: new Map() }
     await this.#plan(top, plan, 1)
+    const leftOut = await this.#findLeftOut(plan)
     const blobs = [...plan.blobs.values()]
     this.#tellResolved(top, blobs)
-    await this.#putBlobs(blobs)
+    await this.#putBlobs(blobs, leftOut)
     for (const document of plan.documents.slice(0, -1)) await this.#putDocument(document, { isPart: true })
     for (const placement of placements) await this.#putDocument(top, placement)
     signal.throwIfAborted()
@@ -121,7 +127,8 @@ class ImageCopy {
       mediaType,
       bytesCopied: this.#bytesCopied,
       blobsCopied,
-      blobsPresent: blobs.length - blobsCopied,
+      blobsPresent: blobs.length - blobsCopied - leftOut.size,
+      blobsLeftOut: leftOut.size,
     }
   }
 
@@ -177,15 +184,31 @@ class ImageCopy {
     })
   }
 
+  /** Layers that the other side has; not those that another image of the index, whose layers below it lacks, needs. */
+  async #findLeftOut({ documents }: Plan): Promise<ReadonlySet<Digest>> {
+    const { since, signal } = this.#context
+    if (since === undefined) return new Set()
+    const known = new Set<Digest>()
+    const needed = new Set<Digest>()
+    for (const document of documents) {
+      const manifest = this.#parse(document)
+      if (manifest.kind === 'index') continue
+      const layers = await readLayers(this.#image.source, manifest, signal)
+      const there = new Set(since.layersOf(layers, { byBlob: !this.#sink.onePlatform }))
+      for (const layer of layers) (there.has(layer) ? known : needed).add(layer.descriptor.digest)
+    }
+    return known.difference(needed)
+  }
+
   /** A few at a time; the first that fails ends the others. */
-  async #putBlobs(blobs: readonly Descriptor[]): Promise<void> {
+  async #putBlobs(blobs: readonly Descriptor[], leftOut: ReadonlySet<Digest>): Promise<void> {
     const failure = new AbortController()
     const signal = AbortSignal.any([this.#context.signal, failure.signal])
     const gate = new Gate(this.#sink.isOnePass ? 1 : (this.#context.layersMax ?? blobsMaxDefault))
     const runs = blobs.map(async (blob, at) => {
       try {
         using _slot = await gate.enter(signal, blob.size)
-        await this.#putBlob(blob, at, signal)
+        await this.#putBlob(blob, at, { signal, isLeftOut: leftOut.has(blob.digest) })
       } catch (error) {
         failure.abort(error)
         throw error
@@ -196,7 +219,11 @@ class ImageCopy {
     if (failure.signal.aborted) throw failure.signal.reason
   }
 
-  async #putBlob(descriptor: Descriptor, at: number, signal: AbortSignal): Promise<void> {
+  async #putBlob(
+    descriptor: Descriptor,
+    at: number,
+    { signal, isLeftOut }: { signal: AbortSignal; isLeftOut: boolean },
+  ): Promise<void> {
     const { emit } = this.#context
     const { digest, size } = descriptor
     const tellPhase = (phase: LayerPhase): void => emit({ type: 'layer', layer: at, digest, size, phase })
@@ -214,7 +241,8 @@ class ImageCopy {
         onWarning: message => emit({ type: 'warning', message, layer: at }),
       })
       try {
-        if (await this.#sink.hasBlob(descriptor, signal)) return tellPhase('exists')
+        if (isLeftOut) await this.#sink.leaveOut?.(descriptor, attempt, signal)
+        if (isLeftOut || (await this.#sink.hasBlob(descriptor, signal))) return tellPhase('exists')
         tellPhase('copying')
         await this.#sink.putBlob(descriptor, attempt, signal)
         // Mounted, or brought by somebody else.

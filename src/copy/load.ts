@@ -1,4 +1,4 @@
-import type { WindlassError } from '../errors.ts'
+import { WindlassError } from '../errors.ts'
 import { Channel } from '../flow/channel.ts'
 import type { Digest } from '../oci/digest.ts'
 import { parsePlatform } from '../oci/platform.ts'
@@ -69,10 +69,10 @@ async function runLoad(
   checkRoot(`Cannot load ${from}`)
   await using store = await Store.open(options.root, options.signal === undefined ? {} : { signal: options.signal })
   await using session = await store.openSession()
+  await checkComplete(from, images, { store, session, options, emit, stuck })
   const staged: { image: ResolvedImage; names: readonly string[] }[] = []
   for (const [at, { source, names }] of images.entries()) {
-    const reference = names[0] ?? { domain: 'archive', path: `image-${at + 1}` }
-    const image = await stage(source, reference, { store, session, options, emit, stuck })
+    const image = await stage(source, nameOf(names, at), { store, session, options, emit, stuck })
     staged.push({ image, names: names.map(formatReference) })
   }
   for (const { image, names } of staged) {
@@ -95,22 +95,52 @@ interface StageContext {
   readonly stuck: Stuck
 }
 
+/** Layers that archives left out must be in the store: all of them, before anything is unpacked. */
+async function checkComplete(from: string, images: readonly ImageToLoad[], context: StageContext): Promise<void> {
+  const { store, session } = context
+  const missing = new Map<Digest, string>()
+  for (const [at, { source, names }] of images.entries()) {
+    if (source.hasBlob === undefined) continue
+    const reference = nameOf(names, at)
+    const { layers } = await resolve(source, reference, context)
+    for (const [layer, { chainId, descriptor }] of layers.entries()) {
+      const known = session.findLayer(chainId)
+      const isHere = (known !== undefined && session.hasIntactBlob(known)) || session.findBlob(descriptor.digest)
+      if (isHere || (await source.hasBlob(descriptor))) continue
+      missing.set(descriptor.digest, `layer ${layer + 1} (${descriptor.digest}) of ${formatReference(reference)}`)
+    }
+  }
+  const [first] = missing.values()
+  if (first === undefined) return
+  const others = missing.size === 1 ? '' : `; so are ${missing.size - 1} more`
+  const state = `${first} is neither in it nor in the store ${store.root}${others}`
+  throw new WindlassError('INCOMPLETE', `Cannot load ${from}: ${state}`, { facts: { missing: missing.size } })
+}
+
+function nameOf(names: readonly Reference[], at: number): Reference {
+  return names[0] ?? { domain: 'archive', path: `image-${at + 1}` }
+}
+
+async function resolve(source: Source, reference: Reference, context: StageContext): Promise<ResolvedImage> {
+  const { store, session, options, emit } = context
+  const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
+  return await resolveImage(new BlobHosts(source), reference, wanted ?? readHostPlatform(), {
+    signal: options.signal ?? new AbortController().signal,
+    onRetry: (error: WindlassError): void => emit({ type: 'warning', message: error.message }),
+    cache: documentCache(store, session),
+  })
+}
+
 /** The layers of one image, unpacked and published; nothing names them yet but the session. */
 async function stage(source: Source, reference: Reference, context: StageContext): Promise<ResolvedImage> {
-  const { store, session, options, emit } = context
+  const { options, emit } = context
   const startedMs = performance.now()
   const signal = options.signal ?? new AbortController().signal
   const name = formatReference(reference)
   emit({ type: 'start', reference: name, registry: source.name })
   const pullOptions = { ...options, credentials: noCredentials }
-  const onRetry = (error: WindlassError): void => emit({ type: 'warning', message: error.message })
   const hosts = new BlobHosts(source)
-  const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
-  const image = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), {
-    signal,
-    onRetry,
-    cache: documentCache(store, session),
-  })
+  const image = await resolve(source, reference, context)
   checkPlatform(image, name, options.platform, emit)
   emitResolved(image, name, emit)
   await pullLayers(image, {

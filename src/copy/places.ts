@@ -3,8 +3,9 @@ import { isWindlassError, WindlassError } from '../errors.ts'
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
 import { type Archive, type ArchivedImage, openArchive } from '../places/archive/archive.ts'
 import { openDockerArchiveSink } from '../places/archive/docker-sink.ts'
+import { type FileSinkOptions, openFileSink } from '../places/archive/file-sink.ts'
 import { openLayoutSink, openLayoutTarSink } from '../places/archive/layout-sink.ts'
-import { type ByteSink, openFileSink } from '../places/archive/tar-output.ts'
+import type { ByteSink } from '../places/archive/tar-output.ts'
 import type { Placement, Sink, Source } from '../places/place.ts'
 import { openRegistry } from '../places/registry/registry.ts'
 import type { RegistryOptions } from '../places/registry/repository.ts'
@@ -19,6 +20,8 @@ export interface PlaceOptions {
   readonly registry: RegistryOptions
   /** Where engines are, as their own clients read it from there. */
   readonly env?: Readonly<Record<string, string | undefined>>
+  /** How an archive that is written lies on the disk. */
+  readonly files?: FileSinkOptions
   readonly signal: AbortSignal
 }
 
@@ -181,7 +184,7 @@ export async function openSink(
   }
   if (transport.kind === 'oci')
     return { sink: await openLayoutSink(transport.path), placement: { tag: transport.name } }
-  const file = await openFileSink(transport.path)
+  const file = await openFileSink(transport.path, options.files)
   const spoolDirectory = dirname(transport.path)
   if (transport.kind === 'oci-archive')
     return { sink: openArchiveSink('oci-archive', file, spoolDirectory), placement: { tag: transport.name } }

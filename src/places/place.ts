@@ -36,6 +36,8 @@ export interface Source extends AsyncDisposable {
    * says so in the `offset` of what it returns.
    */
   openBlob(descriptor: Descriptor, options: BlobRequest): Promise<BlobStream>
+  /** False if a blob that a document names was left out, since whoever reads it should have it. Absent where nothing is left out. */
+  hasBlob?(descriptor: Descriptor): Promise<boolean>
 }
 
 /** The part of a blob that is asked for. */
@@ -72,6 +74,8 @@ export interface Sink extends AsyncDisposable {
    * @throws WindlassError of the source, and of this place
    */
   putBlob(descriptor: Descriptor, blob: BlobReader, signal: AbortSignal): Promise<void>
+  /** Takes note of a layer that documents name, and that is not put, since whoever reads them has it. Absent where there is nothing to note. */
+  leaveOut?(descriptor: Descriptor, blob: BlobReader, signal: AbortSignal): Promise<void>
   /**
    * Brings a document whose parts are there. With a tag, the tag names it from then on (at once, or at `commit`).
    */

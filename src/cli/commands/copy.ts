@@ -1,5 +1,6 @@
 import { parsePlatform } from '../../oci/platform.ts'
 import { parseReference } from '../../oci/reference.ts'
+import { archiveOptions, readFileOptions, refuseFileOptions } from '../archive-options.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
 import { writeJson, writeLine } from '../output.ts'
@@ -16,6 +17,7 @@ export const command = defineCommand({
     ...connectionOptions,
     platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', summary: 'copy one platform of an index only' },
     layers: { type: 'integer', value: 'N', min: 1, max: 64, summary: 'how many layers at a time; default is 4' },
+    ...archiveOptions,
   },
   examples: [
     {
@@ -27,12 +29,14 @@ export const command = defineCommand({
     { line: 'windlass copy docker-archive:app.tar store:app:2.4', does: 'Into the store, under a name.' },
   ],
   exits: ['2  the image was not found', '3  a registry denied access', '4  network or TLS', '5  stalled', '6  corrupt'],
-  async run(context, [from = '', to = ''], { platform, layers, ...network }) {
+  async run(context, [from = '', to = ''], { platform, layers, checksum, split, ...network }) {
     const { parseTransport } = await import('../../copy/transport.ts')
     const { openImage, openSink } = await import('../../copy/places.ts')
-    const options = await placeOptions(context, network)
     const source = parseTransport(from)
     const target = parseTransport(to)
+    const files = { checksum, split }
+    if (!target.kind.endsWith('-archive')) refuseFileOptions(files, 'the destination is no archive')
+    const options = { ...(await placeOptions(context, network)), files: readFileOptions(files) }
     const { root, signal } = context
     const choices = { root, signal, ...(layers !== undefined && { layersMax: layers }) }
     await using image = await openImage(source, options)

@@ -10,7 +10,9 @@ import { showRun } from '../transfer.ts'
 export const command = defineCommand({
   description:
     "Loads all images of an archive into the store: what 'docker save' and 'podman save' write, an OCI archive, or an OCI layout in a directory; plain, or compressed by gzip, " +
-    'zstd, xz or bzip2. Every byte is verified. None of them is visible before all are complete: a torn or altered archive is refused as a whole.',
+    'zstd, xz or bzip2. Every byte is verified. None of them is visible before all are complete: a torn or altered archive is refused as a whole.\n' +
+    'Parts that save --split wrote are joined as they are read, named by the first or by what they are parts of. Where FILE.sha256 lies beside the archive, it is checked first. Layers that ' +
+    'save --since left out are taken from the store.',
   operands: [],
   rootFor: () => 'making owners',
   options: {
@@ -25,6 +27,7 @@ export const command = defineCommand({
   examples: [
     { line: 'windlass load -i app.tar', does: 'Load from a file.' },
     { line: 'ssh node-7 docker save app:2.4 | windlass load', does: 'Take an image from a docker elsewhere.' },
+    { line: 'windlass load -i /media/disk/app.tar.001', does: 'Load all parts of a split archive.' },
     { line: 'windlass load -i layout/ --name app:2.4', does: 'Load an OCI layout, and name its image.' },
   ],
   exits: ['2  there is no such archive', '6  the archive is torn, altered or none', '7  no space'],

@@ -1,8 +1,6 @@
 import type { DecompressorPlan } from '../../codec/external/plan.ts'
 import type { PullResult } from '../../copy/events.ts'
 import type { PullOptions } from '../../copy/pull.ts'
-import { WindlassError } from '../../errors.ts'
-import { quote } from '../../oci/quote.ts'
 import { formatFamiliar, parseReference } from '../../oci/reference.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { connectionOptions, readConnections } from '../connections.ts'
@@ -14,6 +12,7 @@ import { eachOperand } from '../operands.ts'
 import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
 import type { PullRecorder } from '../report/record.ts'
 import type { PullReport } from '../report/report.ts'
+import { parseBytes } from '../sizes.ts'
 
 export const command = defineCommand({
   description:
@@ -184,14 +183,8 @@ function readNetworkChoices(options: {
   }
 }
 
-/** Bytes per second: a whole number, in units of 1024 with K, M or G behind it, as curl and wget have it. */
 function parseRate(name: string, text: string, min: number): number {
-  const match = /^(\d{1,12})([KMG]?)$/i.exec(text)
-  const power = ' KMG'.indexOf(match?.[2]?.toUpperCase() || ' ')
-  const rate = match === null ? Number.NaN : Number(match[1]) * 1024 ** power
-  if (rate >= min) return rate
-  const wanted = `bytes per second, at least ${min}, such as 800K or 10M`
-  throw new WindlassError('USAGE', `Cannot use option ${name} ${quote(text)}: wanted ${wanted}`)
+  return parseBytes(name, text, { min, wanted: `bytes per second, at least ${min}, such as 800K or 10M` })
 }
 
 async function openPullReport(

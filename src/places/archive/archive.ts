@@ -4,8 +4,10 @@ import { decompress } from '../../codec/decompress.ts'
 import { detectCompression, magicLength } from '../../codec/detect.ts'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { Source } from '../place.ts'
+import { type ByteFile, fileOf, readRange } from './byte-file.ts'
+import { checkWhole, hintParts, locate, openParts } from './checksums.ts'
 import { listDockerImages } from './docker-source.ts'
-import { DirectoryFiles, type Files, peekFile, TarFiles } from './files.ts'
+import { DirectoryFiles, type Files, TarFiles } from './files.ts'
 import { listLayoutImages } from './layout-source.ts'
 import { openSpool, spooled } from './spool.ts'
 
@@ -30,8 +32,9 @@ export interface ArchiveOptions {
 }
 
 /**
- * Opens an archive: a directory, a file, or a stream; the tar plain or compressed by gzip, zstd, xz or bzip2. Of a file only what says what is in it is
- * read; a stream is read to its end first. The blobs are a stranger's: whoever reads them verifies them.
+ * Opens an archive: a directory, a file, the parts of one, or a stream; the tar plain or compressed by gzip, zstd, xz or bzip2. Of a file only what says
+ * what is in it is read, and all of it first if checksums lie beside it; a stream is read to its end first. The blobs are a stranger's: whoever reads them
+ * verifies them.
  * @throws WindlassError NOT_FOUND; CORRUPT if it is torn, no tar, or no archive of images; LIMIT_EXCEEDED, NO_SPACE, PERMISSION
  */
 export async function openArchive(from: string | AsyncIterable<Uint8Array>, options: ArchiveOptions): Promise<Archive> {
@@ -60,16 +63,47 @@ async function openFiles(from: string | AsyncIterable<Uint8Array>, options: Arch
   if (typeof from !== 'string') return await openSpooled('the stream', from, options)
   const doing = `Cannot read archive ${from}`
   try {
-    const found = await stat(from)
-    if (found.isDirectory()) return new DirectoryFiles(from)
-    if (found.isFile() && detectCompression(peekFile(from, magicLength)) === 'none')
-      return await TarFiles.open(from, await open(from, 'r'))
-    return await openSpooled(from, createReadStream(from, { highWaterMark: 1024 * 1024 }), options)
+    const found = await locate(from)
+    if (found.parts.length > 0) return await openTar(found.archive, await openParts(found, options.signal), options)
+    const facts = await stat(from)
+    if (facts.isDirectory()) return new DirectoryFiles(from)
+    if (!facts.isFile()) return await openSpooled(from, createReadStream(from, { highWaterMark: 1024 * 1024 }), options)
+    const file = fileOf(await open(from, 'r'))
+    return await openTar(from, file, options, () => checkWhole(found, file, options.signal))
   } catch (error) {
+    const hint = await hintParts(from)
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
-      throw new WindlassError('NOT_FOUND', `${doing}: it is not there`, { cause: error, hint: 'check the path' })
-    throw wrapError(error, doing)
+      throw new WindlassError('NOT_FOUND', `${doing}: it is not there`, {
+        cause: error,
+        hint: hint ?? 'check the path',
+      })
+    const { code, message, hint: own, facts } = wrapError(error, doing)
+    const advice = own ?? hint
+    throw new WindlassError(code, message, { cause: error, facts, ...(advice !== undefined && { hint: advice }) })
   }
+}
+
+/** Takes over the file. */
+async function openTar(
+  name: string,
+  file: ByteFile,
+  options: ArchiveOptions,
+  check?: () => Promise<void>,
+): Promise<Files> {
+  try {
+    await check?.()
+    const head = Buffer.alloc(magicLength)
+    const length = await file.read(head, 0)
+    if (detectCompression(head.subarray(0, length)) !== 'none') {
+      const plain = await openSpooled(name, readRange(file), options)
+      await file[Symbol.asyncDispose]()
+      return plain
+    }
+  } catch (error) {
+    await file[Symbol.asyncDispose]()
+    throw error
+  }
+  return await TarFiles.open(name, file)
 }
 
 async function openSpooled(
@@ -84,5 +118,5 @@ async function openSpooled(
     await handle.close()
     throw wrapError(error, `Cannot read archive ${name}`)
   }
-  return await TarFiles.open(name, handle)
+  return await TarFiles.open(name, fileOf(handle))
 }

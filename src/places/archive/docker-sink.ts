@@ -7,7 +7,7 @@ import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, parseDigest } from '../../oci/digest.ts'
 import { imageConfigSizeMax, parseImageConfig } from '../../oci/image-config.ts'
 import { parseDocument } from '../../oci/manifest.ts'
-import { isImageConfigType } from '../../oci/media-types.ts'
+import { isImageConfigType, mediaTypes } from '../../oci/media-types.ts'
 import { formatFamiliar } from '../../oci/reference.ts'
 import type { BlobReader, Document, Placement, Sink } from '../place.ts'
 import { configPath, layerPath } from './docker-writer.ts'
@@ -27,6 +27,8 @@ interface Entry {
   readonly Config: string
   readonly RepoTags: string[]
   readonly Layers: readonly string[]
+  /** As docker describes layers that are not in the archive; only of such here. */
+  readonly LayerSources?: Readonly<Record<Digest, Descriptor>>
 }
 
 class DockerArchiveSink implements Sink {
@@ -38,6 +40,8 @@ class DockerArchiveSink implements Sink {
   /** What each layer's blob holds. */
   readonly #diffIds = new Map<Digest, Digest>()
   readonly #written = new Map<Digest, Promise<void>>()
+  /** Sizes of layers, by what they hold, that are not written. */
+  readonly #leftOut = new Map<Digest, number>()
   readonly #entries = new Map<Digest, Entry>()
 
   constructor(tar: TarOutput, spoolDirectory: string) {
@@ -71,6 +75,12 @@ class DockerArchiveSink implements Sink {
     await writing
   }
 
+  async leaveOut({ digest }: Descriptor, blob: BlobReader, signal: AbortSignal): Promise<void> {
+    const { diffId, size } = await measure(decompress(blob.open(0), { signal }))
+    this.#diffIds.set(digest, diffId)
+    this.#leftOut.set(diffId, size)
+  }
+
   async putDocument({ descriptor, bytes }: Document, { full }: Placement): Promise<void> {
     const doing = `Cannot write image ${descriptor.digest} to ${this.name}`
     const manifest = parseDocument(bytes, { descriptor })
@@ -82,7 +92,12 @@ class DockerArchiveSink implements Sink {
     if (diffIds.join() !== wanted.join())
       throw new WindlassError('DIGEST_MISMATCH', `${doing}: its layers hold something else than its config says`)
     const known = this.#entries.get(manifest.config.digest)
-    const entry = known ?? { Config: configPath(manifest.config.digest), RepoTags: [], Layers: diffIds.map(layerPath) }
+    const entry = known ?? {
+      Config: configPath(manifest.config.digest),
+      RepoTags: [],
+      Layers: diffIds.map(layerPath),
+      ...this.#describeLeftOut(diffIds),
+    }
     if (full !== undefined) entry.RepoTags.push(formatFamiliar(full))
     this.#entries.set(manifest.config.digest, entry)
   }
@@ -98,6 +113,15 @@ class DockerArchiveSink implements Sink {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tar[Symbol.asyncDispose]()
+  }
+
+  #describeLeftOut(diffIds: readonly Digest[]): Pick<Entry, 'LayerSources'> {
+    const missing = diffIds.filter(diffId => this.#leftOut.has(diffId))
+    if (missing.length === 0) return {}
+    const describe = (digest: Digest): Descriptor => {
+      return { mediaType: mediaTypes.dockerLayer, digest, size: this.#leftOut.get(digest) as number }
+    }
+    return { LayerSources: Object.fromEntries(missing.map(diffId => [diffId, describe(diffId)])) }
   }
 
   async #putConfig({ digest, size }: Descriptor, blob: BlobReader, signal: AbortSignal): Promise<void> {

@@ -10,13 +10,15 @@ import { mediaTypes } from '../../oci/media-types.ts'
 import type { BlobRequest, BlobStream, Document, Source } from '../place.ts'
 import type { ArchivedImage } from './archive.ts'
 import { type Files, readSmallFile } from './files.ts'
-import { checkDocument, digestOf } from './layout-source.ts'
+import { checkDocument, digestOf, leftOut } from './layout-source.ts'
 
 /** One image of `manifest.json` (docker image spec v1.2, "Combined Image JSON + Filesystem Changeset Format"). */
 interface Entry {
   readonly config: string
   readonly names: readonly string[]
   readonly layers: readonly string[]
+  /** Sizes of layers that the archive may lack, by diffId. */
+  readonly sizes: ReadonlyMap<string, number>
 }
 
 /** As an image has at most; and images of one archive. */
@@ -39,7 +41,18 @@ function readEntry(files: Files, value: unknown): Entry {
   if (typeof config !== 'string' || !isTexts(layers) || layers.length > layersMax)
     throw malformed(files, 'an image has no Config, or no Layers')
   if (names !== null && names !== undefined && !isTexts(names)) throw malformed(files, 'RepoTags is no list of names')
-  return { config, layers, names: names ?? [] }
+  return { config, layers, names: names ?? [], sizes: readSizes((value as Record<string, unknown>)['LayerSources']) }
+}
+
+/** Docker describes layers so that need not be in the archive, and newer ones all layers; what is no description is none. */
+function readSizes(sources: unknown): ReadonlyMap<string, number> {
+  const entries = typeof sources === 'object' && sources !== null ? Object.entries(sources) : []
+  return new Map(
+    entries.flatMap(([diffId, descriptor]) => {
+      const { size, digest } = (descriptor ?? {}) as Record<string, unknown>
+      return digest === diffId && Number.isSafeInteger(size) && (size as number) >= 0 ? [[diffId, size as number]] : []
+    }),
+  )
 }
 
 function isTexts(value: unknown): value is string[] {
@@ -84,9 +97,12 @@ class DockerArchiveSource implements Source {
 
   async openBlob({ digest }: Descriptor, { offset, signal }: BlobRequest): Promise<BlobStream> {
     const path = (await this.#describe(signal)).paths.get(digest)
-    if (path === undefined)
-      throw new WindlassError('NOT_FOUND', `Cannot read blob ${digest} of ${this.name}: it is not there`)
+    if (path === undefined) throw leftOut(digest, this.name)
     return { offset, bytes: this.#files.read(path, offset), servesRanges: false }
+  }
+
+  async hasBlob({ digest }: Descriptor): Promise<boolean> {
+    return (await this.#describe(new AbortController().signal)).paths.has(digest)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
@@ -112,7 +128,7 @@ async function describe(files: Files, entry: Entry, signal: AbortSignal): Promis
   }
   const layers: Descriptor[] = []
   for (const [at, path] of entry.layers.entries())
-    layers.push(await describeLayer(files, path, diffIds[at] as Digest, signal))
+    layers.push(await describeLayer(files, { path, diffId: diffIds[at] as Digest, sizes: entry.sizes }, signal))
   const document = {
     schemaVersion: 2,
     mediaType: mediaTypes.ociManifest,
@@ -121,14 +137,24 @@ async function describe(files: Files, entry: Entry, signal: AbortSignal): Promis
   }
   const bytes = Buffer.from(JSON.stringify(document))
   const descriptor = { mediaType: mediaTypes.ociManifest, digest: digestOf(bytes), size: bytes.length }
-  const paths = new Map(layers.map(({ digest }, at) => [digest, entry.layers[at] as string]))
-  paths.set(document.config.digest, entry.config)
+  const paths = new Map([[document.config.digest, entry.config]])
+  for (const [at, { digest }] of layers.entries()) {
+    const path = entry.layers[at] as string
+    if ((await files.find(path)) !== undefined) paths.set(digest, path)
+  }
   return { manifest: { descriptor, bytes }, config, paths }
 }
 
 /** A plain layer is what its diffId says, or it is refused when it is read; a compressed one must be read to know its digest. */
-async function describeLayer(files: Files, path: string, diffId: Digest, signal: AbortSignal): Promise<Descriptor> {
+async function describeLayer(
+  files: Files,
+  { path, diffId, sizes }: { path: string; diffId: Digest; sizes: Entry['sizes'] },
+  signal: AbortSignal,
+): Promise<Descriptor> {
   const size = await files.find(path)
+  const sizeLeftOut = sizes.get(diffId)
+  if (size === undefined && sizeLeftOut !== undefined)
+    return { mediaType: layerTypes.none, digest: diffId, size: sizeLeftOut }
   if (size === undefined)
     throw new WindlassError('CORRUPT', `Cannot read layer ${diffId} of ${files.name}: ${path} is not there`)
   const compression = detectCompression(await peek(files, path))

@@ -1,9 +1,9 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path/posix'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { type ByteSource, defaultTarLimits } from '../../tar/entry.ts'
 import { TarReader } from '../../tar/reader.ts'
+import { type ByteFile, fileOf, readRange } from './byte-file.ts'
 
 /** Files by path, in a directory or in a tar: where the documents and blobs of an archive lie. */
 export interface Files extends AsyncDisposable {
@@ -14,7 +14,7 @@ export interface Files extends AsyncDisposable {
   read(path: string, offset?: number): AsyncGenerator<Uint8Array, void, void>
 }
 
-/** Bytes per read. */
+/** Bytes per read of what is stepped through. */
 const pieceSize = 1024 * 1024
 /** Images have some hundred layers, and archives some hundred images. */
 const entriesMax = 200_000
@@ -50,8 +50,12 @@ export class DirectoryFiles implements Files {
 
   async *read(path: string, offset = 0): AsyncGenerator<Uint8Array, void, void> {
     const doing = `Cannot read ${path} of ${this.name}`
-    await using handle = await open(join(this.name, path), 'r').catch(error => Promise.reject(wrapError(error, doing)))
-    yield* readRange(handle, { offset, end: Number.POSITIVE_INFINITY, doing })
+    try {
+      await using file = fileOf(await open(join(this.name, path), 'r'))
+      yield* readRange(file, offset)
+    } catch (error) {
+      throw wrapError(error, doing)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
@@ -65,26 +69,26 @@ interface TarFile {
 /** An uncompressed tar in a file that can be read from anywhere. Only its headers are read to open it. */
 export class TarFiles implements Files {
   readonly name: string
-  readonly #handle: FileHandle
+  readonly #file: ByteFile
   readonly #files: ReadonlyMap<string, TarFile>
   readonly #links: ReadonlyMap<string, string>
 
-  private constructor(name: string, handle: FileHandle, contents: TarContents) {
+  private constructor(name: string, file: ByteFile, contents: TarContents) {
     this.name = name
-    this.#handle = handle
+    this.#file = file
     this.#files = contents.files
     this.#links = contents.links
   }
 
   /**
-   * Takes over the handle.
+   * Takes over the file.
    * @throws WindlassError CORRUPT if the archive is torn, or no tar; LIMIT_EXCEEDED
    */
-  static async open(name: string, handle: FileHandle): Promise<TarFiles> {
+  static async open(name: string, file: ByteFile): Promise<TarFiles> {
     try {
-      return new TarFiles(name, handle, readContents(name, handle.fd))
+      return new TarFiles(name, file, readContents(name, file))
     } catch (error) {
-      await handle.close()
+      await file[Symbol.asyncDispose]()
       throw error
     }
   }
@@ -97,11 +101,15 @@ export class TarFiles implements Files {
     const doing = `Cannot read ${path} of ${this.name}`
     const file = this.#locate(path)
     if (file === undefined) throw new WindlassError('CORRUPT', `${doing}: it is not there`)
-    yield* readRange(this.#handle, { offset: file.offset + offset, end: file.offset + file.size, doing })
+    try {
+      yield* readRange(this.#file, file.offset + offset, file.offset + file.size)
+    } catch (error) {
+      throw wrapError(error, doing)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close()
+    await this.#file[Symbol.asyncDispose]()
   }
 
   #locate(path: string): TarFile | undefined {
@@ -124,9 +132,9 @@ interface TarContents {
 }
 
 /** A name that is there twice means its last entry, as it would after unpacking. */
-function readContents(name: string, fd: number): TarContents {
+function readContents(name: string, file: ByteFile): TarContents {
   const doing = `Cannot read archive ${name}`
-  const source = new FileSource(fd)
+  const source = new FileSource(file)
   const reader = new TarReader(source, { ...defaultTarLimits, entriesMax })
   const files = new Map<string, TarFile>()
   const links = new Map<string, string>()
@@ -153,12 +161,12 @@ function readContents(name: string, fd: number): TarContents {
 /** Reads headers from a file, and steps over what is between them. */
 class FileSource implements ByteSource {
   position = 0
-  readonly #fd: number
+  readonly #file: ByteFile
   readonly #size: number
 
-  constructor(fd: number) {
-    this.#fd = fd
-    this.#size = fstatSync(fd).size
+  constructor(file: ByteFile) {
+    this.#file = file
+    this.#size = file.size
   }
 
   read(length: number): Uint8Array | undefined {
@@ -166,7 +174,7 @@ class FileSource implements ByteSource {
     const bytes = Buffer.allocUnsafe(length)
     let done = 0
     while (done < length) {
-      const count = readSync(this.#fd, bytes, done, length - done, this.position + done)
+      const count = this.#file.readSync(bytes.subarray(done), this.position + done)
       if (count === 0) return undefined
       done += count
     }
@@ -184,33 +192,5 @@ class FileSource implements ByteSource {
       throw new WindlassError('CORRUPT', `Cannot read the archive: ${state}`)
     }
     this.position = Math.min(this.position + bytes, this.#size)
-  }
-}
-
-async function* readRange(
-  handle: FileHandle,
-  { offset, end, doing }: { offset: number; end: number; doing: string },
-): AsyncGenerator<Uint8Array, void, void> {
-  try {
-    for (let at = offset; at < end; ) {
-      const piece = Buffer.allocUnsafeSlow(Math.min(pieceSize, end - at))
-      const { bytesRead } = await handle.read(piece, 0, piece.length, at)
-      if (bytesRead === 0) return
-      at += bytesRead
-      yield piece.subarray(0, bytesRead)
-    }
-  } catch (error) {
-    throw wrapError(error, doing)
-  }
-}
-
-/** The first bytes of a file, without moving anybody's position. */
-export function peekFile(path: string, length: number): Buffer {
-  const fd = openSync(path, 'r')
-  try {
-    const bytes = Buffer.alloc(length)
-    return bytes.subarray(0, readSync(fd, bytes, 0, length, 0))
-  } finally {
-    closeSync(fd)
   }
 }

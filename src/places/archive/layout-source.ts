@@ -71,12 +71,13 @@ class LayoutSource implements Source {
 
   async openBlob({ digest, size }: Descriptor, { offset }: BlobRequest): Promise<BlobStream> {
     const found = await this.#files.find(blobPath(digest))
-    if (found === undefined) {
-      const state = 'it is not there; the archive is not complete'
-      throw new WindlassError('CORRUPT', `Cannot read blob ${digest} of ${this.name}: ${state}`)
-    }
+    if (found === undefined) throw leftOut(digest, this.name)
     if (found !== size) throw sizeMismatch(digest, this.name, found, size)
     return { offset, bytes: this.#files.read(blobPath(digest), offset), servesRanges: false }
+  }
+
+  async hasBlob({ digest }: Descriptor): Promise<boolean> {
+    return (await this.#files.find(blobPath(digest))) !== undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
@@ -86,6 +87,11 @@ class LayoutSource implements Source {
     const message = `Cannot read document ${digest} of ${this.name}: it is larger than its descriptor's ${size} bytes`
     return new WindlassError('DIGEST_MISMATCH', message, { cause: error })
   }
+}
+
+/** What an archive says of a blob that its documents name and that it has not. */
+export function leftOut(digest: Digest, name: string): WindlassError {
+  return new WindlassError('INCOMPLETE', `Cannot read blob ${digest} of ${name}: it is not there`)
 }
 
 /** @throws WindlassError DIGEST_MISMATCH */

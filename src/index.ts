@@ -4,7 +4,9 @@
  */
 export { DecompressorPlan, type PlanOptions, planDecompressors } from './codec/external/plan.ts'
 export { type CopyOptions, type CopyResult, type CopyRun, copyImages, type ImageToCopy } from './copy/copy-image.ts'
+export { type DiffOptions, type DiffRun, diffImages } from './copy/diff-images.ts'
 export type { LayerPhase, LayerProgress, PullEvent, PullResult } from './copy/events.ts'
+export { type GetOptions, type GetRun, type GotPath, getPath } from './copy/get-path.ts'
 export { type ImageToLoad, type LoadedImage, type LoadOptions, type LoadRun, load } from './copy/load.ts'
 export {
   type OpenedSink,
@@ -18,9 +20,13 @@ export { type PullOptions, type PullPatience, type PullRun, pull } from './copy/
 export { parseTransport, type Transport } from './copy/transport.ts'
 export { type UnpackImageOptions, unpackImage } from './copy/unpack.ts'
 export { type ErrorCode, errorTable, isWindlassError, WindlassError } from './errors.ts'
+export type { Difference, TreeChange } from './layer/compare-trees.ts'
+export type { NodeFacts } from './layer/layer-tree.ts'
 export type { Descriptor, Platform } from './oci/descriptor.ts'
 export type { Digest } from './oci/digest.ts'
 export { formatFamiliar, formatReference, parseReference, type Reference } from './oci/reference.ts'
+export { openFileSink } from './places/archive/file-sink.ts'
+export type { ByteSink } from './places/archive/tar-output.ts'
 export type { BlobReader, BlobRequest, BlobStream, Document, Placement, Sink, Source, Target } from './places/place.ts'
 export type { ConnectionOptions } from './places/registry/connection.ts'
 export { type Credential, type CredentialSource, noCredentials } from './places/registry/credentials.ts'

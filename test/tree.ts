@@ -36,6 +36,8 @@ export type Tree = Map<string, Facts>
 export interface ReadTreeOptions {
   /** Leaves extended attributes out whose name starts with one of these, such as `trusted.overlay.`. */
   ignoreXattrs?: readonly string[]
+  /** Leaves out names that lead to nothing, as overlayfs lists whiteouts of a directory that only one layer has. */
+  ignoreGone?: boolean
 }
 
 type Draft = { -readonly [K in keyof Facts]: Facts[K] }
@@ -47,7 +49,9 @@ export function readTree(root: string, options: ReadTreeOptions = {}): Tree {
   const pending = ['.']
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
     const place = Buffer.concat([Buffer.from(root), Buffer.from(`/${path}`, 'latin1')])
-    const stat = lstatSync(place, { bigint: true })
+    const stat = lstatSync(place, { bigint: true, throwIfNoEntry: false })
+    if (stat === undefined && options.ignoreGone) continue
+    assert.ok(stat, `${path} is gone`)
     if (stat.isDirectory()) {
       for (const name of readdirSync(place, { encoding: 'buffer' })) {
         pending.push(path === '.' ? name.toString('latin1') : `${path}/${name.toString('latin1')}`)

@@ -71,3 +71,34 @@ export function openStdoutSink({ stdout }: Context): ByteSink {
     [Symbol.asyncDispose]: async () => {},
   }
 }
+
+/** What a terminal is shown at most. */
+const shownMax = 1024 * 1024
+
+/** A file to stdout; a terminal gets text only, since it obeys other bytes. */
+export function openFileToStdout(context: Context): ByteSink {
+  if (context.stdout.isTTY !== true) return openStdoutSink(context)
+  const chunks: Buffer[] = []
+  let size = 0
+  return {
+    name: 'the terminal',
+    write: async chunk => {
+      size += chunk.length
+      if (size <= shownMax) chunks.push(Buffer.from(chunk))
+    },
+    commit: async () => {
+      const text = size <= shownMax ? readText(Buffer.concat(chunks)) : undefined
+      if (text === undefined) {
+        const hint = 'redirect it, or name a file with -o FILE'
+        throw new WindlassError('USAGE', 'Cannot write to a terminal: it is no text, or long', { hint })
+      }
+      context.stdout.write(text)
+    },
+    [Symbol.asyncDispose]: async () => {},
+  }
+}
+
+function readText(bytes: Buffer): string | undefined {
+  const text = bytes.toString()
+  return Buffer.from(text).equals(bytes) && !/[^\P{Cc}\t\r\n]|\p{Cf}/u.test(text) ? text : undefined
+}

@@ -77,6 +77,23 @@ export async function* blobStream(
   }
 }
 
+/** The bytes of a blob from `offset` on, with all that `blobStream` does, and kept nowhere. */
+export function passingStream(
+  network: Network,
+  descriptor: Descriptor,
+  offset: number,
+  options: BlobStreamOptions,
+): AsyncGenerator<Uint8Array, void, void> {
+  return blobStream(
+    network,
+    descriptor,
+    { complete: false, size: offset, read: nothing, write: async () => {} },
+    options,
+  )
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, void> {}
+
 /**
  * How the rest of a blob is asked for: by one request that may become several at once (`widening`), by one alone, after trouble, or from
  * the first byte, where a host's ranges are wrong (`whole`).

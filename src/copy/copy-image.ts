@@ -10,7 +10,7 @@ import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.
 import { formatReference, type Reference } from '../oci/reference.ts'
 import type { BlobReader, Document, Placement, Sink, Source } from '../places/place.ts'
 import { BlobHosts } from './blob-hosts.ts'
-import { blobStream, type Network } from './blob-stream.ts'
+import { type Network, passingStream } from './blob-stream.ts'
 import type { LayerPhase, PullEvent } from './events.ts'
 import { openNetwork, type PullOptions, settle, tell } from './pull.ts'
 import { readHostPlatform, resolveImage } from './resolve.ts'
@@ -320,10 +320,9 @@ class BlobAttempt implements BlobReader {
     return verified(bytes, { ...this.#descriptor, subject: `blob ${this.#descriptor.digest}` })
   }
 
-  async *#read(offset: number): AsyncGenerator<Uint8Array, void, void> {
+  #read(offset: number): AsyncIterable<Uint8Array> {
     const { signal, onBytes, onWarning } = this.#options
-    const ingest = { complete: false, size: offset, read: nothing, write: async () => {} }
-    yield* blobStream(this.#network, this.#descriptor, ingest, {
+    return passingStream(this.#network, this.#descriptor, offset, {
       signal,
       onBytes: bytes => {
         this.bytes += bytes
@@ -333,5 +332,3 @@ class BlobAttempt implements BlobReader {
     })
   }
 }
-
-async function* nothing(): AsyncGenerator<Uint8Array, void, void> {}

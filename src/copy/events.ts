@@ -5,9 +5,20 @@ import type { Digest } from '../oci/digest.ts'
 /**
  * Where a layer stands. `waiting` has no slot yet, `exists` is in the store already, `pulling` flows from the network to the disk,
  * `syncing` is unpacked and verified and waits for the disk and for the layers below it, `delivering` is verified and on its way into an engine, which
- * unpacks it, `done` is published. A blob that goes to another place as it is, is `copying`, and then `copied`.
+ * unpacks it, `done` is published. A blob that goes to another place as it is, is `copying`, and then `copied`; one that is only looked into is `reading`,
+ * and then `read`.
  */
-export type LayerPhase = 'waiting' | 'exists' | 'pulling' | 'syncing' | 'delivering' | 'done' | 'copying' | 'copied'
+export type LayerPhase =
+  | 'waiting'
+  | 'exists'
+  | 'pulling'
+  | 'syncing'
+  | 'delivering'
+  | 'done'
+  | 'copying'
+  | 'copied'
+  | 'reading'
+  | 'read'
 
 /** One layer's counters, in bytes and entries since its start; rates are the reader's business. */
 export interface LayerProgress {

@@ -44,6 +44,13 @@ export function parseTransport(text: string): Transport {
   return { kind, path, reference: name === undefined ? undefined : parseReference(name) }
 }
 
+const placeWord = /^(docker|store|containerd|docker-daemon|containers-storage|oci|oci-archive|docker-archive):/
+
+/** An image to be read: in a place, or, without a place's word, of the store. @throws WindlassError USAGE, REFERENCE_INVALID */
+export function parseImage(text: string): Transport {
+  return placeWord.test(text) ? parseTransport(text) : { kind: 'store', text }
+}
+
 function cut(text: string): [path: string, name: string | undefined] {
   const at = text.indexOf(':')
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)]

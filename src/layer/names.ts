@@ -40,6 +40,11 @@ export function baseName(name: string): string {
   return name.slice(name.lastIndexOf('/') + 1)
 }
 
+/** True for the name itself, and for all that stands below it. Everything is below the root. */
+export function isAtOrUnder(name: string, directory: string): boolean {
+  return directory === '' || name === directory || name.startsWith(`${directory}/`)
+}
+
 /** What the name of an entry means to a union of layers (OCI image-spec, layer.md, "Whiteouts"). */
 export type Whiteout =
   | { readonly kind: 'none' }

@@ -1,14 +1,16 @@
 /** Images on their way between registry, store, archives, layouts and other tools, and back. */
 import assert from 'node:assert/strict'
-import { open, readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type DockerRegistry, startDockerRegistry } from '../servers/docker-registry.ts'
 import { run, runScript } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { openPodman } from '../testbed/podman.ts'
-import { openTestbed, type Testbed } from '../testbed/testbed.ts'
-import { openWindlass, type Windlass, windlassProgram } from '../testbed/windlass.ts'
+import { imageFacts, openTestbed, type Testbed } from '../testbed/testbed.ts'
+import { openWindlass, type Windlass, windlassFor, windlassProgram } from '../testbed/windlass.ts'
+import { assertSameTree, readTree } from '../tree.ts'
+import { isImplied } from './allowances.ts'
 
 let bed: Testbed
 let docker: TestDocker
@@ -180,6 +182,25 @@ async function flip(file: string, at: number): Promise<void> {
   const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, at)
   await handle.write(Buffer.from([(buffer[0] as number) ^ 0xff]), 0, 1, at)
 }
+
+test('an image can be looked into wherever it is: all of its files as a tar, and compared with itself elsewhere', async () => {
+  const windlass = await newWindlass()
+  const name = bed.refer('odd')
+  await windlass.run('pull', '-q', name)
+  const [tar, unpacked, got] = ['odd-files.tar', 'odd-unpacked', 'odd-got'].map(file => join(directory, file))
+  await windlass.run('get', '-o', tar as string, `docker://${name}`, '/')
+  await mkdir(got as string)
+  await run('tar', ['-xpf', tar as string, '--numeric-owner', '--xattrs', '--xattrs-include=*', '-C', got as string])
+  await windlass.run('unpack', name, unpacked as string)
+  assertSameTree(readTree(got as string, imageFacts), readTree(unpacked as string, imageFacts), { ignore: isImplied })
+  await docker.docker(['pull', '-q', name])
+  const withDocker = windlassFor(await bed.makeDirectory('store-diff'), { DOCKER_HOST: `unix://${docker.socket}` })
+  const both = [`docker://${name}`, `docker-daemon:${name}`]
+  assert.equal(await withDocker.run('diff', '--exit-code', '--times', ...both), '')
+  const other = await windlass.try('diff', '--exit-code', name, `docker://${bed.refer('debian')}`)
+  assert.equal(other.status, 10, other.stderr)
+  assert.match(other.stdout, /^[ADC] \/\S/m)
+})
 
 test('what a registry has under another name is mounted, not sent', async () => {
   const windlass = await newWindlass()

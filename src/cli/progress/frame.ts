@@ -76,7 +76,7 @@ function fitLayer(layer: LayerState, screen: Screen, now: number): string {
   const word = phaseWord(layer)
   const head = `${shortDigest(layer.digest)}: ${word.padEnd(wordWidth)}`
   if (layer.phase === 'exists') return screen.style('dim', cut(head.trimEnd(), screen))
-  if (layer.phase === 'waiting' || layer.phase === 'done' || layer.phase === 'copied') {
+  if (layer.phase === 'waiting' || isFinished(layer)) {
     const line = cut(fit([[head, formatSize(layer.size)], [head.trimEnd()]], screen), screen)
     return layer.phase !== 'waiting' ? screen.style('green', line) : screen.style('dim', line)
   }

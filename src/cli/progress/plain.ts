@@ -5,6 +5,7 @@ import {
   applyEvent,
   describeTrouble,
   isBusy,
+  isFinished,
   type LayerState,
   newPullState,
   type PullState,
@@ -62,7 +63,7 @@ function describeLayer(layer: LayerState | undefined, now: number): string[] {
     return []
   const line = `${shortDigest(layer.digest)}: ${phaseWord(layer)}`
   if (layer.phase === 'exists') return [line]
-  const time = layer.phase === 'done' || layer.phase === 'copied' ? ` in ${formatDuration(now - layer.startedAt)}` : ''
+  const time = isFinished(layer) ? ` in ${formatDuration(now - layer.startedAt)}` : ''
   return [`${line} ${formatSize(layer.size)}${time}`]
 }
 

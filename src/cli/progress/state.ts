@@ -70,7 +70,7 @@ export function applyEvent(state: PullState, event: PullEvent, now: number): voi
   }
   if (event.type === 'layer') {
     const layer = layerOf(state, event, now)
-    if ((event.phase === 'pulling' || event.phase === 'copying') && layer.phase === 'waiting') layer.startedAt = now
+    if (layer.phase === 'waiting') layer.startedAt = now
     layer.phase = event.phase
     layer.movedAt = now
   }
@@ -102,9 +102,7 @@ export function sumLayers({ layers }: PullState, now: number): Totals {
     layersDone: layers.filter(isFinished).length,
     layersExisting: layers.length - wanted.length,
     bytes: sum(({ size }) => size),
-    bytesDownloaded: sum(layer =>
-      layer.phase === 'done' || layer.phase === 'copied' ? layer.size : layer.bytesDownloaded,
-    ),
+    bytesDownloaded: sum(layer => (isFinished(layer) ? layer.size : layer.bytesDownloaded)),
     networkRate: sum(({ network }) => readRate(network, now), busy),
     unpackRate: sum(({ unpack }) => readRate(unpack, now), busy),
     idleMs: busy.length === 0 ? 0 : now - Math.max(...busy.map(({ movedAt }) => movedAt)),
@@ -112,13 +110,13 @@ export function sumLayers({ layers }: PullState, now: number): Totals {
 }
 
 /** True if nothing is left to do for the layer. */
-export function isFinished({ phase }: LayerState): boolean {
-  return phase === 'exists' || phase === 'done' || phase === 'copied'
+export function isFinished({ phase }: Pick<LayerState, 'phase'>): boolean {
+  return phase === 'exists' || phase === 'done' || phase === 'copied' || phase === 'read'
 }
 
 /** True if the layer is being worked on. */
 export function isBusy({ phase }: LayerState): boolean {
-  return phase === 'pulling' || phase === 'copying' || phase === 'syncing' || phase === 'delivering'
+  return phase !== 'waiting' && !isFinished({ phase })
 }
 
 /** The phase in the words that docker's users know. */
@@ -130,6 +128,8 @@ export function phaseWord({ phase, bytesDownloaded, size }: LayerState): string 
   if (phase === 'done') return 'Pull complete'
   if (phase === 'copying') return 'Copying'
   if (phase === 'copied') return 'Copied'
+  if (phase === 'reading') return 'Reading'
+  if (phase === 'read') return 'Read'
   return bytesDownloaded >= size ? 'Unpacking' : 'Pulling'
 }
 

@@ -59,7 +59,11 @@ export function planLanes(layer: LayerRecord, pull: PullRecord): Lane[] {
 
 /** How long a layer was in each phase; what is finished stays so. */
 export function phaseTimes({ phases }: LayerRecord, { elapsedMs }: PullRecord): Record<LayerPhase, number> {
-  const ms = { waiting: 0, exists: 0, pulling: 0, syncing: 0, delivering: 0, done: 0, copying: 0, copied: 0 }
+  const [active, passive] = [
+    { waiting: 0, pulling: 0, syncing: 0, delivering: 0, copying: 0, reading: 0 },
+    { exists: 0, done: 0, copied: 0, read: 0 },
+  ]
+  const ms = { ...active, ...passive }
   for (const [index, { phase, atMs }] of phases.entries()) ms[phase] += (phases[index + 1]?.atMs ?? elapsedMs) - atMs
   return ms
 }

@@ -113,6 +113,8 @@ function phaseSpans({ phases }: LayerRecord, { elapsedMs }: PullRecord): Span[] 
     delivering: 'working',
     copying: 'working',
     copied: 'idle',
+    reading: 'working',
+    read: 'idle',
     exists: 'idle',
     done: 'idle',
   } as const

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { startContainerd } from '../test/testbed/containerd.ts'
 import { startDocker } from '../test/testbed/dockerd.ts'
+import { openPodman } from '../test/testbed/podman.ts'
 import { windlassProgram } from '../test/testbed/windlass.ts'
 import type { Compression } from './images.ts'
 import type { Command } from './measure.ts'
@@ -47,6 +48,48 @@ function streamToTar(decompressor: string, round: Round): Prepared {
   return ready('bash', ['-o', 'pipefail', '-c', script, 'bash', round.directory, ...urls])
 }
 
+/** Where daemons find the host's own decompressors. */
+const hostPrograms = '/usr/bin'
+
+function windlassInto(into: string, round: Round, env: Record<string, string>, route?: string): Command {
+  const args = ['--root', join(round.directory, 'store'), '--progress', 'none', 'pull', '--into', into]
+  const choice = route === undefined ? [] : ['--route', route]
+  return { program: windlassProgram, args: [...args, ...choice, refer(round)], env }
+}
+
+/** windlass delivers into a daemon that could use the decompressors of the host, but need not. */
+function intoDocker(route: string): Contender {
+  return {
+    name: `into docker by ${route}`,
+    compressions: ['gzip'],
+    programs: ['dockerd'],
+    async prepare(round) {
+      const daemon = await startDocker(join(round.directory, 'docker'), hostPrograms)
+      return {
+        command: windlassInto('docker', round, { DOCKER_HOST: `unix://${daemon.socket}` }, route),
+        daemons: [daemon.pid],
+        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+      }
+    },
+  }
+}
+
+function intoPodman(route: string): Contender {
+  return {
+    name: `into podman by ${route}`,
+    compressions: ['gzip', 'zstd'],
+    programs: ['podman'],
+    async prepare(round) {
+      const podman = await openPodman(join(round.directory, 'podman'))
+      return {
+        command: windlassInto('podman', round, { ...podman.env, TMPDIR: round.directory }, route),
+        daemons: [],
+        [Symbol.asyncDispose]: () => podman[Symbol.asyncDispose](),
+      }
+    },
+  }
+}
+
 const noVerify = 'verifies nothing, keeps no blobs, handles no whiteouts, does not sync'
 
 export const contenders: readonly Contender[] = [
@@ -77,7 +120,7 @@ export const contenders: readonly Contender[] = [
     compressions: ['gzip'],
     programs: ['docker', 'dockerd'],
     async prepare(round) {
-      const daemon = await startDocker(join(round.directory, 'docker'))
+      const daemon = await startDocker(join(round.directory, 'docker'), hostPrograms)
       return {
         ...ready('docker', ['-H', `unix://${daemon.socket}`, 'pull', '-q', refer(round)]),
         daemons: [daemon.pid],
@@ -85,6 +128,8 @@ export const contenders: readonly Contender[] = [
       }
     },
   },
+  intoDocker('registry'),
+  intoDocker('load'),
   {
     name: 'podman',
     leavesOut: 'keeps no blobs, does not sync layer data',
@@ -96,15 +141,30 @@ export const contenders: readonly Contender[] = [
       return ready('podman', [...places, '--storage-driver', 'overlay', ...pull], { TMPDIR: round.directory })
     },
   },
+  intoPodman('registry'),
+  intoPodman('files'),
   {
     name: 'containerd',
     leavesOut: 'does not sync layer data',
     compressions: ['gzip', 'zstd'],
     programs: ['containerd', 'ctr'],
     async prepare(round) {
-      const daemon = await startContainerd(join(round.directory, 'containerd'), '/usr/bin')
+      const daemon = await startContainerd(join(round.directory, 'containerd'), hostPrograms)
       return {
         ...ready('ctr', ['-a', daemon.socket, 'images', 'pull', '--plain-http', refer(round)]),
+        daemons: [daemon.pid],
+        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+      }
+    },
+  },
+  {
+    name: 'into containerd',
+    compressions: ['gzip', 'zstd'],
+    programs: ['containerd'],
+    async prepare(round) {
+      const daemon = await startContainerd(join(round.directory, 'containerd'), hostPrograms)
+      return {
+        command: windlassInto('containerd', round, { CONTAINERD_ADDRESS: daemon.socket }),
         daemons: [daemon.pid],
         [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
       }

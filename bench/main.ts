@@ -86,7 +86,7 @@ async function measureOnce(
   await using filesystem = await openLoopFilesystem()
   await runScript('sync; echo 3 >/proc/sys/vm/drop_caches; find "$1" -type f -exec cat {} + >/dev/null', [storage])
   await using prepared = await contender.prepare({ ...round, directory: filesystem.directory })
-  return await measure(prepared.command, prepared.daemons)
+  return await measure(prepared.command, filesystem.directory, prepared.daemons)
 }
 
 async function readLayers({ host }: DockerRegistry, compression: Compression): Promise<string[]> {

@@ -1,13 +1,15 @@
 /** What a process tree costs: wall time, CPU of everything that it started, and the most memory that it held at once. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statfsSync } from 'node:fs'
 
 export interface Cost {
   readonly wallMs: number
   readonly cpuMs: number
   /** Peak of the summed resident sets of the tree, sampled; pages that processes share count for each of them. */
   readonly memoryMax: number
+  /** Peak of what is used on the filesystem, sampled. */
+  readonly diskMax: number
 }
 
 export interface Command {
@@ -22,9 +24,11 @@ const ticksPerSecond = 100
 
 /**
  * Runs a command to its successful end.
+ * @param directory on the filesystem that is watched for what it takes
  * @param daemons processes outside its tree that work for it: what they and their children use meanwhile counts, too
  */
-export async function measure(command: Command, daemons: readonly number[] = []): Promise<Cost> {
+export async function measure(command: Command, directory: string, daemons: readonly number[] = []): Promise<Cost> {
+  const diskBefore = readDisk(directory)
   const cpuBefore = readCpuMs(daemons)
   const startedAt = performance.now()
   const child = spawn(command.program, command.args, {
@@ -35,8 +39,9 @@ export async function measure(command: Command, daemons: readonly number[] = [])
   child.stderr.on('data', chunk => {
     stderr = (stderr + String(chunk)).slice(-2000)
   })
-  let memoryMax = 0
+  let [memoryMax, diskMax] = [0, 0]
   const sample = () => {
+    diskMax = Math.max(diskMax, readDisk(directory) - diskBefore)
     memoryMax = Math.max(memoryMax, readMemory([...(child.pid === undefined ? [] : [child.pid]), ...daemons]))
   }
   const timer = setInterval(sample, sampleMs)
@@ -44,7 +49,12 @@ export async function measure(command: Command, daemons: readonly number[] = [])
   const wallMs = performance.now() - startedAt
   clearInterval(timer)
   if (status !== 0) throw new Error(`${command.program} ${command.args.join(' ')}: ${signal ?? status}\n${stderr}`)
-  return { wallMs, cpuMs: readCpuMs(daemons) - cpuBefore, memoryMax }
+  return { wallMs, cpuMs: readCpuMs(daemons) - cpuBefore, memoryMax, diskMax }
+}
+
+function readDisk(directory: string): number {
+  const { blocks, bfree, bsize } = statfsSync(directory)
+  return (blocks - bfree) * bsize
 }
 
 /** The CPU time of all children that this process has waited for, theirs included, and of the daemons with theirs. */

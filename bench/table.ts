@@ -21,9 +21,10 @@ export function formatResult({ size, compression, costs, notes }: Result): strin
     `${seconds(Math.min(...runs.map(({ wallMs }) => wallMs)))}-${seconds(Math.max(...runs.map(({ wallMs }) => wallMs)))}`,
     seconds(median.cpuMs),
     `${Math.round(Math.max(...runs.map(({ memoryMax }) => memoryMax)) / 2 ** 20)}`,
+    `${Math.round(Math.max(...runs.map(({ diskMax }) => diskMax)) / 2 ** 20)}`,
     (median.wallMs / base).toFixed(2),
   ])
-  const table = alignColumns([['', 'wall s', 'range', 'cpu s', 'peak MiB', 'wall ratio'], ...lines])
+  const table = alignColumns([['', 'wall s', 'range', 'cpu s', 'peak MiB', 'disk MiB', 'wall ratio'], ...lines])
   return [`${size}, ${compression}`, ...table, ...checkMemory(costs), ...notes.map(note => `  ${note}`)].join('\n')
 }
 
@@ -39,6 +40,7 @@ function medianCost(runs: readonly Cost[]): Cost {
     wallMs: median(runs.map(({ wallMs }) => wallMs)),
     cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
     memoryMax: median(runs.map(({ memoryMax }) => memoryMax)),
+    diskMax: median(runs.map(({ diskMax }) => diskMax)),
   }
 }
 

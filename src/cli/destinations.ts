@@ -1,5 +1,6 @@
 import type { Destination } from '../copy/destination.ts'
 import type { DockerRoute } from '../copy/into-docker.ts'
+import type { PodmanRoute } from '../copy/into-podman.ts'
 import { WindlassError } from '../errors.ts'
 import { quote } from '../oci/quote.ts'
 import type { Context } from './command.ts'
@@ -20,8 +21,7 @@ export async function openInto(
   into: string,
   route: string | undefined,
 ): Promise<Into | undefined> {
-  if (route !== undefined && into !== 'docker')
-    throw new WindlassError('USAGE', `Cannot use option --route ${quote(route)}: it is for --into docker alone`)
+  checkRoute(into, route)
   const [engine, namespace] = into.split(/:(.*)/s, 2)
   if (into === 'store') return undefined
   if (into === 'docker') {
@@ -35,7 +35,7 @@ export async function openInto(
   }
   if (into === 'podman') {
     const { intoPodman } = await import('../copy/into-podman.ts')
-    return { destination: intoPodman({ env }) }
+    return { destination: intoPodman({ env, route: route as PodmanRoute | undefined }) }
   }
   if (engine !== 'containerd') {
     const wanted = 'store, docker, containerd[:NAMESPACE] or podman'
@@ -50,4 +50,16 @@ export async function openInto(
     snapshotter: env['CONTAINERD_SNAPSHOTTER'] || 'overlayfs',
   })
   return { destination, socket: address.socket }
+}
+
+const routes: Readonly<Record<string, readonly string[]>> = {
+  docker: ['auto', 'registry', 'load', 'containerd'] satisfies DockerRoute[],
+  podman: ['auto', 'registry', 'files'] satisfies PodmanRoute[],
+}
+
+function checkRoute(into: string, route: string | undefined): void {
+  if (route === undefined || routes[into]?.includes(route)) return
+  const known = routes[into]
+  const state = known === undefined ? 'it is for --into docker and podman' : `${into} has ${known.join(', ')}`
+  throw new WindlassError('USAGE', `Cannot use option --route ${quote(route)} with --into ${quote(into)}: ${state}`)
 }

@@ -1,26 +1,25 @@
-import { decompress } from '../codec/decompress.ts'
-import { type ErrorCode, isWindlassError, WindlassError } from '../errors.ts'
-import { verified } from '../flow/verify.ts'
+import { type ErrorCode, isWindlassError, WindlassError, wrapError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform } from '../oci/platform.ts'
 import { formatFamiliar, type Reference, repositoryName } from '../oci/reference.ts'
-import { type ArchiveLayer, writeArchive } from '../places/archive/docker-writer.ts'
 import { DockerClient } from '../places/docker/client.ts'
 import type { DockerEndpoint } from '../places/docker/endpoint.ts'
 import {
   type DockerFacts,
   findImage,
-  loadArchive,
   readFacts,
   readLayers,
   recordDigest,
+  removeName,
   tagImage,
 } from '../places/docker/images.ts'
 import type { DockerTimeouts } from '../places/docker/limits.ts'
-import type { EngineMessage } from '../places/docker/messages.ts'
+import { isDeliveryName } from '../places/loopback/registry.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
-import type { PullEvent } from './events.ts'
+import { loadImage } from './docker-load.ts'
+import { serveImage } from './docker-serve.ts'
+import type { DockerTransfer, Transferred } from './engine-transfer.ts'
 import { checkRoot } from './privilege.ts'
 import type { LayerPull } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
@@ -36,10 +35,10 @@ export interface DockerOptions {
 }
 
 /**
- * `load`: an archive of plain layers, from which those that the daemon has are left out, and then its own pull by digest, which finds every layer and only
+ * `registry`: the daemon pulls plain layers from windlass, on loopback, and unpacks the first while the next ones come. `load`: an archive of plain layers, from which those that the daemon has are left out, and then its own pull by digest, which finds every layer and only
  * records the digest. `containerd`: where docker keeps its images in a containerd of this host, straight into that.
  */
-export type DockerRoute = 'auto' | 'load' | 'containerd'
+export type DockerRoute = 'auto' | 'registry' | 'load' | 'containerd'
 
 /** Into a running docker daemon, without its decompressor. ID, name and RepoDigest are those of its own pull, as far as the route allows. */
 export function intoDocker(options: DockerOptions): Destination {
@@ -50,15 +49,26 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   const { signal } = context
   using client = await DockerClient.connect(options.endpoint, { ...options, signal })
   const facts = await readFacts(client, signal)
+  checkRoute(facts, options, client)
   const isDirect = facts.usesContainerd && options.route !== 'load'
   const direct = isDirect ? await deliverDirectly(image, context, facts, options) : undefined
   if (direct !== undefined) return direct
-  if (options.route === 'containerd')
-    throw new WindlassError(
-      'UNSUPPORTED',
-      `Cannot use route containerd: ${client.name} does not keep its images in one`,
-    )
-  return await deliverByLoad(image, context, client, facts)
+  // Its own pull must reach us: only where its socket is on this host, and where it keeps what it pulls under the config's digest.
+  const isNear = options.endpoint.kind === 'unix' && !facts.usesContainerd
+  const wanted = options.route === 'registry' || options.route === 'load' ? options.route : undefined
+  return await new DockerDelivery(image, context, { client, facts, wanted, isNear }).deliver()
+}
+
+/** @throws WindlassError UNSUPPORTED for a route that this daemon does not have */
+function checkRoute({ usesContainerd }: DockerFacts, { endpoint, route }: DockerOptions, { name }: DockerClient): void {
+  const refuse = (state: string): never => {
+    throw new WindlassError('UNSUPPORTED', `Cannot use route ${route}: ${state}`)
+  }
+  if (route === 'containerd' && !usesContainerd) refuse(`${name} does not keep its images in one`)
+  if (route !== 'registry') return
+  if (usesContainerd)
+    refuse(`${name} keeps its images in a containerd, under other IDs then; wanted containerd or load`)
+  if (endpoint.kind !== 'unix') refuse(`${name} may be on another host, which does not reach our loopback; wanted load`)
 }
 
 /** What says that containerd cannot be used from here, not that something is wrong with the image. */
@@ -87,89 +97,135 @@ async function deliverDirectly(
   }
 }
 
-async function deliverByLoad(
-  image: ResolvedImage,
-  context: DeliveryContext,
-  client: DockerClient,
-  facts: DockerFacts,
-): Promise<Delivered> {
-  const { signal, reference, emit } = context
-  const name = reference.digest === undefined ? formatFamiliar(reference) : undefined
-  const delivery = new DockerDelivery(image, context, client, facts)
-  const before = name === undefined ? undefined : await findImage(client, name, signal)
-  const existing = await delivery.findExisting()
-  // Nothing is sent where docker has this very image, found by its ID, which is the digest of its config and so covers every layer.
-  const pulls = existing === undefined ? await delivery.load(name) : await delivery.skip()
-  if (existing !== undefined && name !== undefined && before?.id !== existing) await delivery.tag(existing)
-  const id = existing ?? (await delivery.check(name))
-  const isRecorded = await delivery.record(reference, context.credentials)
-  emit({ type: 'delivery', engine: 'docker', route: 'load', message: delivery.summary(isRecorded) })
-  if (facts.usesContainerd) {
-    const message = `docker keeps what was loaded under an ID of its own, ${id}: its layers are plain, so its manifest is another`
-    emit({ type: 'warning', message })
-  }
-  return { pulls, changed: before?.id !== id }
+interface Daemon {
+  readonly client: DockerClient
+  readonly facts: DockerFacts
+  /** The route that the user named. */
+  readonly wanted: 'registry' | 'load' | undefined
+  /** It can pull from our loopback. */
+  readonly isNear: boolean
 }
 
 /** One image on its way into one daemon. */
 class DockerDelivery {
   readonly #image: ResolvedImage
   readonly #context: DeliveryContext
+  readonly #daemon: Daemon
   readonly #client: DockerClient
   readonly #facts: DockerFacts
+  #route: 'registry' | 'load' = 'load'
   #sent = 0
 
-  constructor(image: ResolvedImage, context: DeliveryContext, client: DockerClient, facts: DockerFacts) {
+  constructor(image: ResolvedImage, context: DeliveryContext, daemon: Daemon) {
     this.#image = image
     this.#context = context
-    this.#client = client
-    this.#facts = facts
+    this.#daemon = daemon
+    this.#client = daemon.client
+    this.#facts = daemon.facts
   }
 
   get #id(): Digest {
     return this.#image.config.descriptor.digest
   }
 
+  /** As docker prints it. */
+  get #name(): string | undefined {
+    const { reference } = this.#context
+    return reference.digest === undefined ? formatFamiliar(reference) : undefined
+  }
+
+  async deliver(): Promise<Delivered> {
+    const { signal, reference, emit, credentials } = this.#context
+    const name = this.#name
+    const before = name === undefined ? undefined : await findImage(this.#client, name, signal)
+    const existing = await this.#findExisting()
+    // Nothing is sent where docker has this very image, found by its ID, which is the digest of its config and so covers every layer.
+    const pulls = existing === undefined ? await this.#send() : await this.#skip()
+    const isNamed = existing === undefined ? this.#route === 'load' : before?.id === existing
+    if (name !== undefined && !isNamed) await this.#tag(existing ?? this.#id)
+    const id = existing ?? (await this.#check(name))
+    const isRecorded = await this.#record(reference, credentials)
+    if (!this.#facts.usesContainerd && (name !== undefined || isRecorded)) await this.#removeDeliveryNames()
+    this.#tell(this.#summary(isRecorded))
+    if (this.#facts.usesContainerd) {
+      const message = `docker keeps what was loaded under an ID of its own, ${id}: its layers are plain, so its manifest is another`
+      emit({ type: 'warning', message })
+    }
+    return { pulls, changed: before?.id !== id }
+  }
+
   /** The ID of the image if the daemon has it: the config's digest, as the graph drivers have it. */
-  async findExisting(): Promise<string | undefined> {
+  async #findExisting(): Promise<string | undefined> {
     if (this.#facts.usesContainerd) return undefined
     return (await findImage(this.#client, this.#id, this.#context.signal))?.id
   }
 
   /** Everything is there: the layers are told so. */
-  async skip(): Promise<readonly LayerPull[]> {
+  async #skip(): Promise<readonly LayerPull[]> {
     const all = new Set(this.#image.layers.map(({ chainId }) => chainId))
     return await pullLayers(this.#image, { ...this.#context, engineLayers: all })
   }
 
-  /** What the daemon has is left out of the archive; if a layer vanished meanwhile, all are sent. */
-  async load(name: string | undefined): Promise<readonly LayerPull[]> {
+  /** What the daemon has is left out; if a layer vanished meanwhile, all are sent. */
+  async #send(): Promise<readonly LayerPull[]> {
     const { signal, emit } = this.#context
-    const present = this.#facts.usesContainerd ? new Set<Digest>() : await readLayers(this.#client, signal)
+    const { wanted, isNear } = this.#daemon
+    const all = this.#image.layers.length
+    const known = this.#facts.usesContainerd ? new Set<Digest>() : await readLayers(this.#client, signal)
+    const isPartial = this.#image.layers.some(({ chainId }) => known.has(chainId))
+    // A pull knows a layer by the digest of the blob that it came as: what came compressed would be taken again.
+    this.#route = wanted ?? (isNear && !isPartial ? 'registry' : 'load')
+    const present = this.#route === 'load' ? known : new Set<Digest>()
     const missing = this.#image.layers.filter(({ chainId }) => !present.has(chainId)).length
-    const what = `${missing} of ${this.#image.layers.length} layers as plain tars: it starts no decompressor`
-    emit({ type: 'delivery', engine: 'docker', route: 'load', message: `Loading into ${this.#client.name}: ${what}` })
+    const how = this.#route === 'load' ? 'docker load' : 'its own pull, from a registry of windlass on loopback'
+    const what = `${missing} of ${all} layers as plain tars: it starts no decompressor`
+    this.#tell(`Delivering into ${this.#client.name} by ${how}, ${what}`)
     try {
-      return await this.#send(name, present)
+      return await this.#transfer(present)
     } catch (error) {
-      if (
-        missing === this.#image.layers.length ||
-        !isWindlassError(error, 'FAILED') ||
-        error.facts['engine'] !== 'docker'
-      )
-        throw error
+      if (missing === all || !isWindlassError(error, 'FAILED') || error.facts['engine'] !== 'docker') throw error
       emit({ type: 'warning', message: `${error.message}; sending all layers, those too that it seemed to have` })
-      return await this.#send(name, new Set())
+      return await this.#transfer(new Set())
     }
   }
 
-  async tag(id: string): Promise<void> {
+  async #transfer(present: ReadonlySet<Digest>): Promise<readonly LayerPull[]> {
+    const transfer = { image: this.#image, context: this.#context, client: this.#client, name: this.#name, present }
+    const { pulls, sent } = await this.#carry(transfer)
+    this.#sent = sent
+    return pulls
+  }
+
+  async #carry(transfer: DockerTransfer): Promise<Transferred> {
+    if (this.#route === 'load') return await loadImage(transfer)
+    const served = await serveImage(transfer)
+    if (!('unreached' in served)) return served
+    if (this.#daemon.wanted !== undefined) throw served.unreached
+    const { message } = wrapError(served.unreached, `Cannot deliver into ${this.#client.name}`)
+    this.#context.emit({ type: 'warning', message: `${message}; going on with docker load` })
+    this.#route = 'load'
+    return await loadImage(transfer)
+  }
+
+  #tell(message: string): void {
+    this.#context.emit({ type: 'delivery', engine: 'docker', route: this.#route, message })
+  }
+
+  /** The name under which docker pulled it from us; also one that a delivery left which was killed. */
+  async #removeDeliveryNames(): Promise<void> {
+    const { signal } = this.#context
+    const found = await findImage(this.#client, this.#id, signal)
+    const names = [...(found?.repoTags ?? []), ...(found?.repoDigests ?? [])].filter(isDeliveryName)
+    for (const name of names) await removeName(this.#client, name, signal)
+  }
+
+  async #tag(id: string): Promise<void> {
     const { reference, signal } = this.#context
     await tagImage(this.#client, id, { repository: repositoryName(reference), tag: reference.tag ?? 'latest' }, signal)
   }
 
   /** What the daemon has now under this name, or this ID, must be what was sent. @throws WindlassError */
-  async check(name: string | undefined): Promise<string> {
+  async #check(name: string | undefined): Promise<string> {
     const found = await findImage(this.#client, name ?? this.#id, this.#context.signal)
     const wanted = this.#image.imageConfig.rootfs.diff_ids
     if (found?.diffIds.join() === wanted.join() && (this.#facts.usesContainerd || found.id === this.#id))
@@ -182,7 +238,7 @@ class DockerDelivery {
   }
 
   /** The daemon asks the registry itself. That it cannot is worth a warning: the image is there and runs. */
-  async record(reference: Reference, credentials: CredentialSource): Promise<boolean> {
+  async #record(reference: Reference, credentials: CredentialSource): Promise<boolean> {
     const { signal, emit } = this.#context
     const { digest } = this.#image.documents[0].descriptor
     const repository = repositoryName(reference)
@@ -205,102 +261,9 @@ class DockerDelivery {
     }
   }
 
-  summary(isRecorded: boolean): string {
+  #summary(isRecorded: boolean): string {
     const end = isRecorded ? `with the digest ${this.#image.documents[0].descriptor.digest}` : 'without its digest'
-    return `Delivered into ${this.#client.name} by load, ${this.#sent} layers sent, ${end}`
-  }
-
-  async #send(name: string | undefined, present: ReadonlySet<Digest>): Promise<readonly LayerPull[]> {
-    const { signal, emit } = this.#context
-    const stop = new AbortController()
-    const phases = new Delivering(this.#image, emit)
-    const ready = this.#image.layers.map(() => Promise.withResolvers<ArchiveLayer>())
-    for (const { promise } of ready) promise.catch(() => {})
-    const pulling = pullLayers(this.#image, {
-      ...this.#context,
-      signal: AbortSignal.any([signal, stop.signal]),
-      engineLayers: present,
-      emit: phases.emit,
-      onStart: (at, pull, done) => {
-        done.then(() => ready[at]?.resolve(this.#archiveLayer(at, pull, present)), ready[at]?.reject)
-      },
-    })
-    pulling.catch(error => {
-      for (const { reject } of ready) reject(error)
-    })
-    const archive = writeArchive({
-      config: { digest: this.#id, bytes: this.#image.config.bytes },
-      layers: this.#image.layers.map(({ diffId }, at) => ({
-        diffId,
-        ready: (ready[at] as PromiseWithResolvers<ArchiveLayer>).promise,
-      })),
-      names: name === undefined ? [] : [name],
-    })
-    const loading = loadArchive(this.#client, archive, { signal, onMessage: phases.handle })
-    loading.catch(error => stop.abort(error))
-    const [pulls, load] = await Promise.allSettled([pulling, loading])
-    signal.throwIfAborted()
-    if (pulls.status === 'rejected' && !stop.signal.aborted) throw pulls.reason
-    if (load.status === 'rejected') throw load.reason
-    if (pulls.status === 'rejected') throw pulls.reason
-    phases.finish()
-    return pulls.value
-  }
-
-  #archiveLayer(at: number, pull: LayerPull, present: ReadonlySet<Digest>): ArchiveLayer {
-    const layer = this.#image.layers[at] as ResolvedImage['layers'][number]
-    if (present.has(layer.chainId)) return { diffId: layer.diffId }
-    this.#sent++
-    return { diffId: layer.diffId, content: { size: pull.bytesPlain, bytes: this.#readPlain(layer, pull.bytesPlain) } }
-  }
-
-  /** The tar of a layer that was fetched and found right: what goes out is checked once more as it flows. */
-  async *#readPlain({ descriptor, diffId }: ResolvedImage['layers'][number], size: number): AsyncGenerator<Uint8Array> {
-    const { session, signal } = this.#context
-    await using blob = await session.openBlob(descriptor, signal)
-    yield* verified(decompress(blob.read(), { signal }), {
-      digest: diffId,
-      size,
-      subject: `layer ${descriptor.digest}`,
-    })
-  }
-}
-
-/** Tells what the daemon does with each layer as that layer's phases. */
-class Delivering {
-  readonly #image: ResolvedImage
-  readonly #emit: (event: PullEvent) => void
-  readonly #open = new Set<number>()
-  #last: number | undefined
-
-  constructor(image: ResolvedImage, emit: (event: PullEvent) => void) {
-    this.#image = image
-    this.#emit = emit
-  }
-
-  readonly emit = (event: PullEvent): void => {
-    const isFetched = event.type === 'layer' && event.phase === 'done'
-    if (isFetched) this.#open.add(event.layer)
-    this.#emit(isFetched ? { ...event, phase: 'delivering' } : event)
-  }
-
-  /** The daemon names a layer by the first digits of its diffId, one after the other. */
-  readonly handle = ({ id }: EngineMessage): void => {
-    const at = id === '' ? -1 : this.#image.layers.findIndex(({ diffId }) => diffId.includes(`:${id}`))
-    if (at < 0 || at === this.#last) return
-    if (this.#last !== undefined) this.#done(this.#last)
-    this.#last = at
-  }
-
-  finish(): void {
-    for (const at of [...this.#open]) this.#done(at)
-  }
-
-  #done(at: number): void {
-    const layer = this.#image.layers[at]
-    if (layer === undefined || !this.#open.delete(at)) return
-    const { digest, size } = layer.descriptor
-    this.#emit({ type: 'layer', layer: at, digest, size, phase: 'done' })
+    return `Delivered into ${this.#client.name} by ${this.#route}, ${this.#sent} layers sent, ${end}`
   }
 }
 

@@ -36,6 +36,8 @@ export class LayerStages {
   readonly spool = new StageMeter('spool', 'spool', probePool)
   readonly decompress: StageMeter
   readonly unpack: StageMeter
+  /** An engine that takes the content from us: what it does with it is not known. */
+  readonly engine = new StageMeter('process', 'engine')
   readonly sync = new StageMeter('sync', 'sync', probePool)
   readonly commit = new StageMeter('commit', 'commit', probePool)
   #program: ProgramStage | undefined
@@ -78,6 +80,20 @@ export class LayerStages {
     return meterOutput(bytes, this.decompress)
   }
 
+  /** Content that an engine takes, or nobody if it has no name. */
+  meterEngine(content: AsyncIterable<Uint8Array>, name: string | undefined): AsyncIterable<Uint8Array> {
+    this.engine.item = name
+    return name === undefined ? content : this.#activeWhile(meterInput(content, this.engine), this.engine)
+  }
+
+  async *#activeWhile(content: AsyncIterable<Uint8Array>, meter: StageMeter): AsyncGenerator<Uint8Array, void, void> {
+    try {
+      yield* content
+    } finally {
+      meter.active = false
+    }
+  }
+
   /** While the partial is written the network waits for it. */
   meterSpool(blob: BlobIngest, item: string): Pick<BlobIngest, 'complete' | 'size' | 'read' | 'write'> {
     const { source, spool } = this
@@ -117,7 +133,8 @@ export class LayerStages {
   }
 
   get #meters(): StageMeter[] {
-    return [this.lock.meter, this.source, this.spool, this.decompress, this.unpack, this.sync, this.commit]
+    const after = this.engine.item === undefined ? this.unpack : this.engine
+    return [this.lock.meter, this.source, this.spool, this.decompress, after, this.sync, this.commit]
   }
 
   sample(closer = false): PipelineSample {

@@ -33,11 +33,20 @@ export interface LayerSession extends Pick<Session, 'setLayerBlob' | 'bytesHere'
   openLayer(layer: LayerIdentity, signal: AbortSignal, wait: LockWait): Promise<LayerTarget>
 }
 
+/** An engine that a layer is for. */
+interface LayerEngine {
+  readonly hasLayer: boolean
+  /** How it is called in messages about who holds up the layer. */
+  readonly name?: string | undefined
+  /** Hands the content on while it is fetched; it must be read to its end, and what goes wrong with it only shows there. */
+  readonly take?: ((content: AsyncIterable<Uint8Array>) => Promise<void>) | undefined
+}
+
 export interface LayerJob {
   readonly network: Network
   readonly session: LayerSession
   /** The layer is for an engine that unpacks it by itself: the blob is fetched and its content verified, unless the engine has the layer. */
-  readonly engine?: { readonly hasLayer: boolean } | undefined
+  readonly engine?: LayerEngine | undefined
   readonly layer: ImageLayer
   /** Chain ID of the layer below. */
   readonly parent: Digest | undefined
@@ -148,9 +157,11 @@ export class LayerPull {
     await this.#withBlob(async blob => {
       // It may be another image's blob for the same content: that it is the same is only this image's word.
       this.bytesPlain = await this.#pass(blob, signal, async content => {
-        let bytes = 0
-        for await (const chunk of content) bytes += chunk.length
-        return bytes
+        const counter = { bytes: 0 }
+        const counted = this.stages.meterEngine(countBytes(content, counter), engine?.name)
+        if (engine?.take === undefined) for await (const _ of counted);
+        else await engine.take(counted)
+        return counter.bytes
       })
       await this.stages.meterSync(blob.commit())
     })
@@ -342,6 +353,13 @@ export class LayerPull {
     const facts = { size: applied.size, blobDigest: layer.descriptor.digest }
     await this.stages.meterCommit(target.diffDirectory, target.commit(facts))
     onPhase('done')
+  }
+}
+
+async function* countBytes(content: AsyncIterable<Uint8Array>, counter: { bytes: number }): AsyncGenerator<Uint8Array> {
+  for await (const chunk of content) {
+    counter.bytes += chunk.length
+    yield chunk
   }
 }
 

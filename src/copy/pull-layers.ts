@@ -40,6 +40,13 @@ export interface LayersPatience {
   readonly blame?: Partial<BlameLimits>
 }
 
+/** An engine that takes layers while they are fetched. */
+interface LayerTaker {
+  readonly name: string
+  /** The content of a layer, to be read to its end; more than once if it proved damaged on its way. */
+  take(at: number, content: AsyncIterable<Uint8Array>): Promise<void>
+}
+
 /** What all layers of one pull share. */
 export interface LayersContext {
   readonly network: Network
@@ -52,6 +59,7 @@ export interface LayersContext {
   readonly startedMs: number
   /** The layers are for an engine that unpacks them by itself, and has those with these chain IDs. */
   readonly engineLayers?: ReadonlySet<Digest>
+  readonly engine?: LayerTaker
   /** Told of each layer as it starts, in chain order; its promise is fulfilled when the layer is where it should be. */
   readonly onStart?: (at: number, pull: LayerPull, done: Promise<void>) => void
 }
@@ -65,6 +73,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const active = new Map<number, LayerPull>()
   const pulls: LayerPull[] = []
   const holders = new Set<number | undefined>()
+  const taker = context.engine
   const published = image.layers.map(() => Promise.withResolvers<void>())
   for (const [at, layer] of image.layers.entries()) {
     const { descriptor } = layer
@@ -79,7 +88,10 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
     const pull: LayerPull = new LayerPull({
       network: context.network,
       session: context.session,
-      engine: context.engineLayers && { hasLayer: context.engineLayers.has(layer.chainId) },
+      engine: context.engineLayers && {
+        hasLayer: context.engineLayers.has(layer.chainId),
+        ...(taker !== undefined && { name: taker.name, take: content => taker.take(at, content) }),
+      },
       gate,
       layer,
       parent: image.layers[at - 1]?.chainId,

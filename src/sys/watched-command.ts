@@ -13,6 +13,8 @@ export interface WatchedCommand {
   readonly env: Readonly<Record<string, string | undefined>>
   /** It is ended when neither it nor what it started reads or writes anything for that long. */
   readonly idleMs: number
+  /** True while it waits for us: that counts as no idleness. */
+  readonly isExcused?: () => boolean
   readonly signal: AbortSignal
   /** For messages: "Cannot deliver into podman". */
   readonly doing: string
@@ -86,13 +88,13 @@ async function ended(child: ChildProcess, program: string, doing: string): Promi
 
 function watchIdle(
   { pid }: ChildProcess,
-  { program, idleMs, doing }: WatchedCommand,
+  { program, idleMs, isExcused, doing }: WatchedCommand,
   fail: (error: unknown) => void,
 ): NodeJS.Timeout {
   let [last, movedAt] = ['', performance.now()]
   return setInterval(() => {
     const now = pid === undefined ? '' : describe(pid)
-    if (now !== last) movedAt = performance.now()
+    if (now !== last || isExcused?.()) movedAt = performance.now()
     last = now
     if (performance.now() - movedAt < idleMs) return
     const task = pid === undefined ? undefined : readTasks(pid)[0]

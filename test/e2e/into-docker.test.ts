@@ -73,7 +73,7 @@ test('a layer that docker has is neither fetched nor sent again', async () => {
   const [base = ''] = await bed.images.tarsOf('debian')
   await broken.docker(['import', base, 'base'])
   const stderr = await assertLikeOwnPull('debian', '--progress', 'plain')
-  assert.match(stderr, /Loading into docker at .*: 2 of 3 layers as plain tars/)
+  assert.match(stderr, /Delivering into docker at .* by docker load, 2 of 3 layers as plain tars/)
   assert.match(stderr, /: Already exists\n/)
 })
 

@@ -18,18 +18,20 @@ export interface TestDocker extends AsyncDisposable {
  * @param dataRoot where the images go; best on a filesystem of its own, since it holds many inodes
  * @param path directories in which the daemon finds its decompressors before those of the host; without it, it decompresses by itself
  * @param engines whose dockerd and docker are run
+ * @param flags of dockerd, besides its places
  */
 export async function startDocker(
   dataRoot: string,
   path?: string,
   engines: Engines = hostEngines,
+  flags: readonly string[] = [],
 ): Promise<TestDocker> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-dockerd-')) // short: a socket's path has 107 bytes at most
   const socket = join(base, 's')
   const docker = (args: readonly string[], options?: CommandOptions) =>
     runOf(engines, ['docker', '-H', `unix://${socket}`, ...args], options)
-  const [program = '', ...flags] = [...engines, 'dockerd', ...daemonFlags(base, dataRoot)]
-  const daemon = await startDaemon(program, flags, {
+  const [program = '', ...args] = [...engines, 'dockerd', ...daemonFlags(base, dataRoot), ...flags]
+  const daemon = await startDaemon(program, args, {
     logFile: join(base, 'log'),
     env:
       path === undefined ? { MOBY_DISABLE_PIGZ: 'true' } : { PATH: `${path}:${process.env['PATH']}:/usr/sbin:/sbin` },

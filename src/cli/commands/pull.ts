@@ -38,10 +38,11 @@ export const command = defineCommand({
     route: {
       type: 'string',
       value: 'ROUTE',
-      choices: ['auto', 'load', 'containerd'],
+      choices: ['auto', 'registry', 'load', 'containerd', 'files'],
       summary:
-        'how an image goes into docker: load, by docker load with plain layers; containerd, straight into the containerd in which newer dockers keep ' +
-        'images, on this host; auto, the default, chooses',
+        'how an image goes into docker or podman: registry, by a pull of its own from windlass on loopback, for docker with plain layers; load, by ' +
+        'docker load with plain layers; containerd, straight into the containerd in which newer dockers keep images, on this host; files, for podman, from ' +
+        'a directory; auto, the default, chooses',
     },
     layers: {
       type: 'integer',

@@ -122,6 +122,38 @@ export async function loadArchive(
   signal.throwIfAborted()
 }
 
+/**
+ * Lets the daemon pull an image by digest from a registry that it reaches, to its end.
+ * @throws WindlassError FAILED with docker's words, NO_SPACE, STALLED, ENGINE_UNREACHABLE
+ */
+export async function pullFrom(
+  client: DockerClient,
+  { repository, digest }: Pick<RecordOptions, 'repository' | 'digest'>,
+  { signal, onMessage }: LoadOptions,
+): Promise<void> {
+  const doing = `Cannot deliver the image into ${client.name}`
+  const { applyIdleMs } = client.timeouts
+  const query = new URLSearchParams({ fromImage: repository, tag: digest })
+  using pull = await client.stream({
+    method: 'POST',
+    path: `/images/create?${query}`,
+    signal,
+    doing,
+    answerMs: applyIdleMs,
+  })
+  for await (const message of readMessages(withIdle(pull.bytes, applyIdleMs, silence(doing, 'docker says nothing')))) {
+    if (message.error !== undefined) throw engineError(message.error, doing)
+    onMessage?.(message)
+  }
+  signal.throwIfAborted()
+}
+
+/** Takes a name from an image, which has others. @throws WindlassError */
+export async function removeName(client: DockerClient, name: string, signal: AbortSignal): Promise<void> {
+  const doing = `Cannot remove the name ${name} from ${client.name}`
+  await client.getJson({ method: 'DELETE', path: `/images/${encodeName(name)}?noprune=1`, signal, doing })
+}
+
 export interface RecordOptions {
   /** `host/repo`, in full. */
   readonly repository: string

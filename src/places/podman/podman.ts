@@ -7,7 +7,7 @@ import { withIdle } from '../../flow/idle.ts'
 import { type Digest, digestHex } from '../../oci/digest.ts'
 import { asObject, parseJson, readString, readStrings } from '../../oci/json.ts'
 import { openCommandStream } from '../../sys/command-stream.ts'
-import { runWatched } from '../../sys/watched-command.ts'
+import { runWatched, type WatchedCommand } from '../../sys/watched-command.ts'
 import type { Document } from '../place.ts'
 
 /** It may have to wait for another podman. */
@@ -111,6 +111,26 @@ export class Podman implements AsyncDisposable {
     return id.trim().split('\n').at(-1) ?? ''
   }
 
+  /**
+   * Pulls an image by its tag from a registry on plain http, as it stands there.
+   * @returns the image's ID
+   */
+  async pullFrom(
+    name: string,
+    platform: string | undefined,
+    options: Pick<WatchedCommand, 'signal' | 'isExcused'>,
+  ): Promise<string> {
+    const choice = platform === undefined ? [] : ['--platform', platform]
+    const args = ['pull', '--quiet', '--tls-verify=false', ...choice, `docker://${name}`]
+    const id = await this.#run('Cannot deliver into podman', args, options)
+    return id.trim().split('\n').at(-1) ?? ''
+  }
+
+  /** Takes a name from an image. @throws WindlassError */
+  async untag(id: string, name: string): Promise<void> {
+    await this.#run(`Cannot remove the name ${name} from podman`, ['untag', id, name])
+  }
+
   /** A docker archive of an image, with plain layers, as podman writes it. @throws WindlassError FAILED with podman's words, STALLED */
   async *save(name: string): AsyncGenerator<Uint8Array, void, void> {
     const doing = `Cannot save ${name} from podman`
@@ -139,9 +159,13 @@ export class Podman implements AsyncDisposable {
     await rm(this.#directory, { recursive: true, force: true })
   }
 
-  async #run(doing: string, args: readonly string[]): Promise<string> {
+  async #run(
+    doing: string,
+    args: readonly string[],
+    options: Partial<Pick<WatchedCommand, 'signal' | 'isExcused'>> = {},
+  ): Promise<string> {
     const { signal, idleMs = podmanIdleMs } = this.#options
-    return await runWatched({ program: this.#program, args, env: this.#environment, idleMs, signal, doing })
+    return await runWatched({ program: this.#program, args, env: this.#environment, idleMs, signal, doing, ...options })
   }
 
   get #environment(): Readonly<Record<string, string | undefined>> {

@@ -1,0 +1,57 @@
+import { decompress } from '../codec/decompress.ts'
+import { verified } from '../flow/verify.ts'
+import type { ImageLayer } from '../oci/image-config.ts'
+import { type ArchiveLayer, writeArchive } from '../places/archive/docker-writer.ts'
+import { loadArchive } from '../places/docker/images.ts'
+import { type DockerTransfer, sendWhile, type Transferred } from './engine-transfer.ts'
+import { LayerPhases } from './layer-phases.ts'
+import type { LayerPull } from './pull-layer.ts'
+
+/** Through `docker load`: each layer goes into the archive as soon as it is here and verified, as a plain tar. What the daemon has is left out. */
+export async function loadImage(transfer: DockerTransfer): Promise<Transferred> {
+  const { image, context, client, name, present } = transfer
+  const { signal } = context
+  const phases = new LayerPhases(image, context.emit)
+  const ready = image.layers.map(() => Promise.withResolvers<ArchiveLayer>())
+  for (const { promise } of ready) promise.catch(() => {})
+  let sent = 0
+  const archiveLayer = (layer: ImageLayer, pull: LayerPull): ArchiveLayer => {
+    const { diffId } = layer
+    if (present.has(layer.chainId)) return { diffId }
+    sent++
+    return { diffId, content: { size: pull.bytesPlain, bytes: readPlain(transfer, layer, pull.bytesPlain) } }
+  }
+  const archive = writeArchive({
+    config: { digest: image.config.descriptor.digest, bytes: image.config.bytes },
+    layers: image.layers.map(({ diffId }, at) => ({
+      diffId,
+      ready: (ready[at] as PromiseWithResolvers<ArchiveLayer>).promise,
+    })),
+    names: name === undefined ? [] : [name],
+  })
+  const pulls = await sendWhile(
+    transfer,
+    {
+      emit: phases.emit,
+      onStart: (at, pull, done) => {
+        done.then(() => ready[at]?.resolve(archiveLayer(image.layers[at] as ImageLayer, pull)), ready[at]?.reject)
+      },
+      onFailed: error => {
+        for (const { reject } of ready) reject(error)
+      },
+    },
+    () => loadArchive(client, archive, { signal, onMessage: phases.handleLoad }),
+  )
+  phases.finish()
+  return { pulls, sent }
+}
+
+/** The tar of a layer that was fetched and found right: what goes out is checked once more as it flows. */
+export async function* readPlain(
+  { context: { session, signal } }: Pick<DockerTransfer, 'context'>,
+  { descriptor, diffId }: ImageLayer,
+  size: number,
+): AsyncGenerator<Uint8Array, void, void> {
+  await using blob = await session.openBlob(descriptor, signal)
+  yield* verified(decompress(blob.read(), { signal }), { digest: diffId, size, subject: `layer ${descriptor.digest}` })
+}

@@ -1,0 +1,62 @@
+import type { Digest } from '../oci/digest.ts'
+import type { DockerClient } from '../places/docker/client.ts'
+import type { DeliveryContext } from './destination.ts'
+import type { LayerPull } from './pull-layer.ts'
+import { type LayersContext, pullLayers } from './pull-layers.ts'
+import type { ResolvedImage } from './resolve.ts'
+
+/** One image on its way into one engine, which takes the layers while others are still fetched. */
+export interface Transfer {
+  readonly image: ResolvedImage
+  readonly context: DeliveryContext
+  /** The layers that the engine has, by chain ID. */
+  readonly present: ReadonlySet<Digest>
+}
+
+export interface DockerTransfer extends Transfer {
+  readonly client: DockerClient
+  /** The tag that it is to have, as docker prints it; none for an image that is known by its digest only. */
+  readonly name: string | undefined
+}
+
+export interface Transferred {
+  readonly pulls: readonly LayerPull[]
+  /** Layers that went over. */
+  readonly sent: number
+}
+
+/** The engine could not ask for the image, or did not: another route may do. */
+export interface Unreached {
+  readonly unreached: unknown
+}
+
+interface Hooks extends Pick<LayersContext, 'emit' | 'onStart' | 'engine'> {
+  /** The layers could not be had: whoever waits for one is to be told. */
+  readonly onFailed?: (error: unknown) => void
+}
+
+/** Fetches the layers, and sends them meanwhile. The first of both that fails ends the other; what the user or a layer says counts most. */
+export async function sendWhile(
+  { image, context, present }: Transfer,
+  { onFailed, ...hooks }: Hooks,
+  send: (stop: AbortSignal) => Promise<void>,
+): Promise<readonly LayerPull[]> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([context.signal, stop.signal])
+  const pulling = pullLayers(image, { ...context, ...hooks, signal, engineLayers: present })
+  const isStopped = (): boolean => stop.signal.aborted
+  let isOurs = false
+  pulling.catch(error => {
+    isOurs = !isStopped()
+    onFailed?.(error)
+    stop.abort(error)
+  })
+  const sending = send(signal)
+  sending.catch(error => stop.abort(error))
+  const [pulls, sent] = await Promise.allSettled([pulling, sending])
+  context.signal.throwIfAborted()
+  if (pulls.status === 'rejected' && isOurs) throw pulls.reason
+  if (sent.status === 'rejected') throw sent.reason
+  if (pulls.status === 'rejected') throw pulls.reason
+  return pulls.value
+}

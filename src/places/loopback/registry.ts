@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { wrapError } from '../../errors.ts'
+import type { Digest } from '../../oci/digest.ts'
+import type { Document } from '../place.ts'
+
+/** More than any engine opens at once; a stranger's connections must not use up our descriptors. */
+const connectionsMax = 64
+/** What a delivery calls its repository; the rest of the name is random. */
+const repositoryPrefix = 'windlass-delivery'
+
+export interface LoopbackBlob {
+  /** If it is known before the end. */
+  readonly size?: number
+  /** The bytes as they come; called once for each answer that has them. */
+  readonly read: () => AsyncIterable<Uint8Array>
+}
+
+export interface LoopbackImage {
+  /** Served under their digests, the first one also under the tag `latest`. */
+  readonly documents: readonly Document[]
+  /** A blob of the image, undefined for another. Where its bytes end with an error, so does the answer: cut off, so that it cannot be taken for whole. */
+  readonly openBlob: (digest: Digest) => LoopbackBlob | undefined
+}
+
+/**
+ * A registry of one image for an engine of this host, on a port of loopback, where engines speak plain http. Its repository has a name that nobody can
+ * guess, since every user of the host can reach the port.
+ */
+export class LoopbackRegistry implements AsyncDisposable {
+  /** `127.0.0.1:PORT/windlass-delivery/…` */
+  readonly repository: string
+  readonly #server: Server
+  readonly #image: LoopbackImage
+  readonly #path: string
+  #isReached = false
+
+  private constructor(server: Server, image: LoopbackImage, path: string) {
+    const { port } = server.address() as AddressInfo
+    this.repository = `127.0.0.1:${port}/${path}`
+    this.#server = server
+    this.#image = image
+    this.#path = path
+    server.on('request', (request, response) => void this.#serve(request, response))
+  }
+
+  /** @throws WindlassError if no port can be had */
+  static async open(image: LoopbackImage): Promise<LoopbackRegistry> {
+    const server = createServer({ requestTimeout: 0 })
+    server.maxConnections = connectionsMax
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', resolve)
+    try {
+      await promise
+    } catch (error) {
+      throw wrapError(error, 'Cannot serve the image on 127.0.0.1')
+    }
+    return new LoopbackRegistry(server, image, `${repositoryPrefix}/${randomBytes(16).toString('hex')}`)
+  }
+
+  /** The engine has asked for the image: it can reach this registry. */
+  get isReached(): boolean {
+    return this.#isReached
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise(resolve => this.#server.close(resolve))
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.on('error', () => {}) // the engine has gone
+    try {
+      if (request.method !== 'GET' && request.method !== 'HEAD') return void response.writeHead(405).end()
+      await this.#answer(request.url ?? '', request.method === 'HEAD', response)
+    } catch {
+      response.destroy()
+    }
+  }
+
+  async #answer(url: string, isHead: boolean, response: ServerResponse): Promise<void> {
+    if (/^\/v2\/?$/.test(url)) return void response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+    const [, path, kind, name = ''] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/?]+)$/.exec(url) ?? []
+    if (path !== this.#path) return void response.writeHead(404).end()
+    this.#isReached = true
+    if (kind === 'manifests') return sendDocument(response, this.#findDocument(name), isHead)
+    const blob = this.#image.openBlob(name as Digest)
+    if (blob === undefined) return void response.writeHead(404).end()
+    const { size } = blob
+    const headers = { 'content-type': 'application/octet-stream', 'docker-content-digest': name }
+    response.writeHead(200, size === undefined ? headers : { ...headers, 'content-length': `${size}` })
+    if (isHead) return void response.end()
+    await sendBytes(response, blob.read())
+  }
+
+  #findDocument(name: string): Document | undefined {
+    const { documents } = this.#image
+    return name === 'latest' ? documents[0] : documents.find(({ descriptor }) => descriptor.digest === name)
+  }
+}
+
+/** True for the name that a delivery gave an image on its way: one that died may have left it. */
+export function isDeliveryName(name: string): boolean {
+  return new RegExp(`^127\\.0\\.0\\.1:\\d+/${repositoryPrefix}/[0-9a-f]{32}[:@]`).test(name)
+}
+
+function sendDocument(response: ServerResponse, document: Document | undefined, isHead: boolean): void {
+  if (document === undefined) return void response.writeHead(404).end()
+  const { descriptor, bytes } = document
+  response.writeHead(200, {
+    'content-type': descriptor.mediaType,
+    'content-length': `${bytes.length}`,
+    'docker-content-digest': descriptor.digest,
+  })
+  response.end(isHead ? undefined : bytes)
+}
+
+/** Each chunk is on its way before the next one is asked for: it may be used again then. */
+async function sendBytes(response: ServerResponse, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  const { promise: closed, reject } = Promise.withResolvers<never>()
+  response.once('close', () => reject(new Error('the engine has closed the connection')))
+  closed.catch(() => {})
+  response.flushHeaders()
+  for await (const chunk of bytes) {
+    const { promise: sent, resolve } = Promise.withResolvers<void>()
+    response.write(chunk, () => resolve())
+    await Promise.race([sent, closed])
+  }
+  response.end()
+}

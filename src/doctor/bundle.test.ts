@@ -38,7 +38,10 @@ const engine: Engine = {
 
 test('a bundle has the evidence, and no secrets of the environment or of URLs', async () => {
   const dumps = new Map([[7, 'goroutine 1 [running]:\n']])
-  const bundle = await makeBundle({ engines: [engine], findings: [], worst: 'ok', lines: [], dumps }, { version: '1' })
+  const bundle = await makeBundle(
+    { engines: [engine], findings: [], worst: 'ok', skipped: [], lines: [], dumps },
+    { version: '1' },
+  )
   const text = gunzipSync(bundle).toString()
   for (const name of ['about.json', 'engines.json', 'findings.json', 'looks.json', 'goroutines-7.txt'])
     assert.ok(text.includes(`windlass-doctor/${name}`), name)

@@ -4,6 +4,7 @@ import { disks } from './catalogue/disks.ts'
 import { engines } from './catalogue/engines.ts'
 import type { Entries, Entry } from './catalogue/entry.ts'
 import { host } from './catalogue/host.ts'
+import { network } from './catalogue/network.ts'
 import { pulls } from './catalogue/pulls.ts'
 import { resources } from './catalogue/resources.ts'
 import { security } from './catalogue/security.ts'
@@ -11,7 +12,7 @@ import { security } from './catalogue/security.ts'
 export type { Severity } from './catalogue/entry.ts'
 
 /** In the order in which they are shown. */
-const tables = { engines, pulls, decompressors, disks, security, resources, host } as const satisfies Record<
+const tables = { engines, pulls, decompressors, disks, network, security, resources, host } as const satisfies Record<
   string,
   Entries
 >

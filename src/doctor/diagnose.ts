@@ -1,16 +1,12 @@
 /** The doctor's visit: who runs here, what their pulls do, and what else of the host may hold them up. Changes nothing. */
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
-import { areas, catalogue, type Severity } from './catalogue.ts'
-import type { Check } from './checks/check.ts'
-import { checkDecompressors } from './checks/decompressors.ts'
-import { checkDisks } from './checks/disks.ts'
-import { checkEngines } from './checks/engines.ts'
-import { checkHost } from './checks/host.ts'
-import { checkResources } from './checks/resources.ts'
-import { checkSecurity } from './checks/security.ts'
+import { areas, catalogue, type FindingCode, type Severity } from './catalogue.ts'
+import { allChecks } from './checks/all.ts'
+import { listItems, type NamedRegistry } from './checks/items.ts'
+import { runChecks, type SkippedCheck } from './checks/run.ts'
 import { type Engine, findEngines } from './engines.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, makeFinding } from './finding.ts'
 import { examinePulls, type PullsResult } from './pulls.ts'
 
 export interface DiagnoseOptions {
@@ -19,6 +15,10 @@ export interface DiagnoseOptions {
   readonly pid?: number | undefined
   /** What an earlier probe said of a program. */
   readonly verdictOf?: (path: string) => Promise<string | undefined>
+  /** A registry that the user named; without, nothing is sent anywhere. */
+  readonly registry?: NamedRegistry | undefined
+  /** Whether things may be tried that take processor time or write: decompressors, the sync of a nameless file. */
+  readonly mayTry?: boolean | undefined
 }
 
 export interface Diagnosis {
@@ -26,34 +26,38 @@ export interface Diagnosis {
   /** In the order of the areas, the worst of each first. */
   readonly findings: readonly Finding[]
   readonly worst: Severity
+  /** Checks that were left out, since something that was found makes them pointless. */
+  readonly skipped: readonly SkippedCheck[]
   /** What was seen of the pulls, for those who want to judge by themselves. */
   readonly lines: PullsResult['lines']
   readonly dumps: PullsResult['dumps']
 }
-
-const checks: readonly Check[] = [
-  checkEngines,
-  checkDecompressors,
-  checkDisks,
-  checkSecurity,
-  checkResources,
-  checkHost,
-]
 
 const severities: readonly Severity[] = ['problem', 'warning', 'unseen', 'note', 'ok']
 
 /** Takes some seconds, longest where something stands still: it has to be watched. */
 export async function diagnose(
   host: HostView,
-  { signal, pid, verdictOf = async () => undefined }: DiagnoseOptions,
+  { signal, pid, verdictOf = async () => undefined, registry, mayTry = false }: DiagnoseOptions,
 ): Promise<Diagnosis> {
-  const engines = await findEngines(host, readProcessTable(host), pid)
-  const [pulls, ...rest] = await Promise.all([
+  const table = readProcessTable(host)
+  const engines = await findEngines(host, table, pid)
+  const items = await listItems(host, engines, { registry, signal })
+  const [pulls, { findings: found, skipped }] = await Promise.all([
     examinePulls(host, engines, { signal }),
-    ...checks.map(check => check({ host, engines, verdictOf })),
+    runChecks(allChecks, items, { host, engines, table, signal, mayTry, verdictOf }),
   ])
-  const findings = explainedOnce([...pulls.findings, ...rest.flat()]).sort(byArea)
-  return { engines, findings, worst: worstOf(findings), lines: pulls.lines, dumps: pulls.dumps }
+  const findings = withQuietAreas(explainedOnce([...pulls.findings, ...found])).sort(byArea)
+  return { engines, findings, worst: worstOf(findings), skipped, lines: pulls.lines, dumps: pulls.dumps }
+}
+
+/** Areas in which silence means that all is well, or that nothing was asked. */
+const quietAreas: readonly FindingCode[] = ['RESOURCES_FINE', 'HOST_FINE', 'NETWORK_UNTRIED']
+
+function withQuietAreas(findings: readonly Finding[]): Finding[] {
+  const told = new Set(findings.map(({ code }) => catalogue[code].area))
+  const quiet = quietAreas.filter(code => !told.has(catalogue[code].area))
+  return [...findings, ...quiet.map(code => makeFinding(code, ''))]
 }
 
 function worstOf(findings: readonly Finding[]): Severity {

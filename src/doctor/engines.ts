@@ -80,6 +80,11 @@ const runs: Readonly<Record<EngineKind, readonly { name: string; variable?: stri
   skopeo: [{ name: 'pigz', since: 1.16 }],
 }
 
+/** Whether a process of that name is an engine. */
+export function isEngineName(name: string): boolean {
+  return kinds.has(name)
+}
+
 /** @param pid of the only engine that is wanted */
 export async function findEngines(host: HostView, table: ProcessTable, pid?: number): Promise<Engine[]> {
   const found = [...table.values()].filter(

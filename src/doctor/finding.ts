@@ -20,3 +20,8 @@ export function makeFinding(
   const { severity } = catalogue[code]
   return { code, severity, subject, confidence: 'certain', evidence: [], facts: {}, ...details }
 }
+
+/** In a few words, for those who know the codes. */
+export function describeFinding({ code, subject }: Finding): string {
+  return subject === '' ? code : `${code} (${subject})`
+}

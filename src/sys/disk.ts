@@ -1,7 +1,7 @@
 /** What the disk under a directory is and can do, and the one way to bring its data down. */
-import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync } from 'node:fs'
 import { open, statfs } from 'node:fs/promises'
-import { cPath, getdents, lsetxattr, SystemError, syncfsAsync } from './libc.ts'
+import { cPath, getdents, getdentsAsync, lsetxattr, SystemError, syncfsAsync } from './libc.ts'
 
 /** Makes an entry of a directory durable: a rename or a creation is on the disk only when its directory is. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -86,16 +86,47 @@ export function hasDType(directory: string): boolean {
   const fd = openSync(directory, 'r')
   try {
     const entries = Buffer.alloc(32768)
-    const used = getdents(fd, entries)
-    // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name
-    for (let at = 0; at < used; at += entries.readUInt16LE(at + 16)) {
-      const name = entries.toString('latin1', at + 19, entries.indexOf(0, at + 19))
-      if (name !== '.' && name !== '..') return entries[at + 18] !== typeUnknown
-    }
-    return false
+    return findDType(entries, getdents(fd, entries)) ?? false
   } finally {
     closeSync(fd)
   }
+}
+
+/** The same, from a thread of the pool. @returns undefined if the directory is empty */
+export async function hasDTypeAsync(directory: string): Promise<boolean | undefined> {
+  await using handle = await open(directory, 'r')
+  const entries = Buffer.alloc(32768)
+  return findDType(entries, await getdentsAsync(handle.fd, entries))
+}
+
+/** struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name */
+function findDType(entries: Buffer, used: number): boolean | undefined {
+  for (let at = 0; at < used; at += entries.readUInt16LE(at + 16)) {
+    const name = entries.toString('latin1', at + 19, entries.indexOf(0, at + 19))
+    if (name !== '.' && name !== '..') return entries[at + 18] !== typeUnknown
+  }
+  return undefined
+}
+
+/** Enough to tell a disk that is slow from one that was busy once. */
+const syncRounds = 5
+
+/**
+ * How long a small file takes to come to the disk under a directory, in milliseconds, the median of some. The file has no name, so that nobody sees it
+ * and nothing is left of it, whatever happens.
+ * @throws if the filesystem has no files without names, or may not be written to
+ */
+export async function measureSync(directory: string): Promise<number> {
+  const nameless = constants.O_RDWR | 0o20000000 | constants.O_DIRECTORY // O_TMPFILE
+  await using handle = await open(directory, nameless, 0o600)
+  const times: number[] = []
+  for (let round = 0; round < syncRounds; round++) {
+    await handle.write(Buffer.alloc(4096, round), 0, 4096, round * 4096)
+    const start = performance.now()
+    await handle.sync()
+    times.push(performance.now() - start)
+  }
+  return times.toSorted((a, b) => a - b)[Math.floor(syncRounds / 2)] ?? 0
 }
 
 /** True if this process may set `trusted.` attributes there: overlay marks opaque directories with one. */

@@ -1,8 +1,10 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
 import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { readdir, readFile, stat, statfs } from 'node:fs/promises'
+import { hasDTypeAsync, measureSync } from './disk.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
+import { type Lookup, lookUp } from './name-servers.ts'
 import { within } from './processes.ts'
 import { runTool } from './tool.ts'
 
@@ -11,6 +13,9 @@ interface FileFacts {
   readonly mtimeMs: number
   /** Type and permissions, as stat(2) gives them. */
   readonly mode: number
+  /** When it came to be what and where it is; a package's installation cannot set it back, as it does with `mtimeMs`. */
+  readonly ctimeMs?: number
+  readonly inode?: number
 }
 
 /** What statfs(2) tells; 0 inodes in all where the filesystem does not count them. */
@@ -44,6 +49,8 @@ export interface HostView {
   /** The pipe behind a descriptor in /proc. */
   pipeFill(path: string): PipeFill | undefined
   readonly disk: DiskView
+  /** Absent where this is not the host itself. */
+  readonly network?: NetworkView
   /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded */
   tell(file: string, args: readonly string[]): Promise<string | undefined>
   /** Asks an HTTP server on a socket of this host. */
@@ -62,6 +69,16 @@ interface DiskView {
   filesystem(path: string): Promise<FilesystemFacts | undefined>
   /** Paths that did not answer in time. */
   readonly silent: ReadonlySet<string>
+  /** Whether the entries of a directory tell their type (d_type). Absent where that cannot be asked from here, as is the next. */
+  hasTypes?(path: string): Promise<boolean | undefined>
+  /** Milliseconds until a small file is on the disk. The one thing that writes: a file without a name, gone with its descriptor. */
+  measureSync?(path: string): Promise<number | undefined>
+}
+
+/** What can be tried of the network from this host; only here and now. */
+interface NetworkView {
+  /** Asks one name server for the addresses of a name. */
+  lookUp(name: string, server: string, signal: AbortSignal): Promise<Lookup>
 }
 
 /** A file of /proc is a page or two; maps and tables of a busy daemon are larger. */
@@ -74,6 +91,7 @@ export class LiveHost implements HostView {
   readonly arch = process.arch
   readonly denied = new Set<string>()
   readonly disk = new LiveDisk()
+  readonly network: NetworkView = { lookUp }
 
   now(): number {
     return Date.now()
@@ -155,7 +173,9 @@ class LiveDisk implements DiskView {
 
   async file(path: string): Promise<FileFacts | undefined> {
     const facts = await this.#ask(path, () => stat(path))
-    return facts && { size: facts.size, mtimeMs: facts.mtimeMs, mode: facts.mode }
+    if (facts === undefined) return undefined
+    const { size, mtimeMs, mode, ctimeMs, ino } = facts
+    return { size, mtimeMs, mode, ctimeMs, inode: ino }
   }
 
   async filesystem(path: string): Promise<FilesystemFacts | undefined> {
@@ -163,6 +183,14 @@ class LiveDisk implements DiskView {
     if (facts === undefined) return undefined
     const { bsize, blocks, bavail, files, ffree } = facts
     return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree }
+  }
+
+  hasTypes(path: string): Promise<boolean | undefined> {
+    return this.#ask(path, () => hasDTypeAsync(path))
+  }
+
+  measureSync(path: string): Promise<number | undefined> {
+    return this.#ask(path, () => measureSync(path), filesystemMs)
   }
 
   async #ask<T>(path: string, look: (signal: AbortSignal) => Promise<T>, ms: number = diskMs): Promise<T | undefined> {

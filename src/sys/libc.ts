@@ -120,6 +120,8 @@ const c = {
   fcntlInt: declare('int fcntl(int fd, int command, int argument)'),
   pipe2: declare('int pipe2(void *fds, int flags)'),
   ioctl: declare('int ioctl(int fd, uint64_t request, void *argument)'),
+  socket: declare('int socket(int family, int type, int protocol)'),
+  setsockopt: declare('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
 }
 
 function check(result: number, syscall: string, path?: Uint8Array): number {
@@ -344,6 +346,20 @@ export function getdents(fd: number, entries: Uint8Array): number {
   return check(c.getdents(arm ? 61 : 217, fd, entries, entries.length), 'getdents64')
 }
 
+/** The same in a thread of the pool, for a disk that may not answer. */
+export function getdentsAsync(fd: number, entries: Uint8Array): Promise<number> {
+  type Call = (number: number, fd: number, entries: Uint8Array, size: number, done: Done) => void
+  type Done = (error: Error | null, result: number) => void
+  const call = c.getdents as unknown as { async: Call }
+  return new Promise((resolve, reject) => {
+    call.async(arm ? 61 : 217, fd, entries, entries.length, (error, result) => {
+      if (error !== null) reject(error)
+      else if (result < 0) reject(new SystemError('getdents64', koffi.errno()))
+      else resolve(result)
+    })
+  })
+}
+
 export function mount(source: string, target: string, type: string, flags: number, data: string): void {
   const path = cPath(target)
   check(c.mount(cPath(source), path, cPath(type), flags, cPath(data)), 'mount', path)
@@ -420,4 +436,19 @@ export function bytesInPipe(fd: number): number {
   const count = Buffer.alloc(4)
   check(c.ioctl(fd, FIONREAD, count), 'ioctl')
   return count.readInt32LE(0)
+}
+
+const SOCK_STREAM = 1
+const IPPROTO_TCP = 6
+const TCP_MAXSEG = 2
+
+/** A TCP socket that is not connected yet, and that neither sends nor wants larger segments, tcp(7). Non-blocking, closed on exec. */
+export function openTcpSocket(family: 4 | 6, segmentMax: number): number {
+  const fd = check(c.socket(family === 4 ? 2 : 10, SOCK_STREAM | O.CLOEXEC | O.NONBLOCK, 0), 'socket')
+  const value = Buffer.alloc(4)
+  value.writeInt32LE(segmentMax)
+  if (c.setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, value, value.length) >= 0) return fd
+  const errno = lastErrno()
+  close(fd)
+  throw new SystemError('setsockopt', errno)
 }

@@ -13,8 +13,11 @@ const sample = [
 
 test('mountinfo is read with escapes, optional fields and bytes above 127', () => {
   assert.deepEqual(parseMountInfo(sample).slice(2), [
-    { target: '/mnt/a b\\c', options: ['rw', 'nodev'], type: 'overlay', source: 'windlass:x' },
-    { target: '/mnt/ä', options: ['ro'], type: 'tmpfs', source: 'none' },
+    {
+      ...{ target: '/mnt/a b\\c', type: 'overlay', source: 'windlass:x' },
+      ...{ options: ['rw', 'nodev'], superOptions: ['ro', 'lowerdir=l/A:l/B'] },
+    },
+    { target: '/mnt/ä', options: ['ro'], type: 'tmpfs', source: 'none', superOptions: ['ro'] },
   ])
 })
 

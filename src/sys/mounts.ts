@@ -12,6 +12,8 @@ export interface MountPoint {
   readonly type: string
   /** What stands where a device would: free text for overlay and tmpfs. */
   readonly source: string
+  /** Options of the filesystem itself: `ro` where the kernel gave it up after an error. */
+  readonly superOptions: readonly string[]
 }
 
 /** The mounts of a process's mount namespace, oldest first. */
@@ -25,8 +27,10 @@ export function parseMountInfo(text: string): MountPoint[] {
     const fields = line.split(' ')
     const separator = fields.indexOf('-', 6)
     const [target, options, type, source] = [fields[4], fields[5], fields[separator + 1], fields[separator + 2]]
+    const superOptions = (fields[separator + 3] ?? '').split(',')
     if (separator < 0 || target === undefined || type === undefined || source === undefined) return []
-    return [{ target: decodeField(target), options: (options ?? '').split(','), type, source: decodeField(source) }]
+    const names = { target: decodeField(target), type, source: decodeField(source) }
+    return [{ ...names, options: (options ?? '').split(','), superOptions }]
   })
 }
 

@@ -1,8 +1,9 @@
+import type { ExternalProgram } from '../../codec/external/programs.ts'
 import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
 import type { Engine } from '../../doctor/engines.ts'
 import type { Finding } from '../../doctor/finding.ts'
-import { wrapError } from '../../errors.ts'
+import { WindlassError, wrapError } from '../../errors.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, printFindings, withWords } from '../doctor/print.ts'
 import { writeJson, writeNote } from '../output.ts'
@@ -13,7 +14,7 @@ export const command = defineCommand({
     'process of which pull stands still, why, and on what evidence. All is read from /proc and the sockets of the engines; nothing is changed, ' +
     'stopped or traced. It takes two seconds, and up to ten where something stands still and has to be watched.\n' +
     'Beside the pulls it looks at the settings of the engines as they are in the running processes, their decompressors, disks, control groups, and ' +
-    'agents that are asked before files are opened. What cannot be seen without root is said.\n' +
+    'agents that are asked before files are opened. What cannot be seen without root is said. Nothing is sent to a registry that you do not name.\n' +
     'Findings are told in Chinese where LC_ALL, LC_MESSAGES or LANG say so; their codes are the same.',
   operands: [],
   options: {
@@ -24,12 +25,28 @@ export const command = defineCommand({
       value: 'FILE.tar.gz',
       summary: 'also keep all evidence in a file: findings, looks, dumps of goroutines; no secrets',
     },
+    image: {
+      type: 'string',
+      value: 'REF',
+      summary:
+        'also try the registry of this image as the engines would reach it: name, proxy, TLS, access, ranges, speed, MTU',
+    },
+    registry: { type: 'string', value: 'HOST[:PORT]', summary: 'the same for a registry alone, without an image' },
+    try: {
+      type: 'boolean',
+      summary:
+        'also try what takes time or writes: each decompressor of the engines, and how long a nameless small file takes to be on the disk',
+    },
     watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
   },
   examples: [
     { line: 'windlass doctor', does: 'Say in one screen what is well and what is not.' },
     { line: 'windlass doctor -v', does: 'See the evidence for everything.' },
     { line: 'windlass doctor --bundle evidence.tar.gz', does: 'Keep the evidence for somebody else.' },
+    {
+      line: 'windlass doctor --image registry.example.com:5000/team/app:1',
+      does: 'Try its registry as the engines that run here would reach it.',
+    },
     { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
   ],
   exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
@@ -37,19 +54,20 @@ export const command = defineCommand({
     const { diagnose } = await import('../../doctor/diagnose.ts')
     const { LiveHost } = await import('../../sys/host-view.ts')
     const language = languageOf(context.env)
+    const registry = await readRegistry(context, options)
+    const mayTry = options.try === true
     const visit = async () =>
       await diagnose(new LiveHost(), {
-        signal: context.signal,
-        pid: options.pid,
-        verdictOf: await readVerdicts(context),
+        ...{ signal: context.signal, pid: options.pid, registry, mayTry },
+        verdictOf: await readVerdicts(context, mayTry),
       })
     if (options.watch) return await watch(context, visit, language)
     const diagnosis = await visit()
-    const { engines, findings, worst } = diagnosis
+    const { engines, findings, worst, skipped } = diagnosis
     if (options.bundle !== undefined) await writeBundle(context, options.bundle, diagnosis)
     if (context.json)
-      writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)) })
-    else printFindings(context, findings, { language, verbose: options.verbose })
+      writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)), skipped })
+    else printFindings(context, findings, { language, verbose: options.verbose, skipped })
     return exitOf(worst)
   },
 })
@@ -98,20 +116,57 @@ function keyOf({ code, subject }: Finding): string {
   return `${code} ${subject}`
 }
 
-/** What an earlier probe found out about a program, as long as it still holds. */
-async function readVerdicts({ root }: Context): Promise<(path: string) => Promise<string | undefined>> {
+/** @throws WindlassError USAGE if both are given, or what is given is no registry */
+async function readRegistry(
+  context: Context,
+  { image, registry }: { readonly image?: string | undefined; readonly registry?: string | undefined },
+) {
+  if (image !== undefined && registry !== undefined)
+    throw new WindlassError('USAGE', 'Cannot try --image and --registry at once: an image names its registry')
+  if (image === undefined && registry === undefined) return undefined
+  const [{ parseReference, registryHost }, { openCredentials }] = await Promise.all([
+    import('../../oci/reference.ts'),
+    import('../credentials.ts'),
+  ])
+  const credentials = await openCredentials(context)
+  const reference = image === undefined ? undefined : parseReference(image)
+  const host = reference === undefined ? (registry ?? '') : registryHost(reference)
+  if (/^[\w.:[\]-]+$/.test(host) && URL.canParse(`https://${host}`)) return { host, reference, credentials }
+  throw new WindlassError('USAGE', `Cannot try registry ${JSON.stringify(host)}: wanted host or host:port`)
+}
+
+/** What a probe found out about a program, as long as it still holds. @param mayProbe those that nothing is known of, for this visit alone */
+async function readVerdicts(
+  { root, signal }: Context,
+  mayProbe: boolean,
+): Promise<(path: string) => Promise<string | undefined>> {
   const [{ Certificates }, { findPrograms, isProgramName }] = await Promise.all([
     import('../../codec/external/certificates.ts'),
     import('../../codec/external/programs.ts'),
   ])
   const certificates = await Certificates.read(root)
+  const probe = mayProbe ? await startProber(signal) : undefined
   return async path => {
     const [, directory = '/', name = ''] = /^(.*)\/([^/]+)$/.exec(path) ?? []
     if (!isProgramName(name)) return undefined
     const { programs } = await findPrograms(directory || '/', [name])
     const [program] = programs
-    const certificate = program === undefined ? undefined : await certificates.find(program)
-    return certificate?.verdict
+    if (program === undefined) return undefined
+    return (await certificates.find(program))?.verdict ?? (await probe?.(program))
+  }
+}
+
+/** One program after the other, each once: several at a time would disturb each other. */
+async function startProber(signal: AbortSignal) {
+  const { Prober } = await import('../../codec/external/certify.ts')
+  const prober = new Prober({ signal })
+  const known = new Map<string, Promise<string>>()
+  let last: Promise<unknown> = Promise.resolve()
+  return (program: ExternalProgram): Promise<string> => {
+    const probed = known.get(program.path) ?? last.then(async () => (await prober.probe(program)).verdict)
+    known.set(program.path, probed)
+    last = probed.catch(() => {})
+    return probed
   }
 }
 

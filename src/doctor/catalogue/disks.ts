@@ -30,7 +30,7 @@ export const disks = {
   },
   DISK_FINE: {
     severity: 'ok',
-    en: { title: 'The data root has room', meaning: 'Blocks and inodes are free.', advice: [] },
+    en: { title: 'has room', meaning: 'Blocks and inodes are free.', advice: [] },
     zh: { title: '数据目录有空间', meaning: '块和 inode 均有空闲。', advice: [] },
   },
   DISK_READ_ONLY: {
@@ -86,5 +86,80 @@ export const disks = {
       meaning: '引擎会退回到复制整层的慢驱动（vfs）或失败。',
       advice: ['modprobe overlay。'],
     },
+  },
+  DISKS_UNSEEN: {
+    severity: 'unseen',
+    en: {
+      title: 'Something of the disk could not be tried',
+      meaning: 'No small file without a name can be made there.',
+      advice: ['Run it as root, or look at the filesystem’s kind.'],
+    },
+    zh: {
+      title: '磁盘的部分情况无法尝试',
+      meaning: '那里无法创建无名小文件。',
+      advice: ['请以 root 运行，或检查文件系统类型。'],
+    },
+  },
+  D_TYPE_MISSING: {
+    severity: 'problem',
+    en: {
+      title: 'The filesystem under the data root does not tell the types of entries (d_type)',
+      meaning:
+        'overlayfs needs it: engines refuse the driver, fall back to a slow one, or lose deletions of layers. XFS made with ftype=0 has it not.',
+      advice: [
+        'Make the filesystem anew with mkfs.xfs -n ftype=1 (the default since 2015), or put the data root elsewhere.',
+      ],
+    },
+    zh: {
+      title: '数据目录所在文件系统不提供目录项类型（d_type）',
+      meaning: 'overlayfs 需要它：引擎会拒绝该驱动、退回慢驱动，或丢失层中的删除标记。以 ftype=0 创建的 XFS 没有它。',
+      advice: ['用 mkfs.xfs -n ftype=1（2015 年起为默认）重建文件系统，或把数据目录移到别处。'],
+    },
+  },
+  OVERLAY_UNFIT: {
+    severity: 'warning',
+    en: {
+      title: 'overlayfs does not work on the filesystem under the data root',
+      meaning: 'Engines fall back to slow drivers that copy whole layers (vfs, native), or fail.',
+      advice: ['Put the data root on ext4 or XFS; in a container, on a volume.'],
+    },
+    zh: {
+      title: '数据目录所在文件系统不支持 overlayfs',
+      meaning: '引擎会退回复制整层的慢驱动（vfs、native）或失败。',
+      advice: ['把数据目录放到 ext4 或 XFS；在容器内则放到卷上。'],
+    },
+  },
+  STORAGE_DRIVER_SLOW: {
+    severity: 'warning',
+    en: {
+      title: 'docker uses a slow storage driver',
+      meaning: 'It chose one that works where overlay2 did not, or that an old configuration names.',
+      advice: [
+        'Find out why overlay2 was not taken (docker info, the log of the daemon); changing it hides the images that are there.',
+      ],
+    },
+    zh: {
+      title: 'docker 使用了慢速存储驱动',
+      meaning: 'overlay2 不可用时它选择了能用的驱动，或由旧配置指定。',
+      advice: ['查明为何没有采用 overlay2（docker info、守护进程日志）；更换后现有镜像将不可见。'],
+    },
+  },
+  SYNC_SLOW: {
+    severity: 'warning',
+    en: {
+      title: 'The disk takes long to make a small file durable',
+      meaning: 'Engines sync for each layer, some for each file. With this disk a pull looks as if it hung at its end.',
+      advice: ['Look at what else writes, at the device (SMART), and at the limits of the volume in a cloud.'],
+    },
+    zh: {
+      title: '磁盘落盘小文件很慢',
+      meaning: '引擎每层都要同步，有的每个文件都要。在这样的磁盘上，拉取会在末尾看起来像卡住。',
+      advice: ['检查还有谁在写、设备状况（SMART）以及云盘的性能上限。'],
+    },
+  },
+  SYNC_FAST: {
+    severity: 'ok',
+    en: { title: 'syncs quickly', meaning: 'A small file was on the disk in good time.', advice: [] },
+    zh: { title: '同步迅速', meaning: '小文件及时落盘。', advice: [] },
   },
 } as const satisfies Entries

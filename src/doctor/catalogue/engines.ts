@@ -60,4 +60,45 @@ export const engines = {
       advice: ['参见其他结论：它可能被停住，或在等待磁盘。'],
     },
   },
+  ENGINE_KNOWN_FAULT: {
+    severity: 'note',
+    en: {
+      title: 'This version of the engine has a known fault that concerns pulls',
+      meaning: 'Going by its number; a distribution may have mended its own build. The evidence names the fault.',
+      advice: ['Upgrade the engine when it suits.'],
+    },
+    zh: {
+      title: '该版本的引擎有一个影响拉取的已知缺陷',
+      meaning: '仅按版本号判断；发行版可能已修补。证据中写明是哪个缺陷。',
+      advice: ['请在合适的时候升级引擎。'],
+    },
+  },
+  SETTING_NOT_LOADED: {
+    severity: 'warning',
+    en: {
+      title: 'A setting stands in a file and not in the running engine',
+      meaning:
+        'The file was changed after the engine was started, or systemd was not told: the setting does not hold yet.',
+      advice: ['systemctl daemon-reload, then restart the engine.'],
+    },
+    zh: {
+      title: '设置写在文件里，但正在运行的引擎没有',
+      meaning: '文件在引擎启动后被修改，或没有通知 systemd：该设置尚未生效。',
+      advice: ['systemctl daemon-reload，然后重启引擎。'],
+    },
+  },
+  LOCK_WAIT: {
+    severity: 'warning',
+    en: {
+      title: 'The engine waits for a lock on a file that another process has',
+      meaning:
+        'All that it would do stands still meanwhile: podman’s storage lock, containerd’s and docker’s databases are each held by one.',
+      advice: ['Look at the process that has it; if it hangs, ending it gives the lock back.'],
+    },
+    zh: {
+      title: '引擎在等待另一个进程持有的文件锁',
+      meaning: '其间它要做的一切都停着：podman 的存储锁、containerd 与 docker 的数据库都只能由一个进程持有。',
+      advice: ['检查持有锁的进程；若它卡住，结束它即可归还锁。'],
+    },
+  },
 } as const satisfies Entries

@@ -30,7 +30,20 @@ export const host = {
   },
   HOST_FINE: {
     severity: 'ok',
-    en: { title: 'Clock and entropy are as they should be', meaning: 'Nothing is wrong with them.', advice: [] },
+    en: { title: 'clock and entropy are right', meaning: 'Nothing is wrong with them.', advice: [] },
     zh: { title: '时钟与熵正常', meaning: '没有问题。', advice: [] },
+  },
+  CHECK_UNFINISHED: {
+    severity: 'unseen',
+    en: {
+      title: 'A check did not come to its end',
+      meaning: 'It was given up in time, or failed in a way that nobody foresaw. Nothing is concluded from it.',
+      advice: ['See the evidence; --bundle keeps it for a report.'],
+    },
+    zh: {
+      title: '有一项检查没有完成',
+      meaning: '已及时放弃，或以未预料的方式失败。不据此得出任何结论。',
+      advice: ['见证据；--bundle 可保存用于报告。'],
+    },
   },
 } as const satisfies Entries

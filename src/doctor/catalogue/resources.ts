@@ -57,10 +57,64 @@ export const resources = {
   RESOURCES_FINE: {
     severity: 'ok',
     en: {
-      title: 'Memory and processors are not limited',
+      title: 'no limit is reached',
       meaning: 'No control group of an engine is at its limit.',
       advice: [],
     },
     zh: { title: '内存和处理器未受限', meaning: '没有引擎的控制组到达上限。', advice: [] },
+  },
+  MEMORY_PRESSURE: {
+    severity: 'warning',
+    en: {
+      title: 'Tasks of this host wait for memory much of their time',
+      meaning:
+        'The kernel’s own measure (pressure stall information, memory full) of the last ten seconds is high: it reclaims and swaps.',
+      advice: ['Free memory, or stop what takes it.'],
+    },
+    zh: {
+      title: '本机任务有大量时间在等待内存',
+      meaning: '内核自己的度量（PSI，memory full）最近十秒偏高：正在回收和换页。',
+      advice: ['释放内存，或停止占用内存的程序。'],
+    },
+  },
+  HOST_OOM_KILLS: {
+    severity: 'note',
+    en: {
+      title: 'The kernel has killed processes on this host for want of memory',
+      meaning: 'Since the boot, in any control group. dmesg tells which.',
+      advice: ['dmesg | grep -i oom'],
+    },
+    zh: {
+      title: '内核曾因内存不足在本机杀死进程',
+      meaning: '自启动以来，任意控制组。dmesg 会说明是哪些。',
+      advice: ['dmesg | grep -i oom'],
+    },
+  },
+  FILES_NEARLY_EXHAUSTED: {
+    severity: 'warning',
+    en: {
+      title: 'The engine has nearly as many files open as it may',
+      meaning: 'When it reaches the limit, pulls and containers fail with "too many open files".',
+      advice: ['Raise LimitNOFILE of its unit, and restart it; find out what keeps so many open.'],
+    },
+    zh: {
+      title: '引擎打开的文件数接近上限',
+      meaning: '到达上限后，拉取和容器会报 "too many open files"。',
+      advice: ['提高其单元的 LimitNOFILE 并重启；查明为何打开这么多。'],
+    },
+  },
+  TASKS_NEARLY_EXHAUSTED: {
+    severity: 'warning',
+    en: {
+      title: 'The engine’s control group has nearly as many tasks as it may, or was refused one',
+      meaning:
+        'A decompressor or a thread that cannot be started fails the pull with "resource temporarily unavailable", or ends the daemon.',
+      advice: ['Raise TasksMax of its unit (docker’s own is infinity).'],
+    },
+    zh: {
+      title: '引擎控制组的任务数接近上限，或曾被拒绝',
+      meaning: '无法启动解压程序或线程时，拉取会报 "resource temporarily unavailable"，或守护进程退出。',
+      advice: ['提高其单元的 TasksMax（docker 自带的是 infinity）。'],
+    },
   },
 } as const satisfies Entries

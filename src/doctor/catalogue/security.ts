@@ -21,4 +21,17 @@ export const security = {
     en: { title: 'No program gates access to files', meaning: 'No fanotify listener was seen.', advice: [] },
     zh: { title: '没有程序拦截文件访问', meaning: '没有发现 fanotify 监听者。', advice: [] },
   },
+  SECURITY_UNSEEN: {
+    severity: 'unseen',
+    en: {
+      title: 'Whether a program gates access to files cannot be seen',
+      meaning: 'The descriptors of other users’ processes are open to root only.',
+      advice: ['Run windlass doctor as root.'],
+    },
+    zh: {
+      title: '无法看到是否有程序拦截文件访问',
+      meaning: '其他用户进程的描述符只对 root 开放。',
+      advice: ['请以 root 运行 windlass doctor。'],
+    },
+  },
 } as const satisfies Entries

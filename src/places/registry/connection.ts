@@ -5,12 +5,15 @@ import { WindlassError } from '../../errors.ts'
 import { errorCode, isLoopback } from './http.ts'
 import { keepAliveMaxMs, type Timeouts } from './limits.ts'
 import type { ProxyChoice } from './proxy.ts'
+import { connectInSmallSegments } from './small-segments.ts'
 import { Trust, type TrustOptions } from './trust.ts'
 
 /** How hosts are reached. */
 export interface ConnectionOptions extends TrustOptions {
   /** The proxy for an address; none if absent. */
   readonly proxy?: ProxyChoice | undefined
+  /** The largest TCP segment to send and to want, to try a path; not where a proxy is on it. Default: what the path seems to take. */
+  readonly segmentMax?: number | undefined
 }
 
 /** The connections of one registry, and to where it leads. */
@@ -38,7 +41,9 @@ export function openConnections(registry: string, timeouts: Timeouts, options: C
       const proxy = options.proxy?.(url)
       const connector = { timeout: timeouts.connectMs, allowH2: false }
       const secure = url.protocol === 'https:' ? { ...connector, ...trust.mannerFor(url) } : connector
-      if (proxy === undefined) return new Pool(origin, { ...limits, connect: buildConnector(secure) })
+      const { segmentMax } = options
+      const connect = segmentMax === undefined ? buildConnector(secure) : connectInSmallSegments(secure, segmentMax)
+      if (proxy === undefined) return new Pool(origin, { ...limits, connect })
       return openProxy(proxy, { ...limits, requestTls: secure }, { ...connector, ...trust.mannerFor(proxy) }, timeouts)
     },
   })

@@ -1,9 +1,15 @@
 import { proxiesOf } from '../engines.ts'
-import { makeFinding } from '../finding.ts'
-import { type Check, describeEngine } from './check.ts'
+import { type Finding, makeFinding } from '../finding.ts'
+import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 
 /** Which engines run, as they really run. */
-export const checkEngines: Check = ({ host, engines }) => {
+export const runningEngines: CheckOf<'host'> = {
+  name: 'running-engines',
+  of: 'host',
+  look: (_, context) => lookAtAll(context),
+}
+
+function lookAtAll({ host, engines }: CheckContext): Finding[] {
   if (engines.length === 0) return [makeFinding('NO_ENGINE', '')]
   return engines.flatMap(engine => {
     const { kind, version, dataRoot, sockets, environment, program, process } = engine

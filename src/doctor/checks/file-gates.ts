@@ -1,6 +1,6 @@
-import { readArguments, readDescriptors, readProcessTable } from '../../sys/process-files.ts'
-import { makeFinding } from '../finding.ts'
-import type { Check } from './check.ts'
+import { readArguments, readDescriptors } from '../../sys/process-files.ts'
+import { type Finding, makeFinding } from '../finding.ts'
+import type { CheckContext, CheckOf } from './check.ts'
 
 /** FAN_CLASS_CONTENT and FAN_CLASS_PRE_CONTENT of fanotify_init(2): only such listeners may hold up others. */
 const gates = 0x0c
@@ -10,9 +10,10 @@ const permissions = 0x17_0000
 const descriptorsMax = 200_000
 
 /** Who is asked before a file may be opened. */
-export const checkSecurity: Check = ({ host }) => {
+export const fileGates: CheckOf<'host'> = { name: 'file-gates', of: 'host', look: (_, context) => findGates(context) }
+
+function findGates({ host, table }: CheckContext): Finding[] {
   let looked = 0
-  const table = readProcessTable(host)
   const listeners = [...table.values()].flatMap(({ pid, name }) => {
     if (looked > descriptorsMax) return []
     const descriptors = readDescriptors(host, pid)
@@ -24,12 +25,7 @@ export const checkSecurity: Check = ({ host }) => {
   const asked = listeners.filter(({ info }) => isGate(info))
   if (asked.length === 0) {
     return host.denied.has('/proc/1/fd')
-      ? [
-          makeFinding('SECURITY_CLEAR', '', {
-            severity: 'unseen',
-            evidence: ['only root can see who listens with fanotify'],
-          }),
-        ]
+      ? [makeFinding('SECURITY_UNSEEN', '', { evidence: ['only root can see who listens with fanotify'] })]
       : [makeFinding('SECURITY_CLEAR', '')]
   }
   return asked.map(({ pid, name, info }) => {

@@ -1,0 +1,78 @@
+import type { HostView } from '../../sys/host-view.ts'
+import { makeFinding } from '../finding.ts'
+import { type CheckOf, describeEngine } from './check.ts'
+import { usedDecompressor } from './decompressor-programs.ts'
+
+/** What the package manager knows of a file. */
+interface Ownership {
+  readonly manager: 'dpkg' | 'rpm'
+  /** Undefined where no package owns it. */
+  readonly owner: string | undefined
+  /** Lines of the manager about files that are not as it installed them. */
+  readonly altered: readonly string[]
+}
+
+/** Whose file the decompressor is, and whether it is as its package brought it. A package that is whole may be faulty all the same. */
+export const decompressorPackage: CheckOf<'engine'> = {
+  name: 'decompressor-package',
+  of: 'engine',
+  async look(engine, { host }) {
+    const path = usedDecompressor(engine)?.path
+    if (path === undefined || engine.rootPrefix !== '') return []
+    const subject = `${describeEngine(engine)} → ${path}`
+    const known = (await askDpkg(host, path)) ?? (await askRpm(host, path))
+    if (known === undefined) {
+      const evidence = ['neither dpkg nor rpm answered in three seconds: there is none, or its database is locked']
+      return [makeFinding('DECOMPRESSORS_UNSEEN', subject, { evidence })]
+    }
+    const { manager, owner, altered } = known
+    if (owner === undefined)
+      return [makeFinding('DECOMPRESSOR_UNOWNED', subject, { evidence: [`${manager}: no package owns ${path}`] })]
+    const facts = { package: owner, manager }
+    if (altered.length > 0) {
+      const evidence = [`${manager} -V ${owner}: ${altered.slice(0, 5).join('; ')}`]
+      return [makeFinding('DECOMPRESSOR_ALTERED', subject, { evidence, facts })]
+    }
+    return [makeFinding('DECOMPRESSOR_INTACT', subject, { evidence: [`${owner}, unaltered (${manager} -V)`], facts })]
+  },
+}
+
+/** Since /bin became a link to /usr/bin, packages own one of the two names. */
+function namesOf(path: string): string[] {
+  return path.startsWith('/usr/') ? [path, path.slice(4)] : [path, `/usr${path}`]
+}
+
+/** dpkg's own variable. */
+const versionFormat = `-f=$\{Version}`
+
+async function askDpkg(host: HostView, path: string): Promise<Ownership | undefined> {
+  const said = await ask(host, 'dpkg', ['-S', ...namesOf(path)])
+  if (said === undefined) return undefined
+  const [, owner] = /^([a-z0-9][a-z0-9+.:-]*): \//m.exec(said) ?? []
+  if (owner === undefined) return { manager: 'dpkg', owner, altered: [] }
+  const [version, altered] = await Promise.all([
+    host.tell('dpkg-query', ['-W', versionFormat, owner]),
+    ask(host, 'dpkg', ['-V', owner]),
+  ])
+  return { manager: 'dpkg', owner: `${owner} ${version ?? ''}`.trim(), altered: alteredOf(altered) }
+}
+
+async function askRpm(host: HostView, path: string): Promise<Ownership | undefined> {
+  const said = await ask(host, 'rpm', ['-qf', ...namesOf(path)])
+  if (said === undefined) return undefined
+  const owner = said.split('\n').find(line => /^[\w.+~^-]+$/.test(line))
+  if (owner === undefined) return { manager: 'rpm', owner, altered: [] }
+  return { manager: 'rpm', owner, altered: alteredOf(await ask(host, 'rpm', ['-V', owner])) }
+}
+
+/** `S.5....T.  /usr/bin/pigz`, `??5??????   /usr/bin/pigz`, `missing   /usr/bin/pigz`; documents and configuration may differ. */
+function alteredOf(said: string | undefined): string[] {
+  const lines = (said ?? '').split('\n').filter(line => /^(?:[.?\w]{8,9}|missing)\s+\/|^missing/.test(line))
+  return lines.filter(line => !/^\S+\s+[cdg]\s/.test(line) && !/\/(?:doc|man|locale)\//.test(line))
+}
+
+/** Whatever it says, with whichever status; undefined where the program is not there, or does not answer in time. */
+async function ask(host: HostView, program: string, args: readonly string[]): Promise<string | undefined> {
+  const script = 'command -v "$0" >/dev/null || exit 1; "$0" "$@" 2>/dev/null; exit 0'
+  return await host.tell('sh', ['-c', script, program, ...args])
+}

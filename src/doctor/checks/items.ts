@@ -1,0 +1,94 @@
+/** What there is to be looked at on a host. */
+import { join } from 'node:path'
+import { type Reference, registryHost } from '../../oci/reference.ts'
+import type { CredentialSource } from '../../places/registry/credentials.ts'
+import type { HostView } from '../../sys/host-view.ts'
+import type { Engine } from '../engines.ts'
+import { readRegistrySettings } from '../registry-settings.ts'
+import { RegistryVisit } from '../registry-visit.ts'
+import { describeEngine, type EngineDirectory, type Item } from './check.ts'
+
+/** The registry that the user named: alone, or with an image. */
+export interface NamedRegistry {
+  /** `host[:port]` */
+  readonly host: string
+  readonly reference: Reference | undefined
+  /** For the image, of the user who asks. */
+  readonly credentials: CredentialSource
+}
+
+export async function listItems(
+  host: HostView,
+  engines: readonly Engine[],
+  { registry, signal }: { readonly registry: NamedRegistry | undefined; readonly signal: AbortSignal },
+): Promise<Item[]> {
+  const registries = registry === undefined ? [] : await listRegistries(host, engines, registry, signal)
+  return [
+    { kind: 'host', key: '', engine: undefined, value: {} },
+    ...engines.map(engine => ({
+      kind: 'engine' as const,
+      key: describeEngine(engine),
+      engine: engine.process.pid,
+      value: engine,
+    })),
+    ...listDirectories(engines).map(directory => ({
+      kind: 'directory' as const,
+      key: directory.path,
+      engine: directory.engine.process.pid,
+      value: directory,
+    })),
+    ...registries.map(visit => ({
+      kind: 'registry' as const,
+      key: `${visit.host} ${visit.engine?.process.pid ?? ''}`.trim(),
+      engine: visit.engine?.process.pid,
+      value: visit,
+    })),
+  ]
+}
+
+/** Where images are kept, and where layers are put on their way, each once. */
+function listDirectories(engines: readonly Engine[]): EngineDirectory[] {
+  const all = engines.flatMap((engine): EngineDirectory[] => {
+    const { dataRoot, dataPath, environment, rootPrefix, kind } = engine
+    if (dataRoot === undefined || dataPath === undefined) return []
+    const temporary = kind === 'dockerd' ? environment?.get('DOCKER_TMPDIR') : temporaryOf(engine)
+    const place = (role: EngineDirectory['role'], name: string, path: string) => ({ engine, role, name, path })
+    return [
+      place('images', dataRoot, dataPath),
+      ...(temporary === undefined || temporary === ''
+        ? []
+        : [place('temporary', temporary, join(rootPrefix, temporary))]),
+    ]
+  })
+  return all.filter(({ path }, at) => all.findIndex(other => other.path === path) === at)
+}
+
+/** podman and its kin put a layer there whole before they unpack it. */
+function temporaryOf({ kind, environment }: Engine): string | undefined {
+  return kind === 'podman' || kind === 'crio' || kind === 'buildah' || kind === 'skopeo'
+    ? (environment?.get('TMPDIR') ?? '/var/tmp')
+    : undefined
+}
+
+/** The registry as each engine would reach it, and docker's mirrors of it; engines with the same settings share a visit. */
+async function listRegistries(
+  host: HostView,
+  engines: readonly Engine[],
+  { host: name, reference, credentials }: NamedRegistry,
+  signal: AbortSignal,
+): Promise<RegistryVisit[]> {
+  const open = engines.filter(({ isOpen }) => isOpen)
+  const seen = new Set<string>()
+  const visits: RegistryVisit[] = []
+  for (const engine of open.length > 0 ? open : [undefined]) {
+    const settings = await readRegistrySettings(host, engine)
+    const network = engine === undefined ? '' : (host.link(`/proc/${engine.process.pid}/ns/net`) ?? '')
+    const key = JSON.stringify([settings, network, engine?.rootPrefix])
+    if (seen.has(key)) continue
+    seen.add(key)
+    const mirrors = reference !== undefined && registryHost(reference) !== reference.domain ? settings.mirrors : []
+    for (const place of [name, ...mirrors])
+      visits.push(new RegistryVisit({ host: place, reference, engine, settings, credentials, signal }))
+  }
+  return visits
+}

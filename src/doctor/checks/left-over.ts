@@ -1,0 +1,108 @@
+import type { HostView } from '../../sys/host-view.ts'
+import { descendantsOf, type ProcessTable, readArguments, readDescriptors } from '../../sys/process-files.ts'
+import type { ProcessFacts } from '../../sys/tasks.ts'
+import { isEngineName } from '../engines.ts'
+import { type Finding, makeFinding } from '../finding.ts'
+import type { CheckContext, CheckOf } from './check.ts'
+
+/** What engines start for layers, by what it was called with. */
+const decompressor = /(?:^|\/)(?:unpigz|igzip|pigz|xz)(?: -\S+)* -d(?: -c)?(?: -q)?$/
+const untars = new Set(['docker-untar', 'docker-applyLayer', 'storage-untar', 'storage-applyLayer'])
+/** Names under which such processes are seen: only those are asked for their command lines. */
+const names = /^(unpigz|igzip|pigz|xz|exe|docker-untar|docker-applyLa|storage-untar|storage-applyL|dockerd|podman|sh)/
+
+/** Decompressors and untars that no pull holds on to: of a daemon that is gone, or of a pull that the engine forgot. */
+export const leftOver: CheckOf<'host'> = {
+  name: 'left-over',
+  of: 'host',
+  look(_, context) {
+    const { host, table, engines } = context
+    const engineIds = new Set(engines.map(({ process }) => process.pid))
+    const workers = [...table.values()].filter(
+      entry => names.test(entry.name) && !engineIds.has(entry.pid) && isWorker(host, entry),
+    )
+    if (workers.length === 0) return []
+    const owners = [...table.values()].filter(({ name }) => isEngineName(name))
+    const kept = new Set(owners.flatMap(owner => descendantsOf(table, owner.pid).map(({ pid }) => pid)))
+    const orphans = workers.filter(({ pid }) => !kept.has(pid))
+    const forgotten = findForgotten(
+      context,
+      workers.filter(({ pid }) => kept.has(pid)),
+    )
+    return [...orphans.map(entry => tellOrphan(host, table, entry, engines.length)), ...forgotten]
+  },
+}
+
+function isWorker(host: HostView, { pid, state }: ProcessFacts): boolean {
+  const args = readArguments(host, pid)
+  return state === 'Z' ? false : untars.has(args[0] ?? '') || decompressor.test(args.join(' '))
+}
+
+/** Started by an engine that is gone: somebody else has inherited it. A tool of a user has that user's shell above it. */
+function tellOrphan(
+  host: HostView,
+  table: ProcessTable,
+  { pid, parent, startTicks }: ProcessFacts,
+  engines: number,
+): Finding {
+  const above = table.get(parent)
+  const evidence = [
+    `${readArguments(host, pid).join(' ')} belongs to no engine that runs: its parent is ${above?.name ?? 'gone'} ${parent}`,
+    `it was started ${formatAge(host, startTicks)} ago`,
+  ]
+  // A shell or a script may run the same program for its own ends.
+  const isInherited = parent === 1 || above === undefined
+  const severity = isInherited && engines > 0 ? 'warning' : 'note'
+  return makeFinding('DECOMPRESSOR_LEFT_OVER', `${nameOf(host, pid)} ${pid}`, {
+    evidence,
+    severity,
+    confidence: isInherited ? 'certain' : 'likely',
+    facts: { pid, parent },
+  })
+}
+
+/** The engine's own children whose pipes it holds no end of any more. */
+function findForgotten({ host, engines, table }: CheckContext, workers: readonly ProcessFacts[]): Finding[] {
+  if (workers.length === 0) return []
+  return engines.flatMap(engine => {
+    if (!engine.isOpen) return []
+    const { pid: owner } = engine.process
+    const own = new Set(descendantsOf(table, owner).map(({ pid }) => pid))
+    const held = pipesOf(host, owner)
+    const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid)]))
+    const isHeld = (pipe: string, but: number) =>
+      held.has(pipe) || [...workerPipes].some(([pid, pipes]) => pid !== but && pipes.has(pipe))
+    return workers
+      .filter(({ pid }) => own.has(pid))
+      .filter(({ pid }) => {
+        const pipes = workerPipes.get(pid) ?? new Set()
+        return pipes.size > 0 && ![...pipes].some(pipe => isHeld(pipe, pid))
+      })
+      .map(({ pid, startTicks }) => {
+        const evidence = [
+          `${readArguments(host, pid).join(' ')} is a child of ${engine.kind} ${owner}, which holds no end of its pipes any more`,
+          `it was started ${formatAge(host, startTicks)} ago`,
+        ]
+        return makeFinding('DECOMPRESSOR_LEFT_OVER', `${nameOf(host, pid)} ${pid}`, {
+          evidence,
+          facts: { pid, parent: owner },
+        })
+      })
+  })
+}
+
+function pipesOf(host: HostView, pid: number): Set<string> {
+  return new Set(readDescriptors(host, pid).flatMap(({ target }) => (target.startsWith('pipe:[') ? [target] : [])))
+}
+
+function nameOf(host: HostView, pid: number): string {
+  return (readArguments(host, pid)[0] ?? 'process').replace(/^.*\//, '')
+}
+
+const ticksPerSecond = 100
+
+function formatAge(host: HostView, startTicks: number): string {
+  const uptime = Number(/^\S+/.exec(host.text('/proc/uptime') ?? '')?.[0] ?? Number.NaN)
+  const seconds = Math.max(0, uptime - startTicks / ticksPerSecond)
+  return seconds >= 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${Math.round(seconds)} s`
+}

@@ -1,0 +1,80 @@
+import type { Lookup } from '../../sys/name-servers.ts'
+import type { FindingCode } from '../catalogue.ts'
+import { type Finding, makeFinding } from '../finding.ts'
+import type { RegistryVisit } from '../registry-visit.ts'
+import type { CheckContext, CheckOf } from './check.ts'
+import { describeVisit, formatMs } from './registry-words.ts'
+
+interface Answer extends Lookup {
+  readonly server: string
+}
+
+/** The C library and Go ask no more of them. */
+const serversMax = 3
+
+/** Whether the engine can find the address of the registry, or of the proxy before it: by its own hosts and resolv.conf, in its own root. */
+export const registryName: CheckOf<'registry'> = {
+  name: 'registry-name',
+  of: 'registry',
+  after: [{ check: 'registry-view', unless: ['NETWORK_UNSEEN'] }],
+  async look(visit, context) {
+    const name = nameToFind(visit)
+    if (isAddress(name) || name === 'localhost') return []
+    const prefix = visit.engine?.rootPrefix ?? ''
+    if (await isInHosts(context, prefix, name)) return fine(visit, `${name} is in ${prefix}/etc/hosts`)
+    const servers = parseServers(await context.host.disk.text(`${prefix}/etc/resolv.conf`))
+    if (servers.length === 0) {
+      const evidence = [`${prefix}/etc/resolv.conf names no server, and ${name} is not in ${prefix}/etc/hosts`]
+      return [makeFinding('NAME_UNKNOWN', describeVisit(visit), { evidence, confidence: 'likely' })]
+    }
+    return judge(visit, name, await askAll(context, name, servers))
+  },
+}
+
+/** As URL writes addresses. */
+function isAddress(name: string): boolean {
+  return name.includes(':') || /^\d+(?:\.\d+){3}$/.test(name)
+}
+
+/** Behind a proxy it is the proxy that finds the registry. */
+function nameToFind({ host, proxy }: RegistryVisit): string {
+  return new URL(`https://${proxy ?? host}`).hostname.replace(/^\[(.*)\]$/, '$1')
+}
+
+async function isInHosts({ host }: CheckContext, prefix: string, name: string): Promise<boolean> {
+  const text = (await host.disk.text(`${prefix}/etc/hosts`)) ?? ''
+  return text.split('\n').some(line => line.replace(/#.*/, '').trim().split(/\s+/).slice(1).includes(name))
+}
+
+function parseServers(text: string | undefined): string[] {
+  const servers = [...(text ?? '').matchAll(/^\s*nameserver\s+([\d.a-fA-F:]+)/gm)].map(([, server = '']) => server)
+  return servers.slice(0, serversMax)
+}
+
+async function askAll({ host, signal }: CheckContext, name: string, servers: readonly string[]): Promise<Answer[]> {
+  const ask = async (server: string) => ({ server, ...(await host.network?.lookUp(name, server, signal)) })
+  return (await Promise.all(servers.map(ask))).filter((answer): answer is Answer => 'outcome' in answer)
+}
+
+function judge(visit: RegistryVisit, name: string, answers: readonly Answer[]): Finding[] {
+  const evidence = answers.map(describe)
+  const tell = (code: FindingCode) => [
+    makeFinding(code, describeVisit(visit), { evidence: [`asked for ${name}:`, ...evidence] }),
+  ]
+  const found = answers.find(({ outcome }) => outcome === 'found')
+  const first = answers[0]
+  if (found === undefined)
+    return tell(answers.every(({ outcome }) => outcome === 'silent') ? 'NAME_SERVERS_SILENT' : 'NAME_UNKNOWN')
+  if (first?.outcome === 'silent') return tell('NAME_SERVER_SILENT')
+  return fine(visit, `${name}: ${evidence[0] ?? ''}`)
+}
+
+function fine(visit: RegistryVisit, text: string): Finding[] {
+  return [makeFinding('NAME_FOUND', describeVisit(visit), { evidence: [text] })]
+}
+
+function describe({ server, outcome, addresses, code, tookMs }: Answer): string {
+  if (outcome === 'found') return `${server} says ${addresses.slice(0, 4).join(', ')} (${formatMs(tookMs)})`
+  const words = { unknown: 'knows no such name', silent: 'did not answer', failed: 'could not answer' }
+  return `${server} ${words[outcome]} (${code ?? ''}, ${formatMs(tookMs)})`
+}

@@ -1,0 +1,47 @@
+import type { ErrorCode } from '../../errors.ts'
+import type { FindingCode } from '../catalogue.ts'
+import { makeFinding } from '../finding.ts'
+import type { CheckOf } from './check.ts'
+import { describeVisit, evidenceOf, formatMs } from './registry-words.ts'
+
+const codes: Readonly<Partial<Record<ErrorCode, FindingCode>>> = {
+  TLS: 'REGISTRY_TLS',
+  STALLED: 'REGISTRY_SILENT',
+  USAGE: 'PROXY_INVALID',
+  DENIED: 'PROXY_REFUSES',
+  PROTOCOL: 'REGISTRY_STRANGE',
+}
+
+/** What leaves nothing to be tried of a registry. */
+export const unreachable: readonly FindingCode[] = [
+  'NETWORK_UNSEEN',
+  'NAME_UNKNOWN',
+  'NAME_SERVERS_SILENT',
+  'REGISTRY_UNREACHABLE',
+  ...Object.values(codes),
+]
+
+/** Whether the registry answers at all, by the engine's proxy, authorities and exceptions. */
+export const registryReach: CheckOf<'registry'> = {
+  name: 'registry-reach',
+  of: 'registry',
+  after: [
+    { check: 'registry-view', unless: ['NETWORK_UNSEEN'] },
+    { check: 'registry-name', unless: ['NAME_UNKNOWN', 'NAME_SERVERS_SILENT'] },
+  ],
+  boundMs: 20_000,
+  async look(visit) {
+    const subject = describeVisit(visit)
+    const outcome = await visit.reach()
+    if (outcome.error !== undefined) {
+      const code = codes[outcome.error.code] ?? 'REGISTRY_UNREACHABLE'
+      return [makeFinding(code, subject, { evidence: evidenceOf(outcome.error, visit) })]
+    }
+    const { origin, status, tookMs, isRegistry } = outcome.value
+    const way = visit.proxy === undefined ? '' : ` through the proxy ${visit.proxy}`
+    const evidence = [`${origin} answered with status ${status} in ${formatMs(tookMs)}${way}`]
+    if (!isRegistry) return [makeFinding('REGISTRY_STRANGE', subject, { evidence })]
+    const facts = { origin, status, tookMs: Math.round(tookMs) }
+    return [makeFinding('REGISTRY_ANSWERS', subject, { evidence, facts })]
+  },
+}

@@ -1,0 +1,22 @@
+import { makeFinding } from '../finding.ts'
+import { type CheckOf, describeEngine } from './check.ts'
+import { describeVisit } from './registry-words.ts'
+
+/** Whether what is tried from here says anything about the engine: it must send from the same network. */
+export const registryView: CheckOf<'registry'> = {
+  name: 'registry-view',
+  of: 'registry',
+  look(visit, { host }) {
+    const unseen = (reason: string) => [makeFinding('NETWORK_UNSEEN', describeVisit(visit), { evidence: [reason] })]
+    if (host.network === undefined)
+      return unseen('this is a record of another host, or one that is looked at from afar')
+    const { engine } = visit
+    if (engine === undefined) return []
+    const [own, its] = ['self', engine.process.pid].map(pid => host.link(`/proc/${pid}/ns/net`))
+    if (its === undefined) return unseen('only root may see in which network it lives')
+    if (own === its) return []
+    const { pid } = engine.process
+    const how = `nsenter -t ${pid} -n windlass doctor --registry ${visit.host}`
+    return unseen(`${describeEngine(engine)} lives in another network namespace; ${how} tries it from there`)
+  },
+}

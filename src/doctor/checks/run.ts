@@ -1,0 +1,69 @@
+import { describeFinding, type Finding, makeFinding } from '../finding.ts'
+import type { Check, CheckContext, CheckOf, Item, ItemKind } from './check.ts'
+import { obstacleOf, orderChecks, type Seen, withoutExplained } from './order.ts'
+
+/** A check that was left out, and why. */
+export interface SkippedCheck {
+  readonly check: string
+  readonly item: string
+  readonly because: string
+}
+
+export interface ChecksResult {
+  readonly findings: readonly Finding[]
+  readonly skipped: readonly SkippedCheck[]
+}
+
+const boundMs = 10_000
+
+/** Runs checks over items, each in bounded time, and each only where nothing that it depends on makes it pointless. Never throws but for a signal. */
+export async function runChecks(
+  checks: readonly Check[],
+  items: readonly Item[],
+  context: CheckContext,
+): Promise<ChecksResult> {
+  const seen: Seen[] = []
+  const skipped: SkippedCheck[] = []
+  for (const wave of orderChecks(checks)) {
+    const found = wave.flatMap(check =>
+      items
+        .filter(({ kind }) => kind === check.of)
+        .map(async (item): Promise<Seen | undefined> => {
+          const obstacle = obstacleOf(check, item, seen)
+          if (obstacle === undefined) return { check: check.name, item, findings: await look(check, item, context) }
+          skipped.push({ check: check.name, item: item.key, because: describeFinding(obstacle) })
+          return undefined
+        }),
+    )
+    seen.push(...(await Promise.all(found)).filter(one => one !== undefined))
+    context.signal.throwIfAborted()
+  }
+  return { findings: withoutExplained(checks, seen), skipped }
+}
+
+/** What does not end, or fails in a way that nobody foresaw, is told and holds up nobody. */
+async function look<Kind extends ItemKind>(
+  check: CheckOf<Kind>,
+  item: Item,
+  context: CheckContext,
+): Promise<readonly Finding[]> {
+  const bound = check.boundMs ?? boundMs
+  const late = new AbortController()
+  const { promise, resolve } = Promise.withResolvers<readonly Finding[]>()
+  const unfinished = (reason: string) => {
+    const evidence = [`${check.name}${item.key === '' ? '' : ` of ${item.key}`}: ${reason}`]
+    return [makeFinding('CHECK_UNFINISHED', check.name, { evidence })]
+  }
+  const timer = setTimeout(() => {
+    resolve(unfinished(`no answer in ${bound / 1000} s`))
+    late.abort()
+  }, bound)
+  const signal = AbortSignal.any([context.signal, late.signal])
+  const looking = async () => await check.look(item.value as never, { ...context, signal })
+  looking().then(resolve, error => resolve(unfinished(error instanceof Error ? error.message : String(error))))
+  try {
+    return await promise
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,75 @@
+/** A host out of a table: for what no test may make on the machine that it runs on. */
+import { LiveHost } from '../src/sys/host-view.ts'
+
+interface FixtureOptions {
+  /** Files of /proc, /sys and disks, by path. */
+  readonly files?: Readonly<Record<string, string>>
+  readonly links?: Readonly<Record<string, string>>
+  /** What programs say, by their command line. */
+  readonly tells?: Readonly<Record<string, string>>
+  /** What sockets answer, by `SOCKET PATH`. */
+  readonly answers?: Readonly<Record<string, string>>
+  readonly nowMs?: number
+}
+
+/** Answers from the table alone; time does not pass in it. A file may change from one `pause` to the next: `later` is then what stands there. */
+export class FixtureHost extends LiveHost {
+  override readonly arch = 'x64'
+  readonly later: Record<string, string> = {}
+  #files: Record<string, string>
+  readonly #options: FixtureOptions
+
+  constructor(options: FixtureOptions) {
+    super()
+    this.#options = options
+    this.#files = { ...options.files }
+    Object.assign(this.disk, {
+      text: async (path: string) => this.text(path),
+      names: async (path: string) => this.names(path),
+      file: async (path: string) => this.#stat(path),
+      filesystem: async () => undefined,
+    })
+  }
+
+  override now(): number {
+    return this.#options.nowMs ?? Date.UTC(2026, 6, 1)
+  }
+
+  override elapsed(): number {
+    return 0
+  }
+
+  override text(path: string): string | undefined {
+    return this.#files[path]
+  }
+
+  override link(path: string): string | undefined {
+    return this.#options.links?.[path]
+  }
+
+  override names(path: string): readonly string[] {
+    const paths = [...Object.keys(this.#files), ...Object.keys(this.#options.links ?? {})]
+    const below = paths
+      .filter(name => name.startsWith(`${path}/`))
+      .map(name => name.slice(path.length + 1).split('/')[0] ?? '')
+    return [...new Set(below)]
+  }
+
+  override async tell(file: string, args: readonly string[]): Promise<string | undefined> {
+    return this.#options.tells?.[[file, ...args].join(' ')]
+  }
+
+  override async ask(socket: string, path: string) {
+    const body = this.#options.answers?.[`${socket} ${path}`]
+    return body === undefined ? undefined : { status: 200, body }
+  }
+
+  override async pause(): Promise<void> {
+    this.#files = { ...this.#files, ...this.later }
+  }
+
+  #stat(path: string) {
+    const text = this.#files[path]
+    return text === undefined ? undefined : { size: text.length, mtimeMs: 0, ctimeMs: 0, mode: 0o100755, inode: 1 }
+  }
+}

@@ -44,6 +44,8 @@ export interface FaultyRegistryOptions {
   readonly faults?: readonly Fault[]
   /** How all others are answered. */
   readonly always?: Fault
+  /** What it takes the time for. */
+  readonly date?: string
   /** How requests for manifests are answered, if not well. */
   readonly manifests?: (response: ServerResponse) => void
   /** Speaks https with these. */
@@ -68,6 +70,8 @@ export async function startFaultyRegistry(options: FaultyRegistryOptions = {}): 
       response.writeHead(401, { 'www-authenticate': 'Basic realm="test"' }).end()
       return
     }
+    if (options.date !== undefined) response.setHeader('date', options.date)
+    if (request.url === '/v2/') return void response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
     const manifest = kind === 'manifests' ? manifests.get(name) : undefined
     const blob = kind === 'blobs' ? blobs.get(name) : undefined
     if (kind === 'manifests') manifestRequests++

@@ -29,7 +29,7 @@ export const pathMtu: CheckOf<'registry'> = {
     if (visit.proxy !== undefined) return []
     const question = await findSilence(visit)
     if (question === undefined) return []
-    if ((await visit.inSmallSegments(question)).error !== undefined) return []
+    if (!hasCome(await visit.inSmallSegments(question))) return []
     const again = await visit.again(question)
     return again.error !== undefined && isSilence(again.error) ? [blackHole(visit, question, again)] : []
   },
@@ -47,6 +47,11 @@ async function findSilence(visit: RegistryVisit): Promise<Question | undefined> 
     if (error !== undefined) return isSilence(error) ? question : undefined
   }
   return undefined
+}
+
+/** An answer that is refused for what it says has come through all the same. */
+function hasCome({ error }: Outcome<unknown>): boolean {
+  return error === undefined || error.code === 'TLS' || error.code === 'PROTOCOL' || error.code === 'DENIED'
 }
 
 function blackHole(visit: RegistryVisit, question: Question, { error }: Outcome<unknown>): Finding {

@@ -1,0 +1,314 @@
+/** Registries with real faults, tried as an engine with such settings would reach them. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { codesOf, makeEngine } from '../../../test/checked.ts'
+import { startImage } from '../../../test/servers/faulty-image.ts'
+import { mute, refuses, trickle, wholeAlways } from '../../../test/servers/faulty-registry.ts'
+import { startProxy } from '../../../test/servers/proxy.ts'
+import { descriptorOf } from '../../../test/servers/push.ts'
+import { startScriptedServer } from '../../../test/servers/scripted-server.ts'
+import { parseReference } from '../../oci/reference.ts'
+import { type CredentialSource, noCredentials } from '../../places/registry/credentials.ts'
+import { LiveHost } from '../../sys/host-view.ts'
+import type { Engine } from '../engines.ts'
+import type { Finding } from '../finding.ts'
+import { allChecks } from './all.ts'
+import { listItems } from './items.ts'
+import { type ChecksResult, runChecks } from './run.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-registries-'))
+after(() => rmSync(directory, { recursive: true }))
+const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
+execFileSync(
+  'openssl',
+  [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
+    ...['-keyout', keyFile, '-out', certFile, '-subj', '/CN=windlass test'],
+    ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:registry.test'],
+  ],
+  { stdio: 'ignore' },
+)
+const tls = { key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8') }
+
+interface VisitOptions {
+  readonly engine?: Engine
+  readonly credentials?: CredentialSource
+}
+
+/** What the checks of registries find at an image, or at a registry alone. */
+async function visit(name: string, options: VisitOptions = {}): Promise<ChecksResult> {
+  const { engine = makeEngine(process.pid), credentials = noCredentials } = options
+  const reference = name.includes('/') ? parseReference(name) : undefined
+  const host = new LiveHost()
+  const signal = AbortSignal.timeout(60_000)
+  const registry = { host: name.split('/')[0] ?? '', reference, credentials }
+  const items = await listItems(host, [engine], { registry, signal })
+  const checks = allChecks.filter(check => check.of === 'registry')
+  const context = { host, engines: [engine], table: new Map(), signal, mayTry: false, verdictOf: async () => undefined }
+  return await runChecks(checks, items, context)
+}
+
+const find = ({ findings }: ChecksResult, code: string): Finding | undefined => findings.find(one => one.code === code)
+
+/** An engine in a root of its own, with these files in it. */
+function engineWith(files: Readonly<Record<string, string>>, more: Partial<Engine> = {}): Engine {
+  const rootPrefix = mkdtempSync(join(directory, 'root-'))
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(join(rootPrefix, path, '..'), { recursive: true })
+    writeFileSync(join(rootPrefix, path), text)
+  }
+  return makeEngine(process.pid, { rootPrefix, ...more })
+}
+
+describe('the doctor tries', { concurrency: 6 }, () => {
+  test('a registry that is well: all is read, with figures, and nobody is accused', async () => {
+    await using registry = await startImage()
+    const seen = await visit(`${registry.host}/team/app:v1`)
+    assert.deepEqual(codesOf(seen.findings), ['REGISTRY_ANSWERS', 'IMAGE_READABLE', 'REGISTRY_SPEED'])
+    assert.match(find(seen, 'IMAGE_READABLE')?.evidence[0] ?? '', /3 layers, 1,2\d\d,\d\d\d bytes/)
+  })
+
+  test('one that sends the whole layer where a part was asked for', async () => {
+    await using registry = await startImage({ always: wholeAlways() })
+    const seen = await visit(`${registry.host}/team/app:v1`)
+    assert.equal(find(seen, 'REGISTRY_WITHOUT_RANGES')?.severity, 'warning')
+  })
+
+  test('one whose clock is two hours behind, and one that is half a minute ahead', async () => {
+    const at = (ms: number) => ({ date: new Date(Date.now() + ms).toUTCString() })
+    await using behind = await startImage(at(-7_200_000))
+    const skewed = find(await visit(behind.host), 'CLOCK_SKEWED')
+    assert.ok(Math.abs(Number(skewed?.facts['skewMs']) - 7_200_000) < 10_000)
+    await using ahead = await startImage(at(30_000))
+    assert.equal(find(await visit(ahead.host), 'CLOCK_SKEWED'), undefined)
+  })
+
+  test('one that sends a few bytes a second is slow, not silent', async () => {
+    await using registry = await startImage({ always: trickle(2000, 100) })
+    const seen = await visit(`${registry.host}/team/app:v1`)
+    assert.ok(Number(find(seen, 'REGISTRY_SLOW')?.facts['bytesPerSecond']) < 65_536)
+    assert.equal(find(seen, 'REGISTRY_SILENT'), undefined)
+  })
+
+  test('one that takes the request for a layer and sends nothing: silent, and no black hole, which small segments would cure', async () => {
+    await using registry = await startImage({ always: mute() })
+    const seen = await visit(`${registry.host}/team/app:v1`)
+    assert.ok(find(seen, 'REGISTRY_SILENT'))
+    assert.equal(find(seen, 'MTU_BLACK_HOLE'), undefined)
+  })
+
+  test('one that fails for layers is unreadable', async () => {
+    await using registry = await startImage({ always: refuses(500) })
+    assert.match(find(await visit(`${registry.host}/team/app:v1`), 'IMAGE_UNREADABLE')?.evidence[0] ?? '', /500/)
+  })
+
+  test('one without that image: the layers are not asked for', async () => {
+    await using registry = await startImage()
+    const seen = await visit(`${registry.host}/team/app:v2`)
+    assert.ok(find(seen, 'IMAGE_MISSING'))
+    const skipped = seen.skipped.map(({ check, because }) => [check, because.split(' ')[0]])
+    assert.deepEqual(skipped, [
+      ['registry-download', 'IMAGE_MISSING'],
+      ['zstd-layers', 'IMAGE_MISSING'],
+    ])
+  })
+
+  test('one that wants a password: denied without, readable with that of the user', async () => {
+    await using registry = await startImage({ password: true })
+    const name = `${registry.host}/team/app:v1`
+    assert.ok(find(await visit(name), 'REGISTRY_DENIES'))
+    const credentials: CredentialSource = { find: async () => ({ username: 'ann', password: 'secret' }) }
+    const seen = await visit(name, { credentials })
+    assert.ok(find(seen, 'IMAGE_READABLE'))
+    assert.doesNotMatch(JSON.stringify(seen), /secret/)
+  })
+
+  test('nobody listens: unreachable, and nothing more is tried', async () => {
+    const seen = await visit('127.0.0.1:1')
+    assert.deepEqual(codesOf(seen.findings), ['REGISTRY_UNREACHABLE'])
+  })
+
+  test('a web server that is no registry', async () => {
+    await using server = await startScriptedServer([{ on: 'GET /v2/', answer: { status: 404, body: '<html>' } }])
+    assert.deepEqual(codesOf((await visit(server.host)).findings), ['REGISTRY_STRANGE'])
+  })
+
+  test('a certificate of nobody: refused, unless it stands in certs.d in the root of the engine, or the host is named insecure', async () => {
+    await using registry = await startImage({ tls })
+    const stranger = engineWith({})
+    assert.deepEqual(codesOf((await visit(registry.host, { engine: stranger })).findings), ['REGISTRY_TLS'])
+    const trusting = engineWith({ [`etc/docker/certs.d/${registry.host}/ca.crt`]: tls.cert })
+    assert.deepEqual(codesOf((await visit(registry.host, { engine: trusting })).findings), ['REGISTRY_ANSWERS'])
+    const file = JSON.stringify({ 'insecure-registries': ['127.0.0.0/8'] })
+    const careless = engineWith({ 'etc/docker/daemon.json': file })
+    assert.deepEqual(codesOf((await visit(registry.host, { engine: careless })).findings), ['REGISTRY_ANSWERS'])
+  })
+
+  test('what dockerd says of itself counts more than its file, which may wait for a restart', async () => {
+    await using registry = await startImage({ tls })
+    const engine = engineWith({ 'etc/docker/daemon.json': JSON.stringify({ 'insecure-registries': ['127.0.0.0/8'] }) })
+    const { rootPrefix } = engine
+    const socket = join(rootPrefix, 's')
+    const config = { InsecureRegistryCIDRs: [], IndexConfigs: {}, Mirrors: [] }
+    await using _server = await serveInfo(socket, { RegistryConfig: config })
+    const seen = await visit(registry.host, { engine: { ...engine, sockets: ['/s'] } })
+    assert.deepEqual(codesOf(seen.findings), ['REGISTRY_TLS'])
+  })
+
+  test('podman: what registries.conf names as insecure need not prove who it is', async () => {
+    await using registry = await startImage({ tls })
+    const text = `unqualified-search-registries = []\n[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n[[registry.mirror]]\nlocation="x"\n`
+    const engine = engineWith({ 'etc/containers/registries.conf': text }, { kind: 'podman' })
+    assert.deepEqual(codesOf((await visit(registry.host, { engine })).findings), ['REGISTRY_ANSWERS'])
+  })
+
+  test('the proxy of the running process is used, of its file before that, and named without its password', async () => {
+    await using registry = await startImage({ tls })
+    await using proxy = await startProxy()
+    const [, port = ''] = registry.host.split(':')
+    const name = `registry.test:${port}`
+    const environment = new Map([['HTTPS_PROXY', `http://ann:secret@${proxy.host}`]])
+    const trust = { [`etc/docker/certs.d/${name}/ca.crt`]: tls.cert }
+    const seen = await visit(name, { engine: engineWith(trust, { environment }) })
+    assert.deepEqual(codesOf(seen.findings), ['REGISTRY_ANSWERS'])
+    assert.match(seen.findings[0]?.evidence[0] ?? '', new RegExp(`through the proxy ${proxy.host}`))
+    assert.equal(proxy.seen[0], `CONNECT ${name}`)
+    assert.doesNotMatch(JSON.stringify(seen), /secret/)
+    await using refusing = await startProxy(407)
+    const file = JSON.stringify({ proxies: { 'https-proxy': `http://${refusing.host}` } })
+    const both = engineWith({ ...trust, 'etc/docker/daemon.json': file }, { environment })
+    assert.deepEqual(codesOf((await visit(name, { engine: both })).findings), ['PROXY_REFUSES'])
+  })
+
+  test('a proxy that is no address', async () => {
+    const environment = new Map([['HTTPS_PROXY', 'socks5://127.0.0.1:1080']])
+    const seen = await visit('registry.test:5000', {
+      engine: engineWith({ 'etc/hosts': '127.0.0.1 registry.test' }, { environment }),
+    })
+    assert.ok(find(seen, 'PROXY_INVALID'))
+  })
+
+  test('the mirrors of docker are tried for Docker Hub, by the settings of the daemon', async () => {
+    const file = JSON.stringify({ 'registry-mirrors': ['http://127.0.0.1:1/'] })
+    const host = new LiveHost()
+    const registry = { host: 'registry-1.docker.io', reference: parseReference('debian'), credentials: noCredentials }
+    const engines = [engineWith({ 'etc/docker/daemon.json': file })]
+    const items = await listItems(host, engines, { registry, signal: AbortSignal.timeout(1000) })
+    const visits = items.filter(({ kind }) => kind === 'registry').map(({ key }) => key.split(' ')[0])
+    assert.deepEqual(visits, ['registry-1.docker.io', '127.0.0.1:1'])
+  })
+
+  test('zstd layers and a docker that cannot read them', async () => {
+    const config = Buffer.from(
+      JSON.stringify({ architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: [] } }),
+    )
+    const manifestType = 'application/vnd.oci.image.manifest.v1+json'
+    const manifest = {
+      ...{
+        schemaVersion: 2,
+        mediaType: manifestType,
+        config: descriptorOf(config, 'application/vnd.oci.image.config.v1+json'),
+      },
+      layers: [descriptorOf(Buffer.from('x'), 'application/vnd.oci.image.layer.v1.tar+zstd')],
+    }
+    await using registry = await startImage()
+    registry.tag('zstd', manifestType, Buffer.from(JSON.stringify(manifest)))
+    const name = `${registry.host}/team/app:zstd`
+    const old = await visit(name, { engine: makeEngine(process.pid, { version: '20.10.24' }) })
+    assert.equal(find(old, 'ZSTD_UNSUPPORTED')?.severity, 'problem')
+    assert.match(find(old, 'ZSTD_UNSUPPORTED')?.evidence[0] ?? '', /1 of 1 layers/)
+    const fresh = await visit(name, { engine: makeEngine(process.pid, { version: '23.0.1' }) })
+    assert.equal(find(fresh, 'ZSTD_UNSUPPORTED'), undefined)
+  })
+
+  test('an engine in another network is not judged by what passes here', async () => {
+    const engine = makeEngine(1)
+    const host = new LiveHost()
+    const link = host.link.bind(host)
+    host.link = path => (path === '/proc/1/ns/net' ? 'net:[1]' : link(path))
+    const signal = AbortSignal.timeout(5000)
+    const registry = { host: '127.0.0.1:1', reference: undefined, credentials: noCredentials }
+    const items = await listItems(host, [engine], { registry, signal })
+    const context = {
+      host,
+      engines: [engine],
+      table: new Map(),
+      signal,
+      mayTry: false,
+      verdictOf: async () => undefined,
+    }
+    const { findings, skipped } = await runChecks(
+      allChecks.filter(({ of }) => of === 'registry'),
+      items,
+      context,
+    )
+    assert.deepEqual(codesOf(findings), ['NETWORK_UNSEEN'])
+    assert.match(findings[0]?.evidence[0] ?? '', /nsenter -t 1 -n windlass doctor --registry 127\.0\.0\.1:1/)
+    assert.ok(skipped.some(({ check }) => check === 'registry-reach'))
+  })
+
+  test('the name is asked of the servers in the engine’s own resolv.conf: found, unknown, and servers that are silent', async () => {
+    using knowing = await startNames('registry.test')
+    using ignorant = await startNames(undefined)
+    using silent = await startNames(undefined, true)
+    const look = async (...servers: string[]) => {
+      const text = servers.map(server => `nameserver ${server}\n`).join('')
+      const { findings } = await visit('registry.test:1', { engine: engineWith({ 'etc/resolv.conf': text }) })
+      return findings.filter(({ code }) => code.startsWith('NAME_'))
+    }
+    const [found, unknown, allSilent, firstSilent] = await Promise.all([
+      look(knowing.server),
+      look(ignorant.server),
+      look(silent.server),
+      look(silent.server, knowing.server),
+    ])
+    assert.deepEqual(codesOf(found), ['NAME_FOUND'])
+    assert.match(found[0]?.evidence[0] ?? '', /says 127\.0\.0\.1/)
+    assert.deepEqual(codesOf(unknown), ['NAME_UNKNOWN'])
+    assert.deepEqual(codesOf(allSilent), ['NAME_SERVERS_SILENT'])
+    assert.deepEqual(codesOf(firstSilent), ['NAME_SERVER_SILENT'])
+    assert.ok(ignorant.asked() > 0 && silent.asked() > 0)
+  })
+})
+
+/** A name server that knows one name, or none, or never answers. */
+async function startNames(known: string | undefined, isSilent = false) {
+  const socket = createSocket('udp4')
+  let asked = 0
+  socket.on('message', (query, from) => {
+    asked++
+    if (isSilent) return
+    const labels = [
+      ...query
+        .subarray(12)
+        .toString('latin1')
+        .matchAll(/[\x01-\x3f]([\w-]+)/g),
+    ].map(([, label]) => label)
+    const isKnown = labels.join('.') === known
+    const isFour = query.readUInt16BE(query.length - (query.includes(Buffer.from([0, 0, 41])) ? 15 : 4)) === 1
+    const head = Buffer.alloc(12)
+    query.copy(head, 0, 0, 2)
+    head.writeUInt16BE(isKnown ? 0x8180 : 0x8183, 2)
+    head.writeUInt16BE(1, 4)
+    head.writeUInt16BE(isKnown && isFour ? 1 : 0, 6)
+    const end = query.indexOf(0, 12) + 5
+    const answer = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 127, 0, 0, 1])
+    socket.send(Buffer.concat([head, query.subarray(12, end), isKnown && isFour ? answer : Buffer.alloc(0)]), from.port)
+  })
+  await new Promise<void>(resolve => socket.bind(0, '127.0.0.1', resolve))
+  const server = `127.0.0.1:${(socket.address() as AddressInfo).port}`
+  return { server, asked: () => asked, [Symbol.dispose]: () => void socket.close() }
+}
+
+async function serveInfo(socket: string, info: object) {
+  const { createServer } = await import('node:http')
+  const server = createServer((_, response) => response.end(JSON.stringify(info)))
+  await new Promise<void>(resolve => server.listen(socket, resolve))
+  return { [Symbol.asyncDispose]: () => new Promise<void>(resolve => void server.close(() => resolve())) }
+}

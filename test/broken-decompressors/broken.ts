@@ -4,11 +4,12 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, writeSync } from 'node:fs'
+import { appendFileSync, closeSync, writeSync } from 'node:fs'
 import { createGunzip } from 'node:zlib'
 
 const faultAt = 300_000
 const fault = process.argv[2]
+const log = process.env['WINDLASS_STARTED']
 let written = 0
 
 function write(data: Uint8Array): void {
@@ -22,7 +23,8 @@ function sleep(ms = Number.POSITIVE_INFINITY): void {
 
 /** A child in the same group, which holds stdout open and never writes to it. */
 function leaveChild(): void {
-  spawn('/bin/sleep', ['1000'], { stdio: ['ignore', 'inherit', 'ignore'] })
+  const { pid } = spawn('/bin/sleep', ['1000'], { stdio: ['ignore', 'inherit', 'ignore'] })
+  if (log !== undefined) appendFileSync(log, `${pid}\n`)
 }
 
 const faults: Readonly<Record<string, () => void>> = {

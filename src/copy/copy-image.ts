@@ -1,4 +1,4 @@
-import { WindlassError } from '../errors.ts'
+import { isWindlassError, WindlassError } from '../errors.ts'
 import { Channel } from '../flow/channel.ts'
 import { Gate } from '../flow/gate.ts'
 import { Patience, retry } from '../flow/retry.ts'
@@ -8,13 +8,14 @@ import type { Digest } from '../oci/digest.ts'
 import { type Index, indexDepthMax, type Manifest, manifestSizeMax, parseDocument } from '../oci/manifest.ts'
 import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
-import type { BlobReader, Document, Placement, Sink, Source } from '../places/place.ts'
+import type { BlobReader, Document, Placement, Referrer, Sink, Source } from '../places/place.ts'
 import { BlobHosts } from './blob-hosts.ts'
 import { type Network, passingStream } from './blob-stream.ts'
 import type { LayerPhase, PullEvent } from './events.ts'
-import { openNetwork, type PullOptions, settle, tell } from './pull.ts'
+import { admit, openNetwork, type PullOptions, settle, tell } from './pull.ts'
 import { readHostPlatform, resolveImage } from './resolve.ts'
 import { type Known, readLayers } from './since.ts'
+import type { PolicySubject } from './trust/policy.ts'
 
 /** One image to be copied. */
 export interface ImageToCopy {
@@ -25,12 +26,18 @@ export interface ImageToCopy {
   readonly placements: readonly [Placement, ...Placement[]]
   /** Repositories at the sink's registry that may have its blobs already. */
   readonly mountFrom?: readonly string[]
+  /** Where it comes from and what it is called there: what a policy speaks of. Without it, none is asked. */
+  readonly subject?: PolicySubject
+  /** Other places that may know what refers to the image; asked only if referrers are to be copied. */
+  readonly referrersFrom?: readonly Source[]
 }
 
 export interface CopyOptions
-  extends Pick<PullOptions, 'root' | 'layersMax' | 'minSpeed' | 'limitRate' | 'patience' | 'signal'> {
+  extends Pick<PullOptions, 'root' | 'layersMax' | 'minSpeed' | 'limitRate' | 'patience' | 'signal' | 'gatekeeper'> {
   /** One platform of an index; all if absent, or this machine's where the sink takes only one. */
   readonly platform?: Platform | undefined
+  /** Copy signatures, attestations and whatever else refers to the image, or to one of its platforms, too. */
+  readonly referrers?: boolean | undefined
   /** What the other side has: these layers are named, but left out. */
   readonly since?: Known | undefined
 }
@@ -45,6 +52,8 @@ export interface CopyResult {
   readonly blobsPresent: number
   /** Layers that the other side has, and that are not among those. */
   readonly blobsLeftOut: number
+  /** Documents that refer to the image, or to one of those that refer to it. */
+  readonly referrersCopied: number
 }
 
 export interface CopyRun extends AsyncIterable<PullEvent> {
@@ -75,13 +84,27 @@ async function runCopy(
   emit: Emit,
 ): Promise<readonly CopyResult[]> {
   const signal = options.signal ?? new AbortController().signal
+  if (options.referrers && sink.keepsReferrers !== true) {
+    const hint = 'an OCI layout, an OCI archive or a registry keeps them'
+    throw new WindlassError('UNSUPPORTED', `Cannot copy referrers to ${sink.name}: it has no place for them`, { hint })
+  }
   const results: CopyResult[] = []
   for (const image of images) results.push(await new ImageCopy(image, sink, { ...options, signal, emit }).run())
   await sink.commit(signal)
   return results
 }
 
-type Context = CopyOptions & { readonly signal: AbortSignal; readonly emit: Emit }
+type Context = CopyOptions & {
+  readonly signal: AbortSignal
+  readonly emit: Emit
+  /** Of documents that refer to documents that refer to the image. */
+  readonly depth?: number
+}
+
+/** A signature of a bill of materials of an image: nobody goes further. */
+const referrersDepthMax = 3
+/** For one document: each costs requests, and a stranger says how many there are. */
+const referrersMax = 256
 
 /** The documents of an image, the leaves first, and the blobs that they name. */
 interface Plan {
@@ -97,6 +120,7 @@ class ImageCopy {
   readonly #network: Network
   #bytesCopied = 0
   #blobsCopied = 0
+  #referrersCopied = 0
 
   constructor(image: ImageToCopy, sink: Sink, context: Context) {
     this.#image = image
@@ -110,7 +134,9 @@ class ImageCopy {
     const { source, reference, placements } = this.#image
     const { emit, signal } = this.#context
     emit({ type: 'start', reference: formatReference(reference), registry: source.name, to: this.#sink.name })
-    const top = await this.#findTop()
+    const found = await this.#findTop()
+    const top = found.at(-1) as Document
+    await this.#admit(found)
     const plan: Plan = { documents: [], blobs: new Map() }
     await this.#plan(top, plan, 1)
     const leftOut = await this.#findLeftOut(plan)
@@ -118,6 +144,8 @@ class ImageCopy {
     this.#tellResolved(top, blobs)
     await this.#putBlobs(blobs, leftOut)
     for (const document of plan.documents.slice(0, -1)) await this.#putDocument(document, { isPart: true })
+    // Before the name: who finds the image finds its signature.
+    if (this.#context.referrers) await this.#copyReferrers(plan.documents)
     for (const placement of placements) await this.#putDocument(top, placement)
     signal.throwIfAborted()
     const { digest, mediaType } = top.descriptor
@@ -129,19 +157,75 @@ class ImageCopy {
       blobsCopied,
       blobsPresent: blobs.length - blobsCopied - leftOut.size,
       blobsLeftOut: leftOut.size,
+      referrersCopied: this.#referrersCopied,
     }
   }
 
-  /** The document that is to be copied with all below it. */
-  async #findTop(): Promise<Document> {
+  async #copyReferrers(documents: readonly Document[]): Promise<void> {
+    const { depth = 1, signal, emit } = this.#context
+    if (depth > referrersDepthMax) return
+    for (const source of [this.#image.source, ...(this.#image.referrersFrom ?? [])])
+      for (const { descriptor: subject } of documents) {
+        const list = async () => (await source.listReferrers?.(subject.digest, signal)) ?? []
+        const referrers = await retry(list, this.#retrying)
+        if (referrers.length > referrersMax) {
+          const state = `${source.name} has ${referrers.length} of them; at most ${referrersMax} are allowed`
+          throw new WindlassError('LIMIT_EXCEEDED', `Cannot copy the referrers of ${subject.digest}: ${state}`)
+        }
+        for (const referrer of referrers) {
+          const document = await this.#readReferrer(source, subject.digest, referrer)
+          if (document === undefined) continue
+          // Its progress is not that of the image.
+          const tell: Emit = event => event.type === 'warning' && emit({ type: 'warning', message: event.message })
+          const image = { source: withTop(source, document), reference: this.#image.reference }
+          const placement: Placement = { tag: referrer.tag }
+          const context = { ...this.#context, platform: undefined, since: undefined, depth: depth + 1, emit: tell }
+          const copy = new ImageCopy({ ...image, placements: [placement] }, this.#sink, context)
+          this.#referrersCopied += 1 + (await copy.run()).referrersCopied
+        }
+      }
+  }
+
+  /** The list is the place's word; that a document refers to the image must be the document's own, or that of its tag. */
+  async #readReferrer(source: Source, subject: Digest, { descriptor, tag }: Referrer): Promise<Document | undefined> {
+    const { signal, emit } = this.#context
+    const bare = { mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size }
+    const leaveOut = (state: string): undefined => {
+      emit({
+        type: 'warning',
+        message: `Left out ${descriptor.digest}, which ${source.name} lists for ${subject}: ${state}`,
+      })
+    }
+    try {
+      const read = () => source.readDocument(bare, { sizeMax: manifestSizeMax, signal })
+      const document = await retry(read, this.#retrying)
+      const parsed = this.#parse(document)
+      const artifactType = parsed.artifactType ?? (parsed.kind === 'manifest' ? parsed.config.mediaType : undefined)
+      if (tag === undefined && parsed.subject?.digest !== subject) return leaveOut('it refers to something else')
+      return { ...document, descriptor: { ...bare, ...(artifactType !== undefined && { artifactType }) } }
+    } catch (error) {
+      if (!isWindlassError(error) || !['NOT_FOUND', 'UNSUPPORTED', 'INCOMPLETE'].includes(error.code)) throw error
+      return leaveOut(error.message)
+    }
+  }
+
+  async #admit(documents: readonly Document[]): Promise<void> {
+    const { subject, source } = this.#image
+    const { gatekeeper, emit } = this.#context
+    if (subject === undefined) return
+    await admit(gatekeeper, documents, { subject, sources: [source], retrying: this.#retrying, emit })
+  }
+
+  /** From what the reference names down to the document that is to be copied with all below it. */
+  async #findTop(): Promise<readonly Document[]> {
     const { source, reference } = this.#image
     const { signal, platform } = this.#context
     const top = await retry(() => source.resolve(reference, signal), this.#retrying)
     const isIndex = this.#parse(top).kind === 'index'
-    if (!isIndex || (platform === undefined && !this.#sink.onePlatform)) return top
+    if (!isIndex || (platform === undefined && !this.#sink.onePlatform)) return [top]
     const cache = async () => undefined
     const wanted = platform ?? readHostPlatform()
-    return (await resolveImage(this.#hosts, reference, wanted, { ...this.#retrying, cache })).manifest
+    return (await resolveImage(this.#hosts, reference, wanted, { ...this.#retrying, cache })).documents
   }
 
   /** Depth first. An index may name the same manifest twice. */
@@ -268,6 +352,19 @@ class ImageCopy {
       pauseMs: patience?.pauseMs,
       onRetry: (error: WindlassError) => emit({ type: 'warning', message: error.message }),
     }
+  }
+}
+
+/** The same place, whose image is this document. */
+function withTop(source: Source, document: Document): Source {
+  return {
+    name: source.name,
+    ...(source.isLocal !== undefined && { isLocal: source.isLocal }),
+    resolve: async () => document,
+    readDocument: (descriptor, options) => source.readDocument(descriptor, options),
+    openBlob: (descriptor, options) => source.openBlob(descriptor, options),
+    listReferrers: async (digest, signal) => (await source.listReferrers?.(digest, signal)) ?? [],
+    [Symbol.asyncDispose]: async () => {},
   }
 }
 

@@ -126,8 +126,8 @@ export type PullEvent =
       readonly redone: boolean
     }
   | { readonly type: 'warning'; readonly message: string; readonly layer?: number }
-  /** Something takes longer than usual, and why. */
-  | { readonly type: 'notice'; readonly message: string; readonly layer: number }
+  /** Something takes longer than usual, and why; or an image is let in, and for whose signature. */
+  | { readonly type: 'notice'; readonly message: string; readonly layer?: number }
   /** The image goes into an engine, by this route. */
   | { readonly type: 'delivery'; readonly engine: string; readonly route: string; readonly message: string }
   | ({ readonly type: 'done' } & PullResult)

@@ -11,6 +11,7 @@ import { BlobHosts } from './blob-hosts.ts'
 import type { PullEvent } from './events.ts'
 import { checkRoot } from './privilege.ts'
 import {
+  admit,
   checkPlatform,
   documentCache,
   emitResolved,
@@ -23,16 +24,19 @@ import {
 import { type Emit, pullLayers } from './pull-layers.ts'
 import { type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { diskMsDefault, Stuck } from './stuck.ts'
+import type { PolicySubject } from './trust/policy.ts'
 
 /** An image to be taken into the store, and the names that it gets there. */
 export interface ImageToLoad {
   readonly source: Source
   readonly names: readonly Reference[]
+  /** Where it comes from and what it is called there, once for each name: what a policy speaks of. */
+  readonly subjects?: readonly PolicySubject[]
 }
 
 export type LoadOptions = Pick<
   PullOptions,
-  'root' | 'platform' | 'layersMax' | 'patience' | 'decompressors' | 'signal' | 'minSpeed'
+  'root' | 'platform' | 'layersMax' | 'patience' | 'decompressors' | 'signal' | 'minSpeed' | 'gatekeeper'
 >
 
 /** An image that is in the store now. */
@@ -69,11 +73,25 @@ async function runLoad(
   checkRoot(`Cannot load ${from}`)
   await using store = await Store.open(options.root, options.signal === undefined ? {} : { signal: options.signal })
   await using session = await store.openSession()
-  await checkComplete(from, images, { store, session, options, emit, stuck })
+  const context = { store, session, options, emit, stuck }
+  const resolved: { image: ResolvedImage; toLoad: ImageToLoad; reference: Reference }[] = []
+  for (const [at, toLoad] of images.entries()) {
+    const reference = toLoad.names[0] ?? { domain: 'archive', path: `image-${at + 1}` }
+    const image = await resolve(toLoad.source, reference, context)
+    for (const subject of toLoad.subjects ?? [])
+      await admit(options.gatekeeper, image.documents, {
+        ...context,
+        subject,
+        sources: [toLoad.source],
+        retrying: retryingOf(context),
+      })
+    resolved.push({ image, toLoad, reference })
+  }
+  await checkComplete(from, resolved, context)
   const staged: { image: ResolvedImage; names: readonly string[] }[] = []
-  for (const [at, { source, names }] of images.entries()) {
-    const image = await stage(source, nameOf(names, at), { store, session, options, emit, stuck })
-    staged.push({ image, names: names.map(formatReference) })
+  for (const { image, toLoad, reference } of resolved) {
+    await stage(image, { ...context, source: toLoad.source, reference })
+    staged.push({ image, names: toLoad.names.map(formatReference) })
   }
   for (const { image, names } of staged) {
     for (const document of [...image.documents, image.config]) await session.putDocument(document)
@@ -96,20 +114,19 @@ interface StageContext {
 }
 
 /** Layers that archives left out must be in the store: all of them, before anything is unpacked. */
-async function checkComplete(from: string, images: readonly ImageToLoad[], context: StageContext): Promise<void> {
-  const { store, session } = context
+async function checkComplete(
+  from: string,
+  resolved: readonly { image: ResolvedImage; toLoad: ImageToLoad; reference: Reference }[],
+  { store, session }: StageContext,
+): Promise<void> {
   const missing = new Map<Digest, string>()
-  for (const [at, { source, names }] of images.entries()) {
-    if (source.hasBlob === undefined) continue
-    const reference = nameOf(names, at)
-    const { layers } = await resolve(source, reference, context)
-    for (const [layer, { chainId, descriptor }] of layers.entries()) {
+  for (const { image, toLoad, reference } of resolved)
+    for (const [at, { chainId, descriptor }] of image.layers.entries()) {
       const known = session.findLayer(chainId)
       const isHere = (known !== undefined && session.hasIntactBlob(known)) || session.findBlob(descriptor.digest)
-      if (isHere || (await source.hasBlob(descriptor))) continue
-      missing.set(descriptor.digest, `layer ${layer + 1} (${descriptor.digest}) of ${formatReference(reference)}`)
+      if (isHere || (await toLoad.source.hasBlob?.(descriptor)) !== false) continue
+      missing.set(descriptor.digest, `layer ${at + 1} (${descriptor.digest}) of ${formatReference(reference)}`)
     }
-  }
   const [first] = missing.values()
   if (first === undefined) return
   const others = missing.size === 1 ? '' : `; so are ${missing.size - 1} more`
@@ -117,38 +134,40 @@ async function checkComplete(from: string, images: readonly ImageToLoad[], conte
   throw new WindlassError('INCOMPLETE', `Cannot load ${from}: ${state}`, { facts: { missing: missing.size } })
 }
 
-function nameOf(names: readonly Reference[], at: number): Reference {
-  return names[0] ?? { domain: 'archive', path: `image-${at + 1}` }
+function retryingOf({ options, emit }: StageContext) {
+  return {
+    signal: options.signal ?? new AbortController().signal,
+    onRetry: (error: WindlassError): void => emit({ type: 'warning', message: error.message }),
+  }
 }
 
 async function resolve(source: Source, reference: Reference, context: StageContext): Promise<ResolvedImage> {
   const { store, session, options, emit } = context
   const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
-  return await resolveImage(new BlobHosts(source), reference, wanted ?? readHostPlatform(), {
-    signal: options.signal ?? new AbortController().signal,
-    onRetry: (error: WindlassError): void => emit({ type: 'warning', message: error.message }),
+  const image = await resolveImage(new BlobHosts(source), reference, wanted ?? readHostPlatform(), {
+    ...retryingOf(context),
     cache: documentCache(store, session),
   })
+  checkPlatform(image, formatReference(reference), options.platform, emit)
+  return image
 }
 
 /** The layers of one image, unpacked and published; nothing names them yet but the session. */
-async function stage(source: Source, reference: Reference, context: StageContext): Promise<ResolvedImage> {
+async function stage(
+  image: ResolvedImage,
+  { source, reference, ...context }: StageContext & { readonly source: Source; readonly reference: Reference },
+): Promise<void> {
   const { options, emit } = context
   const startedMs = performance.now()
-  const signal = options.signal ?? new AbortController().signal
   const name = formatReference(reference)
   emit({ type: 'start', reference: name, registry: source.name })
   const pullOptions = { ...options, credentials: noCredentials }
-  const hosts = new BlobHosts(source)
-  const image = await resolve(source, reference, context)
-  checkPlatform(image, name, options.platform, emit)
   emitResolved(image, name, emit)
   await pullLayers(image, {
     ...context,
-    network: openNetwork(hosts, pullOptions),
+    network: openNetwork(new BlobHosts(source), pullOptions),
     options: pullOptions,
-    signal,
+    signal: retryingOf(context).signal,
     startedMs,
   })
-  return image
 }

@@ -6,6 +6,7 @@ import { Throttle } from '../flow/throttle.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform, parsePlatform } from '../oci/platform.ts'
 import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
+import type { Document, Source } from '../places/place.ts'
 import type { ConnectionOptions } from '../places/registry/connection.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import { readAheadBytes, type Timeouts } from '../places/registry/limits.ts'
@@ -22,6 +23,8 @@ import { checkRoot } from './privilege.ts'
 import { type Emit, type LayersContext, type LayersOptions, type LayersPatience, pullLayers } from './pull-layers.ts'
 import { type DocumentCache, type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { diskMsDefault, Stuck } from './stuck.ts'
+import { type Gatekeeper, nameWithDigest } from './trust/gatekeeper.ts'
+import type { PolicySubject } from './trust/policy.ts'
 import { watchCommit } from './watch-commit.ts'
 
 export interface PullOptions extends LayersOptions {
@@ -46,6 +49,8 @@ export interface PullOptions extends LayersOptions {
   readonly patience?: PullPatience
   /** Where the image goes instead of the store, which then only keeps what was downloaded, for the next time. */
   readonly into?: Destination
+  /** Decides whether the image may come in, before any of its layers is fetched. */
+  readonly gatekeeper?: Gatekeeper | undefined
   readonly signal?: AbortSignal
 }
 
@@ -150,6 +155,8 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const hosts = new BlobHosts(source, mirrors)
   const image = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
   checkPlatform(image, text, options.platform, emit)
+  const subject = { transport: 'docker', reference }
+  await admit(options.gatekeeper, image.documents, { subject, sources: [...mirrors, source], retrying, emit })
   const name = `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`
   emitResolved(image, name, emit)
   const network = openNetwork(hosts, options)
@@ -170,6 +177,28 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   }
   emit({ type: 'done', ...result })
   return result
+}
+
+interface Admission {
+  readonly subject: PolicySubject
+  /** Where signatures may be. */
+  readonly sources: readonly Source[]
+  readonly retrying: RetryOptions
+  readonly emit: Emit
+}
+
+/** Asks whether an image may come in. What is fetched afterwards is named by these very documents. */
+export async function admit(
+  gatekeeper: Gatekeeper | undefined,
+  documents: readonly Document[],
+  { subject, sources, retrying, emit }: Admission,
+): Promise<void> {
+  if (gatekeeper === undefined) return
+  const { reference } = subject
+  const digest = documents[0]?.descriptor.digest
+  const name = reference === undefined ? `image ${digest}` : nameWithDigest(reference, digest)
+  const told = await gatekeeper.check({ name, reference, documents, sources }, subject, retrying)
+  if (told !== undefined) emit({ type: 'notice', message: told })
 }
 
 /** Layers first, then the documents, then the name. */

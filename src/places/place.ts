@@ -36,8 +36,20 @@ export interface Source extends AsyncDisposable {
    * says so in the `offset` of what it returns.
    */
   openBlob(descriptor: Descriptor, options: BlobRequest): Promise<BlobStream>
+  /**
+   * What refers to a document: its signatures, attestations, bills of materials, as the place lists them and as cosign's tags name them. What it says
+   * of them is to be checked. Absent in a place that knows none.
+   */
+  listReferrers?(digest: Digest, signal: AbortSignal): Promise<readonly Referrer[]>
   /** False if a blob that a document names was left out, since whoever reads it should have it. Absent where nothing is left out. */
   hasBlob?(descriptor: Descriptor): Promise<boolean>
+}
+
+/** A document that refers to another. */
+export interface Referrer {
+  readonly descriptor: Descriptor
+  /** By which it is found, rather than by what it says itself. */
+  readonly tag?: string
 }
 
 /** The part of a blob that is asked for. */
@@ -65,6 +77,8 @@ export interface Sink extends AsyncDisposable {
   readonly name: string
   /** True if it takes one platform's manifest only, and no index. */
   readonly onePlatform: boolean
+  /** True if documents that refer to others have a place here. */
+  readonly keepsReferrers?: boolean
   /** True if a blob that broke off cannot be begun again: what is written is written. */
   readonly isOnePass: boolean
   /** True if the blob is there already: it need not be read at the source. */

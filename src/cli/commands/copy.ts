@@ -1,9 +1,11 @@
+import { WindlassError } from '../../errors.ts'
 import { parsePlatform } from '../../oci/platform.ts'
 import { parseReference } from '../../oci/reference.ts'
 import { archiveOptions, readFileOptions, refuseFileOptions } from '../archive-options.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
-import { writeJson, writeLine } from '../output.ts'
+import { writeJson, writeLine, writeNote } from '../output.ts'
+import { openPolicy, policyOptions } from '../policy.ts'
 import { placeOptions, showRun } from '../transfer.ts'
 
 export const command = defineCommand({
@@ -17,7 +19,13 @@ export const command = defineCommand({
     ...connectionOptions,
     platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', summary: 'copy one platform of an index only' },
     layers: { type: 'integer', value: 'N', min: 1, max: 64, summary: 'how many layers at a time; default is 4' },
+    referrers: {
+      type: 'boolean',
+      summary:
+        "copy signatures, attestations and bills of materials, too: what refers to the image, and what cosign's tags name",
+    },
     ...archiveOptions,
+    ...policyOptions,
   },
   examples: [
     {
@@ -29,7 +37,7 @@ export const command = defineCommand({
     { line: 'windlass copy docker-archive:app.tar store:app:2.4', does: 'Into the store, under a name.' },
   ],
   exits: ['2  the image was not found', '3  a registry denied access', '4  network or TLS', '5  stalled', '6  corrupt'],
-  async run(context, [from = '', to = ''], { platform, layers, checksum, split, ...network }) {
+  async run(context, [from = '', to = ''], { platform, layers, checksum, split, referrers, policy, ...network }) {
     const { parseTransport } = await import('../../copy/transport.ts')
     const { openImage, openSink } = await import('../../copy/places.ts')
     const source = parseTransport(from)
@@ -39,12 +47,24 @@ export const command = defineCommand({
     const options = { ...(await placeOptions(context, network)), files: readFileOptions(files) }
     const { root, signal } = context
     const choices = { root, signal, ...(layers !== undefined && { layersMax: layers }) }
+    const gatekeeper = await openPolicy(context, policy)
     await using image = await openImage(source, options)
+    // What is in the store or in an engine was let in before.
+    const isHere = ['store', 'containerd', 'docker-daemon', 'containers-storage'].includes(source.kind)
+    const subject = isHere ? undefined : { transport: source.kind, reference: image.reference }
     if (target.kind === 'store') {
+      if (referrers) {
+        const hint = 'copy to an OCI layout, an OCI archive or a registry'
+        throw new WindlassError('UNSUPPORTED', 'Cannot copy referrers to the store: it has no place for them', { hint })
+      }
       const { load } = await import('../../copy/load.ts')
       const names = [parseReference(target.text)]
-      const chosen = { ...choices, ...(platform !== undefined && { platform }) }
-      const [loaded] = await showRun(context, `Copying ${from}`, load(from, [{ source: image.source, names }], chosen))
+      const chosen = { ...choices, gatekeeper, ...(platform !== undefined && { platform }) }
+      const [loaded] = await showRun(
+        context,
+        `Copying ${from}`,
+        load(from, [{ source: image.source, names, subjects: subject === undefined ? [] : [subject] }], chosen),
+      )
       if (context.json) writeJson(context, loaded)
       else writeLine(context, `${loaded?.digest}`)
       return 0
@@ -60,13 +80,15 @@ export const command = defineCommand({
           source: image.source,
           reference: image.reference,
           placements: [placement],
+          ...(subject !== undefined && { subject }),
           ...(isNear && { mountFrom: [source.reference.path] }),
         },
       ],
       sink,
-      { ...choices, ...(platform !== undefined && { platform: parsePlatform(platform) }) },
+      { ...choices, referrers, gatekeeper, ...(platform !== undefined && { platform: parsePlatform(platform) }) },
     )
     const [result] = await showRun(context, `Copying ${from}`, run)
+    if (referrers) writeNote(context, `Copied ${result?.referrersCopied} documents that refer to it`)
     if (context.json) writeJson(context, result)
     else writeLine(context, `${result?.digest}`)
     return 0

@@ -5,6 +5,7 @@ import { formatReference, parseReference } from '../../oci/reference.ts'
 import { defineCommand } from '../command.ts'
 import { formatName } from '../familiar.ts'
 import { writeJson, writeLine, writeWarning } from '../output.ts'
+import { openPolicy, policyOptions } from '../policy.ts'
 import { showRun } from '../transfer.ts'
 
 export const command = defineCommand({
@@ -23,6 +24,7 @@ export const command = defineCommand({
       value: 'OS/ARCH[/VARIANT]',
       summary: "the platform to load; default is this machine's",
     },
+    ...policyOptions,
   },
   examples: [
     { line: 'windlass load -i app.tar', does: 'Load from a file.' },
@@ -30,8 +32,13 @@ export const command = defineCommand({
     { line: 'windlass load -i /media/disk/app.tar.001', does: 'Load all parts of a split archive.' },
     { line: 'windlass load -i layout/ --name app:2.4', does: 'Load an OCI layout, and name its image.' },
   ],
-  exits: ['2  there is no such archive', '6  the archive is torn, altered or none', '7  no space'],
-  async run(context, _operands, { input, name, platform }) {
+  exits: [
+    '2  there is no such archive',
+    '3  the policy refuses an image',
+    '6  the archive is torn, altered or none',
+    '7  no space',
+  ],
+  async run(context, _operands, { input, name, platform, policy }) {
     const { openArchiveAt, readNames } = await import('../../copy/places.ts')
     const { load } = await import('../../copy/load.ts')
     const { signal, root } = context
@@ -44,11 +51,14 @@ export const command = defineCommand({
       throw new WindlassError('USAGE', `Cannot name the image ${name}: ${state}; wanted one`)
     }
     const onWarning = (message: string): void => writeWarning(context, message)
-    const images = archive.images.map(image => ({
-      source: image.source,
-      names: name === undefined ? readNames(image, onWarning) : [parseReference(name)],
-    }))
-    const run = load(archive.name, images, { root, signal, ...(platform !== undefined && { platform }) })
+    const { transport } = archive
+    const images = archive.images.map(image => {
+      const names = name === undefined ? readNames(image, onWarning) : [parseReference(name)]
+      const subjects = names.length === 0 ? [{ transport }] : names.map(reference => ({ transport, reference }))
+      return { source: image.source, names, subjects }
+    })
+    const gatekeeper = await openPolicy(context, policy)
+    const run = load(archive.name, images, { root, signal, gatekeeper, ...(platform !== undefined && { platform }) })
     const loaded = await showRun(context, `Loading ${archive.name}`, run)
     if (context.json) {
       writeJson(context, loaded)

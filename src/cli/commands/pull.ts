@@ -10,6 +10,7 @@ import { watchEngine } from '../engine-notice.ts'
 import { toWindlassError } from '../failure.ts'
 import { eachOperand } from '../operands.ts'
 import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
+import { openPolicy, policyOptions } from '../policy.ts'
 import type { PullRecorder } from '../report/record.ts'
 import type { PullReport } from '../report/report.ts'
 import { parseBytes } from '../sizes.ts'
@@ -59,6 +60,7 @@ export const command = defineCommand({
         'ask this host first, for tags too, and the registry itself last; several are asked in their order. What a tag means is then the ' +
         "mirror's word, as in docker: name a digest to be sure",
     },
+    ...policyOptions,
     ...connectionOptions,
     'min-speed': {
       type: 'string',
@@ -117,11 +119,15 @@ export const command = defineCommand({
       line: 'windlass pull --into docker registry.example:5000/team/app:2.4',
       does: 'Into a running docker whose own pulls hang, or with DOCKER_HOST=ssh://node-7 into one on another host.',
     },
+    {
+      line: 'windlass pull --policy policy.json registry.example:5000/team/app:2.4',
+      does: 'Only if it is signed as the policy demands.',
+    },
     { line: 'ref=$(windlass pull -q alpine)', does: 'Keep the exact reference, with its digest, in a variable.' },
   ],
   exits: [
     '2  the image, or the platform in it, was not found',
-    '3  the registry denied access',
+    '3  the registry denied access, or the policy refuses the image',
     '4  network or TLS',
     '5  stalled',
     '8  the engine cannot be reached',
@@ -134,6 +140,7 @@ export const command = defineCommand({
       layers,
       decompressor = 'auto',
       'stall-timeout': stallTimeout,
+      policy,
       ...network
     } = options
     const engine = await openInto(context, into, route)
@@ -144,6 +151,7 @@ export const command = defineCommand({
       connections: await readConnections(context, network),
       ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000 } }),
       decompressors: await openDecompressors(context, decompressor),
+      gatekeeper: await openPolicy(context, policy),
       ...(engine !== undefined && { into: engine.destination }),
       ...(file !== undefined && { tellStages: true }),
     }

@@ -1,9 +1,9 @@
 import { WindlassError } from '../../errors.ts'
 import { quote } from '../../oci/quote.ts'
-import { formatReference, parseReference, repositoryName } from '../../oci/reference.ts'
+import { formatReference, parseReference, type Reference, repositoryName } from '../../oci/reference.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
-import { writeJson, writeLine } from '../output.ts'
+import { writeJson, writeLine, writeNote } from '../output.ts'
 import { placeOptions, showRun } from '../transfer.ts'
 
 export const command = defineCommand({
@@ -21,6 +21,11 @@ export const command = defineCommand({
       value: 'KIND[:LEVEL]',
       summary: 'compress all layers anew: gzip, zstd or none, as zstd:19; the image ID stays, the digest does not',
     },
+    referrers: {
+      type: 'boolean',
+      summary:
+        "push signatures, attestations and bills of materials, too, as the registries have them that the image's other names lead to; the store has none",
+    },
     layers: {
       type: 'integer',
       value: 'N',
@@ -34,10 +39,11 @@ export const command = defineCommand({
     { line: 'windlass push debian:12 registry.example:5000/base/debian:12', does: 'Push it under another one.' },
   ],
   exits: ['2  the image was not found', '3  the registry denied access', '4  network or TLS', '5  stalled'],
-  async run(context, [text = '', destination], { layers, compress, ...network }) {
+  async run(context, [text = '', destination], { layers, compress, referrers, ...network }) {
     const { openStored } = await import('../../copy/places.ts')
     const { copyImages } = await import('../../copy/copy-image.ts')
     const { openRegistrySink } = await import('../../places/registry/upload.ts')
+    const { openRegistry } = await import('../../places/registry/registry.ts')
     const compression = compress === undefined ? undefined : readCompression(compress)
     const options = await placeOptions(context, network)
     await using image = await openStored(text, options)
@@ -51,6 +57,9 @@ export const command = defineCommand({
     }
     await using sink = openRegistrySink(target, options.registry)
     const near = image.names.filter(({ domain, path }) => domain === target.domain && path !== target.path)
+    const referrersFrom = referrers
+      ? listOthers(image.names, target).map(name => opened.use(openRegistry(name, options.registry)))
+      : []
     const run = copyImages(
       [
         {
@@ -58,12 +67,14 @@ export const command = defineCommand({
           reference: image.reference,
           placements: [{ tag: target.tag }],
           mountFrom: [...new Set(near.map(({ path }) => path))],
+          referrersFrom,
         },
       ],
       sink,
-      { ...context, ...(layers !== undefined && { layersMax: layers }) },
+      { ...context, referrers, ...(layers !== undefined && { layersMax: layers }) },
     )
     const [result] = await showRun(context, `Pushing ${text}`, run)
+    if (referrers) writeNote(context, `Pushed ${result?.referrersCopied} documents that refer to it`)
     const { digest: _, ...name } = target
     const reference = `${target.tag === undefined ? repositoryName(target) : formatReference(name)}@${result?.digest}`
     if (context.json) writeJson(context, { reference, ...result })
@@ -71,6 +82,17 @@ export const command = defineCommand({
     return 0
   },
 })
+
+/** The repositories, but for the one that is pushed to, where the image has a name. @throws WindlassError USAGE if there is none */
+function listOthers(names: readonly Reference[], target: Reference): Reference[] {
+  const others = new Map(names.map(name => [repositoryName(name), name]))
+  others.delete(repositoryName(target))
+  if (others.size > 0) return [...others.values()]
+  const hint =
+    "the store keeps no referrers: take them from where they are, with 'windlass copy --referrers docker://… docker://…'"
+  const state = 'the image has no other name that leads to a registry'
+  throw new WindlassError('USAGE', `Cannot push referrers to ${repositoryName(target)}: ${state}`, { hint })
+}
 
 const levels = { gzip: 9, zstd: 22, none: 0 } as const
 

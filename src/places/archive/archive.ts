@@ -22,6 +22,8 @@ export interface ArchivedImage {
 /** An OCI layout, in a directory or a tar, or what `docker save` writes. */
 export interface Archive extends AsyncDisposable {
   readonly name: string
+  /** What containers' tools call such a place. */
+  readonly transport: 'oci' | 'oci-archive' | 'docker-archive'
   readonly images: readonly ArchivedImage[]
 }
 
@@ -40,17 +42,18 @@ export interface ArchiveOptions {
 export async function openArchive(from: string | AsyncIterable<Uint8Array>, options: ArchiveOptions): Promise<Archive> {
   const files = await openFiles(from, options)
   try {
-    const images = await listImages(files)
-    return { name: files.name, images, [Symbol.asyncDispose]: () => files[Symbol.asyncDispose]() }
+    // Docker since 25 writes both descriptions: the layout has the digests.
+    const isLayout = (await files.find('index.json')) !== undefined
+    const transport = !isLayout ? 'docker-archive' : files instanceof DirectoryFiles ? 'oci' : 'oci-archive'
+    const images = isLayout ? await listLayoutImages(files) : await listDocker(files)
+    return { name: files.name, transport, images, [Symbol.asyncDispose]: () => files[Symbol.asyncDispose]() }
   } catch (error) {
     await files[Symbol.asyncDispose]()
     throw error
   }
 }
 
-/** Docker since 25 writes both descriptions: the layout has the digests. */
-async function listImages(files: Files): Promise<ArchivedImage[]> {
-  if ((await files.find('index.json')) !== undefined) return await listLayoutImages(files)
+async function listDocker(files: Files): Promise<ArchivedImage[]> {
   if ((await files.find('manifest.json')) !== undefined) return await listDockerImages(files)
   const state = 'it has neither index.json nor manifest.json'
   throw new WindlassError(

@@ -23,7 +23,11 @@ class Names {
   }
 
   /** A name moves from the image that had it. Without one, a top document is named by its digest alone. */
-  add({ mediaType, digest, size }: Descriptor, tag: string | undefined, full: Reference | undefined): void {
+  add(
+    { mediaType, digest, size, artifactType }: Descriptor,
+    tag: string | undefined,
+    full: Reference | undefined,
+  ): void {
     const at = this.#entries.findIndex(({ annotations }) => tag !== undefined && annotations?.[refNameKey] === tag)
     if (at >= 0) this.#entries.splice(at, 1)
     const annotations = {
@@ -31,7 +35,8 @@ class Names {
       ...(tag !== undefined && { [refNameKey]: tag }),
     }
     const isThere = tag === undefined && this.#entries.some(known => known.digest === digest)
-    if (!isThere) this.#entries.push({ mediaType, digest, size, annotations })
+    if (!isThere)
+      this.#entries.push({ mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations })
   }
 
   format(): Buffer {
@@ -47,6 +52,7 @@ export function openLayoutTarSink(to: ByteSink): Sink {
 
 class LayoutTarSink implements Sink {
   readonly onePlatform = false
+  readonly keepsReferrers = true
   readonly isOnePass = true
   readonly #tar: TarOutput
   readonly #names = new Names()
@@ -117,6 +123,7 @@ export async function openLayoutSink(directory: string): Promise<Sink> {
 class LayoutDirectorySink implements Sink {
   readonly name: string
   readonly onePlatform = false
+  readonly keepsReferrers = true
   readonly isOnePass = false
   readonly #files: DirectoryFiles
   readonly #names: Names

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { WindlassError } from '../../errors.ts'
+import { isWindlassError, WindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../oci/digest.ts'
-import { type Index, manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
+import { type Index, type Manifest, manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
 import { isIndexType, isManifestType, mediaTypes } from '../../oci/media-types.ts'
-import type { BlobRequest, BlobStream, Document, Source } from '../place.ts'
+import { cosignTags, isReferrersTag, referrersTag } from '../../oci/referrers.ts'
+import type { BlobRequest, BlobStream, Document, Referrer, Source } from '../place.ts'
 import type { ArchivedImage } from './archive.ts'
 import { type Files, readSmallFile } from './files.ts'
 
@@ -25,21 +26,47 @@ export async function readLayoutIndex(files: Files): Promise<Index> {
   throw new WindlassError('CORRUPT', `Cannot read index.json of ${files.name}: it is no index`)
 }
 
-/** One image for each name and digest of the index; those that are no images are left out. */
+/** One image for each name and digest of the index; those that are no images, or only refer to one, are left out. */
 export async function listLayoutImages(files: Files): Promise<ArchivedImage[]> {
   const { manifests } = await readLayoutIndex(files)
   const byDigest = new Map<Digest, { descriptor: Descriptor; names: string[] }>()
   for (const descriptor of manifests) {
-    if (!isManifestType(descriptor.mediaType) && !isIndexType(descriptor.mediaType)) continue
+    if (!isDocument(descriptor)) continue
+    const name = nameOf(descriptor)
+    if (name === undefined ? (await readSubject(files, descriptor)) !== undefined : isReferrersTag(name)) continue
     const known = byDigest.get(descriptor.digest) ?? { descriptor, names: [] }
     byDigest.set(descriptor.digest, known)
-    const name = descriptor.annotations?.[containerdNameKey] ?? descriptor.annotations?.[refNameKey]
     if (name !== undefined) known.names.push(name)
   }
   return [...byDigest.values()].map(({ descriptor, names }) => ({
     names,
     source: new LayoutSource(files, descriptor),
   }))
+}
+
+function isDocument({ mediaType }: Descriptor): boolean {
+  return isManifestType(mediaType) || isIndexType(mediaType)
+}
+
+function nameOf({ annotations }: Descriptor): string | undefined {
+  return annotations?.[containerdNameKey] ?? annotations?.[refNameKey]
+}
+
+/** What a document of the index says it refers to; what is damaged says nothing here, and is found when it is read for what it is. */
+async function readSubject(files: Files, descriptor: Descriptor): Promise<Digest | undefined> {
+  const document = await readListed(files, descriptor)
+  return document?.subject?.digest
+}
+
+async function readListed(files: Files, descriptor: Descriptor): Promise<Manifest | Index | undefined> {
+  try {
+    const sizeMax = Math.min(descriptor.size, manifestSizeMax)
+    const bytes = await readSmallFile(files, blobPath(descriptor.digest), sizeMax)
+    return parseDocument(checkDocument(bytes, descriptor, files.name), { descriptor })
+  } catch (error) {
+    if (isWindlassError(error)) return undefined
+    throw error
+  }
 }
 
 class LayoutSource implements Source {
@@ -76,6 +103,24 @@ class LayoutSource implements Source {
     return { offset, bytes: this.#files.read(blobPath(digest), offset), servesRanges: false }
   }
 
+  /** An index names what refers to others like what is named (oras, cosign), or by the tags that a registry would have. */
+  async listReferrers(digest: Digest, signal: AbortSignal): Promise<readonly Referrer[]> {
+    const tags = cosignTags(digest)
+    const fallback = referrersTag(digest)
+    const found: Referrer[] = []
+    for (const descriptor of (await readLayoutIndex(this.#files)).manifests) {
+      signal.throwIfAborted()
+      if (!isDocument(descriptor)) continue
+      const name = nameOf(descriptor)
+      const { mediaType, size } = descriptor
+      const bare = { mediaType, size, digest: descriptor.digest }
+      if (name !== undefined && tags.includes(name)) found.push({ descriptor: bare, tag: name })
+      else if (name === fallback) found.push(...listOf(await readListed(this.#files, descriptor)))
+      else if ((await readSubject(this.#files, descriptor)) === digest) found.push({ descriptor: bare })
+    }
+    return found
+  }
+
   async hasBlob({ digest }: Descriptor): Promise<boolean> {
     return (await this.#files.find(blobPath(digest))) !== undefined
   }
@@ -87,6 +132,10 @@ class LayoutSource implements Source {
     const message = `Cannot read document ${digest} of ${this.name}: it is larger than its descriptor's ${size} bytes`
     return new WindlassError('DIGEST_MISMATCH', message, { cause: error })
   }
+}
+
+function listOf(document: Manifest | Index | undefined): Referrer[] {
+  return document?.kind === 'index' ? document.manifests.map(descriptor => ({ descriptor })) : []
 }
 
 /** What an archive says of a blob that its documents name and that it has not. */

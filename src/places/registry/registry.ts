@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
-import { WindlassError } from '../../errors.ts'
+import { isWindlassError, WindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm, isDigest, parseDigest } from '../../oci/digest.ts'
-import { manifestSizeMax } from '../../oci/manifest.ts'
-import { acceptHeader, isIndexType, isManifestType, isSchema1Type } from '../../oci/media-types.ts'
+import { manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
+import { acceptHeader, isIndexType, isManifestType, isSchema1Type, mediaTypes } from '../../oci/media-types.ts'
 import { quote } from '../../oci/quote.ts'
 import type { Reference } from '../../oci/reference.ts'
-import type { BlobRequest, BlobStream, Document, Source, Target } from '../place.ts'
+import { cosignTags, referrersTag } from '../../oci/referrers.ts'
+import type { BlobRequest, BlobStream, Document, Referrer, Source, Target } from '../place.ts'
 import { readBlob, readSmall } from './body.ts'
 import { drain, type HttpRequest, type HttpResponse, headerOf } from './http.ts'
 import { mediaTypeOf } from './media-type.ts'
@@ -33,6 +34,8 @@ export function parseMirror(host: string, reference: Reference): Reference {
   if (url === null) throw new WindlassError('USAGE', `Cannot use mirror ${quote(host)}: wanted host or host:port`)
   return { ...reference, domain: host }
 }
+
+type Kind = 'manifests' | 'blobs' | 'referrers'
 
 class RegistrySource implements Source {
   readonly name: string
@@ -99,29 +102,70 @@ class RegistrySource implements Source {
     }
   }
 
+  async listReferrers(digest: Digest, signal: AbortSignal): Promise<readonly Referrer[]> {
+    const found = new Map(
+      (await this.#listSubjects(digest, signal)).map(referrer => [referrer.descriptor.digest, referrer]),
+    )
+    for (const tag of cosignTags(digest)) {
+      const document = await this.#find(tag, signal)
+      if (document !== undefined) found.set(document.descriptor.digest, { descriptor: document.descriptor, tag })
+    }
+    return [...found.values()]
+  }
+
+  /** Distribution-spec, "Listing Referrers", page by page; and the tag schema where the registry does not know it. */
+  async #listSubjects(digest: Digest, signal: AbortSignal): Promise<Referrer[]> {
+    const listed: Descriptor[] = []
+    let url: URL | undefined
+    for (let page = 0; page === 0 || url !== undefined; page++) {
+      if (page === referrerPagesMax) throw tooManyReferrers(digest, this.name)
+      try {
+        const { response, request } = await this.#get('referrers', digest, signal, { accept: mediaTypes.ociIndex }, url)
+        const bytes = await readSmall(response, request, manifestSizeMax)
+        listed.push(...indexOf(bytes))
+        url = nextPage(response, request)
+      } catch (error) {
+        if (page > 0 || !isUnknownToRegistry(error)) throw error
+        const document = await this.#find(referrersTag(digest), signal)
+        listed.push(...(document === undefined ? [] : indexOf(document.bytes)))
+      }
+    }
+    return listed.map(descriptor => ({ descriptor }))
+  }
+
+  async #find(tag: string, signal: AbortSignal): Promise<Document | undefined> {
+    try {
+      return await this.resolve({ tag }, signal)
+    } catch (error) {
+      if (isWindlassError(error, 'NOT_FOUND')) return undefined
+      throw error
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#repository[Symbol.asyncDispose]()
   }
 
   /** A whole small answer is bounded as a whole: its request ends with the caller's signal or after `documentMs`. */
   async #get(
-    kind: 'manifests' | 'blobs',
+    kind: Kind,
     name: string,
     caller: AbortSignal,
     headers: Readonly<Record<string, string>>,
+    url?: URL,
   ): Promise<{ response: HttpResponse; request: HttpRequest }> {
     const connected = await this.#repository.connect(caller)
     const signal = AbortSignal.any([caller, AbortSignal.timeout(this.#repository.timeouts.documentMs)])
     const plan = this.#plan(connected.origin, kind, name, signal)
-    const request = { ...plan, headers: { ...plan.headers, ...headers } }
+    const request = { ...plan, ...(url !== undefined && { url }), headers: { ...plan.headers, ...headers } }
     const response = await connected.send(request)
     if (response.status !== 200) throw await connected.refusal(response, request)
     return { response, request }
   }
 
-  #plan(origin: URL, kind: 'manifests' | 'blobs', name: string, signal: AbortSignal): HttpRequest {
+  #plan(origin: URL, kind: Kind, name: string, signal: AbortSignal): HttpRequest {
     const { path, domain } = this.#reference
-    const what = kind === 'blobs' ? 'blob' : 'manifest'
+    const what = { blobs: 'blob', manifests: 'manifest', referrers: 'referrers of' }[kind]
     return {
       method: 'GET',
       url: new URL(`/v2/${path}/${kind}/${name}`, origin),
@@ -130,6 +174,37 @@ class RegistrySource implements Source {
       doing: `Cannot read ${what} ${name} of ${domain}/${path}`,
     }
   }
+}
+
+/** An index may have 4 MiB on each page: nobody has so many signatures. */
+const referrerPagesMax = 16
+
+function tooManyReferrers(digest: Digest, name: string): WindlassError {
+  const state = `they fill more than ${referrerPagesMax} pages`
+  return new WindlassError('LIMIT_EXCEEDED', `Cannot read referrers of ${digest} from ${name}: ${state}`)
+}
+
+/** How registries say that they do not have this part of the API. */
+function isUnknownToRegistry(error: unknown): boolean {
+  return isWindlassError(error) && [400, 404, 405, 501].includes(Number(error.facts['status']))
+}
+
+function indexOf(bytes: Uint8Array): readonly Descriptor[] {
+  const document = parseDocument(bytes)
+  return document.kind === 'index' ? document.manifests : []
+}
+
+/** RFC 8288, as the distribution-spec uses it: `<url>; rel="next"`. */
+function nextPage(response: HttpResponse, request: HttpRequest): URL | undefined {
+  const link = /<([^>]+)>\s*;\s*rel="?next"?/.exec(headerOf(response, 'link') ?? '')?.[1]
+  if (link === undefined) return undefined
+  const url = URL.parse(link, response.url)
+  if (url === null || url.origin !== response.url.origin)
+    throw new WindlassError(
+      'PROTOCOL',
+      `${request.doing}: ${response.url.host} points to another host for the next page`,
+    )
+  return url
 }
 
 /** The digest that the bytes really have; what was asked for, or else what the registry states, must agree with it. */

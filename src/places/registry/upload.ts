@@ -1,8 +1,14 @@
+import { createHash } from 'node:crypto'
 import { WindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
-import type { Digest } from '../../oci/digest.ts'
+import { type Digest, parseDigest } from '../../oci/digest.ts'
+import { present } from '../../oci/json.ts'
+import { manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
+import { mediaTypes } from '../../oci/media-types.ts'
 import type { Reference } from '../../oci/reference.ts'
+import { referrersTag } from '../../oci/referrers.ts'
 import type { BlobReader, Document, Placement, Sink } from '../place.ts'
+import { readSmall } from './body.ts'
 import { type BodyStream, checkHop, drain, type HttpRequest, type HttpResponse, headerOf } from './http.ts'
 import { type Connected, type RegistryOptions, Repository } from './repository.ts'
 
@@ -23,6 +29,7 @@ type Method = HttpRequest['method']
 class RegistrySink implements Sink {
   readonly name: string
   readonly onePlatform = false
+  readonly keepsReferrers = true
   readonly isOnePass = false
   readonly #reference: Reference
   readonly #repository: Repository
@@ -59,9 +66,54 @@ class RegistrySink implements Sink {
     await upload.run(blob)
   }
 
-  async putDocument({ descriptor, bytes }: Document, { tag }: Placement, signal: AbortSignal): Promise<void> {
+  async putDocument(document: Document, { tag }: Placement, signal: AbortSignal): Promise<void> {
+    const { isListed } = await this.#putManifest(document, tag ?? document.descriptor.digest, signal)
+    const { subject, ...parsed } = parseDocument(document.bytes, { contentType: document.descriptor.mediaType })
+    if (subject === undefined || isListed) return
+    const artifactType = parsed.artifactType ?? (parsed.kind === 'manifest' ? parsed.config.mediaType : undefined)
+    await this.#list(
+      subject.digest,
+      { ...document.descriptor, ...present({ artifactType, annotations: parsed.annotations }) },
+      signal,
+    )
+  }
+
+  /**
+   * Distribution-spec, "Pushing Manifests with Subject": a registry that does not list by itself what refers to a document has it in an index under a tag, which
+   * the client keeps. Whoever does so at the same time may undo it: the specification has no remedy.
+   */
+  async #list(subject: Digest, referrer: Descriptor, signal: AbortSignal): Promise<void> {
+    const tag = referrersTag(subject)
     const connected = await this.#repository.connect(signal)
-    const name = tag ?? descriptor.digest
+    const plan = this.#plan('GET', this.#url(connected, `manifests/${tag}`), {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(this.#repository.timeouts.documentMs)]),
+      doing: `Cannot read the referrers of ${subject} in ${this.#where}`,
+    })
+    const request = { ...plan, headers: { ...plan.headers, accept: mediaTypes.ociIndex } }
+    const response = await connected.send(request)
+    if (response.status !== 200 && response.status !== 404) throw await connected.refusal(response, request)
+    const known =
+      response.status === 200 ? parseDocument(await readSmall(response, request, manifestSizeMax)) : undefined
+    if (known === undefined) await drain(response)
+    const listed = known?.kind === 'index' ? known.manifests : []
+    if (listed.some(({ digest }) => digest === referrer.digest)) return
+    const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [...listed, referrer] }
+    const bytes = Buffer.from(JSON.stringify(index))
+    const digest = parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
+    await this.#putManifest(
+      { descriptor: { mediaType: mediaTypes.ociIndex, digest, size: bytes.length }, bytes },
+      tag,
+      signal,
+    )
+  }
+
+  /** @returns whether the registry says that it lists the document's subject */
+  async #putManifest(
+    { descriptor, bytes }: Document,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<{ isListed: boolean }> {
+    const connected = await this.#repository.connect(signal)
     const plan = this.#plan('PUT', this.#url(connected, `manifests/${name}`), {
       signal: AbortSignal.any([signal, AbortSignal.timeout(this.#repository.timeouts.documentMs)]),
       doing: `Cannot push manifest ${name} to ${this.#where}`,
@@ -71,7 +123,8 @@ class RegistrySink implements Sink {
     if (response.status !== 201 && response.status !== 200) throw await connected.refusal(response, request)
     await drain(response)
     const stated = headerOf(response, 'docker-content-digest')
-    if (stated === undefined || stated === descriptor.digest) return
+    if (stated === undefined || stated === descriptor.digest)
+      return { isListed: headerOf(response, 'oci-subject') !== undefined }
     const message = `${request.doing}: ${this.name} stored it as ${stated}; wanted ${descriptor.digest}`
     throw new WindlassError('DIGEST_MISMATCH', message, { facts: { host: this.name } })
   }

@@ -1,0 +1,120 @@
+import { readFile } from 'node:fs/promises'
+import { WindlassError, wrapError } from '../../errors.ts'
+import type { RetryOptions } from '../../flow/retry.ts'
+import { type Claim, noClaim, readClaim } from './claim.ts'
+import { findSignatures } from './find-signatures.ts'
+import type { Gatekeeper, ImageToCheck } from './gatekeeper.ts'
+import { checkIdentity, type SignedIdentity } from './identity.ts'
+import { type PublicKey, parsePublicKey } from './keys.ts'
+import { findRule, type KeySource, type Policy, type PolicyRule, type Requirement } from './policy.ts'
+
+/** A signature that counts. */
+export interface CheckedSignature extends Claim {
+  readonly form: string
+  /** Of the blob that holds it. */
+  readonly signature: string
+}
+
+export interface SignatureRule {
+  readonly keys: readonly PublicKey[]
+  readonly identity: SignedIdentity
+  /** A signature that names no repository at all counts, too. */
+  readonly mayBeNameless?: boolean
+}
+
+/**
+ * The signatures of an image that fit a rule; at least one.
+ * @throws WindlassError SIGNATURE_INVALID, saying of each why it does not count; what a place throws, if none was found
+ */
+export async function checkSignatures(
+  image: ImageToCheck,
+  { keys, identity, mayBeNameless = false }: SignatureRule,
+  retrying: RetryOptions,
+): Promise<CheckedSignature[]> {
+  const good: CheckedSignature[] = []
+  const reasons: string[] = []
+  let failure: unknown
+  for (const source of image.sources)
+    for (const { descriptor, bytes } of image.documents) {
+      const found = await findSignatures(source, descriptor.digest, retrying).catch(error => {
+        failure = error
+        return []
+      })
+      for (const signature of found) {
+        const claim = await readClaim(signature, { digest: descriptor.digest, bytes }, keys)
+        if (typeof claim === 'string') {
+          reasons.push(`${signature.digest}: ${claim}`)
+          continue
+        }
+        const isNameless = mayBeNameless && claim.identity === undefined
+        const state = isNameless ? undefined : checkIdentity(identity, image.reference, claim.identity)
+        if (state !== undefined) reasons.push(`${signature.digest}: ${state}`)
+        else good.push({ ...claim, form: signature.form, signature: signature.digest })
+      }
+    }
+  if (good.length > 0) return good
+  retrying.signal.throwIfAborted()
+  // Who cannot be asked may have the signature: that is no answer.
+  if (failure !== undefined) throw failure
+  throw noClaim(image.name, [...new Set(reasons)])
+}
+
+/** A gatekeeper that goes by a policy. Its keys are read when a rule wants them. */
+export function openGatekeeper(policy: Policy): Gatekeeper {
+  return {
+    check: async (image, subject, retrying) => {
+      const rule = findRule(policy, subject)
+      let told: string | undefined
+      for (const requirement of rule.requirements)
+        told = (await checkRequirement({ policy, rule, image, retrying }, requirement)) ?? told
+      return told
+    },
+  }
+}
+
+interface Question {
+  readonly policy: Policy
+  readonly rule: PolicyRule
+  readonly image: ImageToCheck
+  readonly retrying: RetryOptions
+}
+
+/** All that a rule lists must hold. */
+async function checkRequirement(question: Question, requirement: Requirement): Promise<string | undefined> {
+  const { image, retrying, policy, rule } = question
+  if (requirement.type === 'insecureAcceptAnything') return undefined
+  if (requirement.type === 'reject') throw refuse(question, 'it refuses all images', `allow it in ${policy.path}`)
+  if (requirement.type === 'unsupported') {
+    const hint = `windlass checks signatures by public keys (sigstoreSigned with keyPath or keyData): change the rule in ${policy.path}`
+    throw refuse(question, `${requirement.state}, which windlass cannot check`, hint)
+  }
+  const keys = []
+  for (const key of requirement.keys) keys.push(await readKey(key, question))
+  try {
+    const [signature] = await checkSignatures(image, { keys, identity: requirement.identity }, retrying)
+    return `${image.name} is signed by ${signature?.key.name}, as ${policy.path} demands (${rule.scope})`
+  } catch (error) {
+    if (!(error instanceof WindlassError) || error.code !== 'SIGNATURE_INVALID') throw error
+    const state = error.message.replace(/^Cannot verify .*?: (?=it has|none of)/, '')
+    const hint = image.sources.some(({ listReferrers }) => listReferrers !== undefined)
+      ? `sign ${image.documents[0]?.descriptor.digest} with that key, or copy its signatures along (copy --referrers); the rule stands in ${policy.path}`
+      : `this place holds no signatures; use a registry or an OCI archive, or allow it in ${policy.path}`
+    throw refuse(question, state, hint, error)
+  }
+}
+
+function refuse({ policy, rule, image }: Question, state: string, hint: string, cause?: unknown): WindlassError {
+  const message = `Cannot let in ${image.name}: the rule ${JSON.stringify(rule.scope)} of ${policy.path}: ${state}`
+  return new WindlassError('POLICY_REFUSED', message, { hint, cause, facts: { policy: policy.path, rule: rule.scope } })
+}
+
+async function readKey(source: KeySource, question: Question): Promise<PublicKey> {
+  if ('pem' in source) return parsePublicKey(source.pem, `of the rule ${JSON.stringify(question.rule.scope)}`)
+  return await readPublicKey(source.path)
+}
+
+/** @throws WindlassError USAGE, FAILED, PERMISSION */
+export async function readPublicKey(path: string): Promise<PublicKey> {
+  const pem = await readFile(path).catch(error => Promise.reject(wrapError(error, `Cannot use key ${path}`)))
+  return parsePublicKey(pem, path)
+}

@@ -1,0 +1,100 @@
+import { isWindlassError, WindlassError } from '../../errors.ts'
+import { type RetryOptions, retry } from '../../flow/retry.ts'
+import { verified } from '../../flow/verify.ts'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import type { Digest } from '../../oci/digest.ts'
+import { type Manifest, manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
+import type { Referrer, Source } from '../../places/place.ts'
+import { bundleSizeMax, type FoundSignature, payloadSizeMax } from './claim.ts'
+
+const simpleSigningType = 'application/vnd.dev.cosign.simplesigning.v1+json'
+const signatureKey = 'dev.cosignproject.cosign/signature'
+const bundleType = /^application\/vnd\.dev\.sigstore\.bundle\b.*\+json\b/
+
+/** For one image: each costs requests and a check, and a stranger says how many there are. */
+const signaturesMax = 64
+const referrersMax = 256
+
+/**
+ * The signatures of a document at a place: those under cosign's tag, and those among what refers to it. They are verified to be what their
+ * digests name, and nothing else.
+ * @throws what the place throws; LIMIT_EXCEEDED
+ */
+export async function findSignatures(
+  source: Source,
+  digest: Digest,
+  retrying: RetryOptions,
+): Promise<FoundSignature[]> {
+  const { signal } = retrying
+  const referrers = (await retry(async () => await source.listReferrers?.(digest, signal), retrying)) ?? []
+  if (referrers.length > referrersMax) throw tooMany(source, digest, referrers.length, referrersMax)
+  const found: FoundSignature[] = []
+  for (const referrer of referrers) {
+    const manifest = await readManifest(source, referrer, retrying)
+    if (manifest === undefined) continue
+    // What another document's tag or list leads to would be refused by what it says; this one need not be read.
+    if (referrer.tag === undefined && manifest.subject?.digest !== digest) continue
+    for (const layer of manifest.layers) {
+      const signature = await readSignature(source, layer, retrying)
+      if (signature === undefined) continue
+      found.push(signature)
+      if (found.length > signaturesMax) throw tooMany(source, digest, found.length, signaturesMax)
+    }
+  }
+  return found
+}
+
+function tooMany(source: Source, digest: Digest, count: number, countMax: number): WindlassError {
+  const state = `${source.name} has ${count} or more documents for it; at most ${countMax} are read`
+  return new WindlassError('LIMIT_EXCEEDED', `Cannot look for signatures of ${digest}: ${state}`)
+}
+
+/** Undefined for what is no manifest, or is gone: it is no signature. */
+async function readManifest(source: Source, referrer: Referrer, retrying: RetryOptions): Promise<Manifest | undefined> {
+  const { mediaType, digest, size } = referrer.descriptor
+  const options = { sizeMax: manifestSizeMax, signal: retrying.signal }
+  try {
+    const { bytes } = await retry(() => source.readDocument({ mediaType, digest, size }, options), retrying)
+    const document = parseDocument(bytes, { contentType: mediaType })
+    return document.kind === 'manifest' ? document : undefined
+  } catch (error) {
+    if (isWindlassError(error) && ['NOT_FOUND', 'UNSUPPORTED', 'CORRUPT'].includes(error.code)) return undefined
+    throw error
+  }
+}
+
+async function readSignature(
+  source: Source,
+  layer: Descriptor,
+  retrying: RetryOptions,
+): Promise<FoundSignature | undefined> {
+  const { mediaType, digest, annotations } = layer
+  const signature = annotations?.[signatureKey]
+  if (mediaType === simpleSigningType && signature !== undefined) {
+    const payload = await readSmallBlob(source, layer, payloadSizeMax, retrying)
+    return payload && { form: 'simple signing', digest, payload, signature }
+  }
+  if (!bundleType.test(mediaType)) return undefined
+  const bytes = await readSmallBlob(source, layer, bundleSizeMax, retrying)
+  return bytes && { form: 'bundle', digest, bytes }
+}
+
+/** Undefined if it is larger than a signature, or gone. */
+async function readSmallBlob(
+  source: Source,
+  descriptor: Descriptor,
+  sizeMax: number,
+  retrying: RetryOptions,
+): Promise<Buffer | undefined> {
+  if (descriptor.size > sizeMax) return undefined
+  try {
+    return await retry(async () => {
+      const { bytes } = await source.openBlob(descriptor, { offset: 0, signal: retrying.signal })
+      const subject = `signature ${descriptor.digest}`
+      return Buffer.concat(await Array.fromAsync(verified(bytes, { ...descriptor, subject })))
+    }, retrying)
+  } catch (error) {
+    if (isWindlassError(error) && ['NOT_FOUND', 'INCOMPLETE'].includes(error.code)) return undefined
+    throw error
+  }
+}

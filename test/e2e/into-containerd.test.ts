@@ -11,7 +11,9 @@ import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { openRegistry } from '../../src/places/registry/registry.ts'
 import { run, waitUntil } from '../testbed/command.ts'
 import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
+import { Cri } from '../testbed/cri.ts'
 import type { ImageName } from '../testbed/images.ts'
+import { newestEngines } from '../testbed/newest.ts'
 import { startProxy } from '../testbed/proxy.ts'
 import { plantSpies, type Spies } from '../testbed/spies.ts'
 import { imageFacts, openTestbed, type Testbed } from '../testbed/testbed.ts'
@@ -97,6 +99,31 @@ test('a second pull finds everything there, and another namespace takes over the
   assert.equal(names.split('\n').length, 3)
   assert.match(names, /^sha256:/m)
   assert.match(await broken.ctr('-n', 'k8s.io', 'images', 'check'), /complete \(\d+\/\d+\).*true/)
+})
+
+test('Kubernetes finds the image unpacked, under its tag and its digest', async () => {
+  const directory = await bed.makeDirectory('kubernetes')
+  await using containerd = await startContainerd(directory, spies.directory, newestEngines(), { hasCri: true })
+  using cri = new Cri(containerd.socket)
+  const reference = bed.refer('debian')
+  assert.equal(await cri.findImage(reference), undefined)
+  const kubernetes = windlassFor(bed.root, { CONTAINERD_ADDRESS: containerd.socket })
+  await kubernetes.run('pull', '--into', 'containerd:k8s.io', reference)
+  await waitUntil('the kubelet sees it', 10_000, async () => (await cri.findImage(reference)) !== undefined)
+  const image = await cri.findImage(reference)
+  assert.deepEqual(image?.repoTags, [reference])
+  const [digest = ''] = image?.repoDigests ?? []
+  assert.match(digest, /debian@sha256:[0-9a-f]{64}$/)
+  assert.equal((await cri.findImage(digest))?.id, image?.id)
+  assert.match(
+    await containerd.ctr('-n', 'k8s.io', 'images', 'check', `name==${reference}`),
+    /complete \(\d+\/\d+\).*true/,
+  )
+  // A kubelet that always pulls finds all of it, and nothing is left to decompress.
+  assert.equal(await cri.pull(reference), image?.id)
+  assert.deepEqual(await spies.started(), [])
+  const said = await containerd.ctr('-n', 'k8s.io', 'run', '--rm', reference, 'alive', 'echo', 'alive')
+  assert.equal(said, 'alive')
 })
 
 test('an image of an index, and one of zstd layers', async () => {

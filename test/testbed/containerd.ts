@@ -6,6 +6,8 @@ import { type CommandOptions, startDaemon } from './command.ts'
 import { unmountAll } from './mounts.ts'
 import { type Engines, hostEngines, runOf } from './newest.ts'
 
+const disabled = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs']
+
 export interface TestContainerd extends AsyncDisposable {
   readonly pid: number
   readonly socket: string
@@ -17,11 +19,13 @@ export interface TestContainerd extends AsyncDisposable {
  * @param directory where the images go; best on a filesystem of its own, since it holds many inodes
  * @param path directories in which the daemon finds its decompressors before those of the host; without it, it decompresses by itself
  * @param engines whose containerd and ctr are run
+ * @param options `hasCri`: with what a kubelet talks to
  */
 export async function startContainerd(
   directory: string,
   path?: string,
   engines: Engines = hostEngines,
+  { hasCri = false }: { readonly hasCri?: boolean } = {},
 ): Promise<TestContainerd> {
   const base = await mkdtemp(join(tmpdir(), 'windlass-containerd-'))
   const socket = join(base, 's')
@@ -29,7 +33,7 @@ export async function startContainerd(
     'version = 2',
     `root = "${directory}/root"`,
     `state = "${base}/state"`,
-    'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]',
+    `disabled_plugins = ${JSON.stringify(hasCri ? disabled : [...disabled, 'io.containerd.grpc.v1.cri'])}`,
     `[grpc]\naddress = "${socket}"`,
     `[ttrpc]\naddress = "${base}/t"`,
   ]

@@ -51,6 +51,9 @@ export const errorTable = {
   CANCELLED: { exit: 130, retryable: false, hint: undefined },
 } as const satisfies Record<string, { exit: number; retryable: boolean; hint: string | undefined }>
 
+/** For an engine whose disk is full, not the store's. */
+export const engineSpaceHint = 'free space where the engine keeps its images'
+
 export type ErrorCode = keyof typeof errorTable
 
 export interface ErrorDetails {

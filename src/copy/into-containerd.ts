@@ -1,3 +1,4 @@
+import { engineSpaceHint, isWindlassError, WindlassError } from '../errors.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatReference, type Reference, repositoryName } from '../oci/reference.ts'
@@ -6,6 +7,7 @@ import { findContent, writeContent } from '../places/containerd/content.ts'
 import { findImage, openLease, putImage, writeDocuments } from '../places/containerd/images.ts'
 import { Snapshots } from '../places/containerd/snapshots.ts'
 import type { BlobIngest, LayerIdentity, LayerRecord, LockWait, Session } from '../places/store/types.ts'
+import { readDiskSpace } from '../sys/disk.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
 import type { LayerSession, LayerTarget } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
@@ -151,9 +153,22 @@ class ContainerdSession implements LayerSession {
       },
       sync: () => snapshot.sync(),
       commit: () => snapshot.commit(),
+      explain: error => explainFullDisk(error, snapshot.directory),
       [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
     }
   }
+}
+
+/** A full disk of containerd's is not that of the store. */
+async function explainFullDisk(error: unknown, directory: string): Promise<unknown> {
+  if (!isWindlassError(error, 'NO_SPACE')) return error
+  const { bytesFree: free, inodesFree } = await readDiskSpace(directory)
+  const state = `the filesystem of containerd's snapshots has ${free} bytes and ${inodesFree} inodes free`
+  return new WindlassError('NO_SPACE', `${error.message}: no space left on device; ${state}`, {
+    cause: error,
+    facts: { ...error.facts, engine: 'containerd', free, inodesFree },
+    hint: engineSpaceHint,
+  })
 }
 
 /** A blob of the store that goes on to the engine once it is committed. */

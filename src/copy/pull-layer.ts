@@ -23,6 +23,8 @@ export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories'
   AsyncDisposable & {
     /** Set if nothing is to be done any more. */
     readonly existing: object | undefined
+    /** What an error says of a place that is not the store's. */
+    explain?(error: unknown): Promise<unknown>
     commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<unknown>
   }
 
@@ -185,7 +187,9 @@ export class LayerPull {
   /** From the network to the disk. The blob is committed on its own: other layers, of this image too, may wait for it. */
   async #fill(target: LayerTarget, slot: Disposable): Promise<AppliedLayer> {
     return await this.#withBlob(async blob => {
-      const applied = await this.#stream(blob, target)
+      const applied = await this.#stream(blob, target).catch(async error => {
+        throw (await target.explain?.(error)) ?? error
+      })
       // The disk's turn: another layer may use the network and the cores meanwhile.
       slot[Symbol.dispose]()
       this.#job.onPhase('syncing')

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { basename } from 'node:path'
-import { WindlassError } from '../errors.ts'
+import { engineSpaceHint, WindlassError } from '../errors.ts'
 import { quote } from '../oci/quote.ts'
 import { keep, markName } from './keeper.ts'
 import { within } from './processes.ts'
@@ -60,20 +60,23 @@ export async function runWatched(command: WatchedCommand): Promise<string> {
   try {
     const status = await Promise.race([ended(child, program, doing), stop.promise])
     if (status === 0) return Buffer.concat(output.chunks).toString()
-    const words = output.stderr.trim().split('\n').at(-1)?.slice(0, 1000) || `it ended with ${status}`
-    throw new WindlassError(
-      /no space left/i.test(words) ? 'NO_SPACE' : 'FAILED',
-      `${doing}: ${basename(program)} says ${quote(words)}`,
-      {
-        facts: { engine: basename(program) },
-      },
-    )
+    throw programError(command, output.stderr.trim().split('\n').at(-1) || `it ended with ${status}`)
   } finally {
     clearInterval(timer)
     signal.removeEventListener('abort', cancel)
     await end(child)
     kept.end()
   }
+}
+
+/** What it said is a chain of reasons, of which a full disk is the last one. */
+function programError({ program, doing }: WatchedCommand, words: string): WindlassError {
+  const facts = { engine: basename(program) }
+  const space = /[^:]*(?:no space left on device|disk quota exceeded)/i.exec(words)?.[0].trim()
+  if (space === undefined)
+    return new WindlassError('FAILED', `${doing}: ${basename(program)} says ${quote(words)}`, { facts })
+  const details = { facts, hint: engineSpaceHint }
+  return new WindlassError('NO_SPACE', `${doing}: ${basename(program)} says ${quote(space)}`, details)
 }
 
 async function ended(child: ChildProcess, program: string, doing: string): Promise<number | string> {

@@ -13,6 +13,8 @@ export interface TestContainerd extends AsyncDisposable {
   readonly socket: string
   /** Runs `ctr` against it. @returns its stdout */
   ctr(...args: string[]): Promise<string>
+  /** Starts a container of an image, once by this name. @returns what `echo alive` says there */
+  runIn(reference: string, name: string, namespace?: string): Promise<string>
 }
 
 /**
@@ -57,6 +59,10 @@ export async function startContainerd(
     pid: daemon.pid,
     socket,
     ctr,
+    runIn(reference, name, namespace = 'default') {
+      const pipes = ['--fifo-dir', join(base, 'fifo')] // where daemon and client both are
+      return ctr('-n', namespace, 'run', '--rm', ...pipes, reference, name, 'echo', 'alive')
+    },
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]()
       unmountAll(directory)

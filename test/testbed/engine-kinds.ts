@@ -23,13 +23,19 @@ export interface TestEngine extends AsyncDisposable {
 
 export interface EngineKind {
   readonly name: string
+  /** Its own pull of gzip layers starts one of the decompressors that are planted. */
+  readonly startsDecompressor: boolean
   /** @param path where it finds its decompressors; without it, it is healthy */
   start(directory: string, path?: string): Promise<TestEngine>
 }
 
 /** @param features whether docker keeps its images in containerd: a choice since 23, the default since 29 */
 export function dockerKind(name: string, engines: Engines = hostEngines, features?: 'containerd'): EngineKind {
-  return { name, start: (directory, path) => startDockerEngine({ directory, path, engines, features }) }
+  return {
+    name,
+    startsDecompressor: true,
+    start: (directory, path) => startDockerEngine({ directory, path, engines, features }),
+  }
 }
 
 interface DockerStart {
@@ -58,17 +64,34 @@ async function startDockerEngine({ directory, path, engines, features }: DockerS
   }
 }
 
+/** Each image that is removed takes its namespace along: a pull that hung keeps what it has begun. */
 export function containerdKind(name: string, engines: Engines = hostEngines): EngineKind {
   return {
     name,
+    startsDecompressor: true,
     async start(directory, path) {
       const daemon = await startContainerd(directory, path, engines)
-      const { ctr, socket } = daemon
+      const { socket } = daemon
       let count = 0
+      const namespace = () => `namespace-${count}`
+      const ctr = (...args: string[]) => daemon.ctr('-n', namespace(), ...args)
       return {
-        into: 'containerd',
+        get into() {
+          return `containerd:${namespace()}`
+        },
         env: { CONTAINERD_ADDRESS: socket },
-        pullCommand: reference => [...engines, 'ctr', '-a', socket, 'images', 'pull', '--plain-http', reference],
+        pullCommand: reference => [
+          ...engines,
+          'ctr',
+          '-a',
+          socket,
+          '-n',
+          namespace(),
+          'images',
+          'pull',
+          '--plain-http',
+          reference,
+        ],
         async describe(reference) {
           const fields = async (...args: string[]) => (await ctr(...args)).split('\n').at(-1)?.trim().split(/\s+/)
           const image = (await fields('images', 'ls', `name==${reference}`))?.slice(0, 3)
@@ -77,17 +100,21 @@ export function containerdKind(name: string, engines: Engines = hostEngines): En
           // What a pull that hangs has begun is none of ours.
           return { image, check, snapshots: snapshots.filter(line => line.at(-1) === 'Committed').sort() }
         },
-        runIn: reference => ctr('run', '--rm', reference, `alive-${++count}`, 'echo', 'alive'),
-        remove: async reference => void (await ctr('images', 'rm', '--sync', reference)),
+        runIn: reference => daemon.runIn(reference, 'alive', namespace()),
+        async remove() {
+          count++
+        },
         [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
       }
     },
   }
 }
 
-export function podmanKind(name: string, engines: Engines = hostEngines): EngineKind {
+/** @param startsDecompressor since podman 5.2 */
+export function podmanKind(name: string, engines: Engines = hostEngines, startsDecompressor = false): EngineKind {
   return {
     name,
+    startsDecompressor,
     async start(directory, path) {
       const storage = await openPodman(directory, path, engines)
       const { podman } = storage

@@ -1,26 +1,45 @@
 import { randomBytes } from 'node:crypto'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
+import { hasEnded, ownIdentity } from '../../sys/process-identity.ts'
 import type { Document } from '../place.ts'
 import { type ContainerdClient, isAlreadyExists } from './client.ts'
 import { writeContent } from './content.ts'
 import { type Image, type Labels, methods } from './messages.ts'
 
-/** A lease of a process that died ends by itself. */
+/** A lease of a process that died ends by itself, if no other delivery ends it before. */
 const leaseHours = 24
+const leasePrefix = 'windlass-'
+/** The process that a lease belongs to. */
+const ownerLabel = 'windlass.owner'
 
-/** Until it is disposed of, containerd collects nothing of what is made through this client. @throws WindlassError */
+/**
+ * Until it is disposed of, containerd collects nothing of what is made through this client. What deliveries left that were killed is let go of.
+ * @throws WindlassError
+ */
 export async function openLease(client: ContainerdClient, signal: AbortSignal): Promise<AsyncDisposable> {
-  const id = `windlass-${randomBytes(8).toString('hex')}`
+  await endDeadLeases(client, signal)
+  const id = `${leasePrefix}${randomBytes(8).toString('hex')}`
   const expires = new Date(Date.now() + leaseHours * 3_600_000).toISOString()
   const context = { signal, doing: `Cannot take a lease from ${client.name}` }
-  await client.call(methods.createLease, { id, labels: { 'containerd.io/gc.expire': expires } }, context)
+  const labels = { 'containerd.io/gc.expire': expires, [ownerLabel]: ownIdentity() }
+  await client.call(methods.createLease, { id, labels }, context)
   client.lease = id
   return {
     [Symbol.asyncDispose]: async () => {
       const ending = { signal: AbortSignal.timeout(10_000), doing: `Cannot give the lease back to ${client.name}` }
       await client.call(methods.deleteLease, { id, sync: false }, ending).catch(() => {})
     },
+  }
+}
+
+async function endDeadLeases(client: ContainerdClient, signal: AbortSignal): Promise<void> {
+  const doing = `Cannot let go of what a dead delivery left in ${client.name}`
+  const { leases } = await client.call(methods.listLeases, {}, { signal, doing })
+  for (const { id, labels } of leases) {
+    if (!id.startsWith(leasePrefix) || !hasEnded(labels[ownerLabel] ?? '')) continue
+    // Another one may do the same.
+    await client.find(methods.deleteLease, { id, sync: true }, { signal, doing })
   }
 }
 

@@ -14,7 +14,9 @@ message FieldMask { repeated string paths = 1; }
 message VersionResponse { string version = 1; string revision = 2; }
 
 message LeaseRequest { string id = 1; map<string, string> labels = 3; }
-message Lease { string id = 1; }
+message Lease { string id = 1; map<string, string> labels = 3; }
+message LeaseFilters { repeated string filters = 1; }
+message LeaseList { repeated Lease leases = 1; }
 message LeaseResponse { Lease lease = 1; }
 message LeaseDelete { string id = 1; bool sync = 2; }
 
@@ -123,6 +125,11 @@ export const methods = {
     'leases.v1.Leases/Create',
     'LeaseRequest',
     'LeaseResponse',
+  ),
+  listLeases: method<Nothing, { leases: readonly { readonly id: string; readonly labels: Labels }[] }>(
+    'leases.v1.Leases/List',
+    'LeaseFilters',
+    'LeaseList',
   ),
   deleteLease: method<{ id: string; sync: boolean }, Nothing>('leases.v1.Leases/Delete', 'LeaseDelete', 'Empty'),
   contentInfo: method<{ digest: string }, { info: ContentInfo | null }>(

@@ -2,7 +2,7 @@ import http from 'node:http'
 import { connect as connectTcp, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
-import { isWindlassError, WindlassError } from '../../errors.ts'
+import { engineSpaceHint, isWindlassError, WindlassError } from '../../errors.ts'
 import { parseJson, parseJsonObject, readString } from '../../oci/json.ts'
 import { quote } from '../../oci/quote.ts'
 import { openCommandStream } from '../../sys/command-stream.ts'
@@ -220,7 +220,7 @@ async function exchange(request: DockerRequest, { agent, prefix, name, timeouts 
     return {
       status: response.statusCode ?? 0,
       headers: response.headers,
-      bytes: response,
+      bytes: explained(response, error => (signal.aborted ? signal.reason : asEngineError(error, doing, name))),
       [Symbol.dispose]: () => {
         if (!response.complete) stop.abort()
       },
@@ -228,6 +228,18 @@ async function exchange(request: DockerRequest, { agent, prefix, name, timeouts 
   } catch (error) {
     stop.abort()
     throw signal.aborted ? signal.reason : asEngineError(error, doing, name)
+  }
+}
+
+/** A daemon that dies in the middle of an answer is one that cannot be reached any more. */
+async function* explained(
+  bytes: AsyncIterable<Uint8Array>,
+  explain: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array, void, void> {
+  try {
+    yield* bytes
+  } catch (error) {
+    throw explain(error)
   }
 }
 
@@ -298,7 +310,8 @@ export function engineError(message: string, doing: string, status = 0): Windlas
       ? 'DENIED'
       : 'FAILED'
   const facts = { engine: 'docker', ...(status > 0 && { status }) }
-  return new WindlassError(code, `${doing}: docker says ${quote(text)}`, { facts })
+  const hint = code === 'NO_SPACE' ? { hint: engineSpaceHint } : {}
+  return new WindlassError(code, `${doing}: docker says ${quote(text)}`, { facts, ...hint })
 }
 
 const unreachable: ReadonlySet<string> = new Set([
@@ -316,7 +329,9 @@ const unreachable: ReadonlySet<string> = new Set([
 
 function asEngineError(error: unknown, doing: string, name: string): WindlassError {
   if (isWindlassError(error)) return error
-  const { code = '', message } = error as NodeJS.ErrnoException
+  const { code = '' } = error as NodeJS.ErrnoException
+  const { message: said } = error as Error
+  const message = said === 'aborted' ? 'it broke off in the middle of its answer' : said
   if (code === 'EACCES' || code === 'EPERM')
     return new WindlassError('PERMISSION', `${doing}: this user may not use ${name}`, {
       cause: error,

@@ -55,6 +55,7 @@ export class RegistryVisit {
   readonly engine: Engine | undefined
   readonly settings: RegistrySettings
   readonly #options: RegistryVisitOptions
+  #origin: string | undefined
   readonly #answers = new Map<string, Promise<Outcome<unknown>>>()
 
   constructor(options: RegistryVisitOptions) {
@@ -119,7 +120,11 @@ export class RegistryVisit {
   }
 
   async #reach(more: { readonly paddingBytes?: number; readonly segmentMax?: number } = {}): Promise<Reached> {
-    return await reachRegistry(this.host, { ...this.#connections(), ...more, timeouts, signal: this.#options.signal })
+    const { signal } = this.#options
+    const how = { ...this.#connections(), ...more, timeouts, signal, origin: this.#origin }
+    const reached = await reachRegistry(this.host, how)
+    this.#origin = reached.origin
+    return reached
   }
 
   async #withSource<T>(more: ConnectionOptions, work: (source: Source) => Promise<T>): Promise<T> {

@@ -20,14 +20,18 @@ export const decompressorPackage: CheckOf<'engine'> = {
     const path = usedDecompressor(engine)?.path
     if (path === undefined || engine.rootPrefix !== '') return []
     const subject = `${describeEngine(engine)} → ${path}`
-    const known = (await askDpkg(host, path)) ?? (await askRpm(host, path))
+    const answers = (await Promise.all([askDpkg(host, path), askRpm(host, path)])).filter(one => one !== undefined)
+    // Either tool may be there without its packages: rpm on Debian, dpkg to make packages elsewhere.
+    const known = answers.find(({ owner }) => owner !== undefined) ?? answers[0]
     if (known === undefined) {
       const evidence = ['neither dpkg nor rpm answered in three seconds: there is none, or its database is locked']
       return [makeFinding('DECOMPRESSORS_UNSEEN', subject, { evidence })]
     }
     const { manager, owner, altered } = known
     if (owner === undefined)
-      return [makeFinding('DECOMPRESSOR_UNOWNED', subject, { evidence: [`${manager}: no package owns ${path}`] })]
+      return [
+        makeFinding('DECOMPRESSOR_UNOWNED', subject, { evidence: [`${managers(answers)}: no package owns ${path}`] }),
+      ]
     const facts = { package: owner, manager }
     if (altered.length > 0) {
       const evidence = [`${manager} -V ${owner}: ${altered.slice(0, 5).join('; ')}`]
@@ -35,6 +39,10 @@ export const decompressorPackage: CheckOf<'engine'> = {
     }
     return [makeFinding('DECOMPRESSOR_INTACT', subject, { evidence: [`${owner}, unaltered (${manager} -V)`], facts })]
   },
+}
+
+function managers(answers: readonly Ownership[]): string {
+  return answers.map(({ manager }) => manager).join(' and ')
 }
 
 /** Since /bin became a link to /usr/bin, packages own one of the two names. */

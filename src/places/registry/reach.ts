@@ -18,6 +18,8 @@ export interface ReachOptions extends ConnectionOptions {
   readonly timeouts?: Partial<Timeouts>
   /** So many bytes more in the request than it needs: several full segments. */
   readonly paddingBytes?: number
+  /** Where it answered before. Default: it is found out. */
+  readonly origin?: string | undefined
   readonly signal: AbortSignal
 }
 
@@ -33,7 +35,8 @@ export async function reachRegistry(host: string, options: ReachOptions): Promis
   const connections = openConnections(host, timeouts, options)
   try {
     const start = performance.now()
-    const origin = await findOrigin(host, connections, { plainHttp: isPlainHttpAllowed, proxy, connectMs, signal })
+    const find = { plainHttp: isPlainHttpAllowed, proxy, connectMs, signal }
+    const origin = options.origin === undefined ? await findOrigin(host, connections, find) : new URL(options.origin)
     const send = openSend(connections.dispatcher, { userAgent: 'windlass', headMs: connectMs + headersMs, proxy })
     const response = await send({
       method: 'GET',

@@ -350,7 +350,7 @@ export class LayerPull {
     const { layer, parent, parentDone, onPhase } = this.#job
     if (parent !== undefined && applied.implied.length > 0) {
       await parentDone
-      adoptImplied(target.diffDirectory, target.lowerDirectories, applied.implied)
+      await adoptImplied(target.diffDirectory, target.lowerDirectories, applied.implied)
       await this.stages.meterSync(target.sync())
     }
     await parentDone

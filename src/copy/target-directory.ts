@@ -72,7 +72,7 @@ export class TargetDirectory {
     const before = await lstat(this.#place)
     const facts = await lstat(this.building, { bigint: true })
     try {
-      if (adopts) adoptImplied(this.#place, [this.building], ['.'])
+      if (adopts) await adoptImplied(this.#place, [this.building], ['.'])
       await moveNames(this.building, this.#place)
     } catch (error) {
       await chown(this.#place, before.uid, before.gid)

@@ -38,6 +38,7 @@ import { baseName, cleanName, parentName, parseWhiteout } from './names.ts'
 import type { Adapted } from './ordinary.ts'
 import { type OpenDirectory, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, Tree } from './tree.ts'
 import { flatUnion, isOverlayWhiteout, overlayUnion, setOpaque, type Union } from './union.ts'
+import { WalkBudget } from './walk-budget.ts'
 
 const { E2BIG, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, EPERM, ERANGE } = osConstants.errno
 
@@ -76,7 +77,8 @@ const DROPPED_MAX = 100
 export class LayerApplier implements Disposable {
   readonly #mode: UnpackMode
   readonly #creator: Creator
-  readonly #impliedMax: number
+  readonly #limits: TarLimits
+  readonly #walks: WalkBudget
   readonly #directories = new Map<string, DirectoryFacts>()
   readonly #tree: Tree
   readonly #union: Union
@@ -86,11 +88,12 @@ export class LayerApplier implements Disposable {
   #entries = 0
   #size = 0
 
-  constructor(mode: UnpackMode, creator: Creator, { impliedMax }: TarLimits = defaultTarLimits) {
+  constructor(mode: UnpackMode, creator: Creator, limits: TarLimits = defaultTarLimits) {
     this.#mode = mode
     this.#creator = creator
-    this.#impliedMax = impliedMax
-    this.#tree = new Tree(mode === 'flat', this.#directories)
+    this.#limits = limits
+    this.#walks = new WalkBudget(limits.walkStepsMax)
+    this.#tree = new Tree(mode === 'flat', this.#directories, this.#walks)
     this.#union = mode === 'overlay' ? overlayUnion(this.#tree) : flatUnion(this.#tree)
   }
 
@@ -105,15 +108,23 @@ export class LayerApplier implements Disposable {
   apply(entry: TarEntry, reader: TarReader): void {
     this.#entries++
     try {
-      this.#apply(entry, reader)
+      const name = cleanName(entry.name)
+      const names = entry.type === 'link' ? [name, cleanName(entry.linkName)] : [name]
+      this.#walks.timed(names, () => this.#apply(name, entry, reader))
     } catch (error) {
       throw describe(error, entry)
     }
-    if (this.#tree.impliedMade > this.#impliedMax) throw tooManyImplied(this.#impliedMax)
+    this.#checkImplied()
   }
 
-  #apply(entry: TarEntry, reader: TarReader): void {
-    const name = cleanName(entry.name)
+  #checkImplied(): void {
+    const { impliedMax, impliedBytesMax } = this.#limits
+    if (this.#tree.impliedMade > impliedMax) throw tooManyImplied(`more than ${impliedMax} directories`)
+    if (this.#tree.impliedBytes > impliedBytesMax)
+      throw tooManyImplied(`directories with names of more than ${impliedBytesMax} bytes`)
+  }
+
+  #apply(name: string, entry: TarEntry, reader: TarReader): void {
     const whiteout = parseWhiteout(name)
     if (whiteout.kind === 'metadata') return
     if (whiteout.kind === 'opaque') return this.#union.opaque(parentName(name))
@@ -130,7 +141,8 @@ export class LayerApplier implements Disposable {
   finish(): AppliedLayer {
     this.#tree.forget()
     this.#tree.restoreFacts()
-    for (const [name, facts] of [...this.#directories].reverse()) this.#finishDirectory(name, facts)
+    for (const [name, facts] of [...this.#directories].reverse())
+      this.#walks.timed([name], () => this.#finishDirectory(name, facts))
     return {
       entries: this.#entries,
       size: this.#size,
@@ -310,11 +322,8 @@ function removeXattrs(path: Buffer): void {
   for (const name of llistxattr(path)) if (!name.startsWith('security.')) lremovexattr(path, cPath(name, 'latin1'))
 }
 
-function tooManyImplied(max: number): WindlassError {
-  return new WindlassError(
-    'LIMIT_EXCEEDED',
-    `Cannot unpack layer: it makes more than ${max} directories that it does not describe`,
-  )
+function tooManyImplied(what: string): WindlassError {
+  return new WindlassError('LIMIT_EXCEEDED', `Cannot unpack layer: it makes ${what} that it does not describe`)
 }
 
 function corrupt(entry: TarEntry, why: string): WindlassError {

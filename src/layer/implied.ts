@@ -1,4 +1,5 @@
 import { lstatSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import {
   AT_FDCWD,
   cPath,
@@ -11,8 +12,13 @@ import {
   writeTimespec,
 } from '../sys/libc.ts'
 import { opaqueXattr } from '../sys/mounts.ts'
+import { parentName } from './names.ts'
 
 const opaqueName = cPath(opaqueXattr)
+const PATH_MAX = 4096
+
+/** The event loop, on which all streams run, is held up no longer than this at a time. */
+const turnMs = 20
 
 /**
  * Gives directories that a layer only implies the owner, mode, times and attributes that the layers below gave them. A layer is a change set:
@@ -21,59 +27,82 @@ const opaqueName = cPath(opaqueXattr)
  * Runs outside the chroot, so every component of a name is looked at before it is used: nothing is followed.
  * @param names byte strings, parents before children
  */
-export function adoptImplied(
+export async function adoptImplied(
   diffDirectory: string,
   lowerDirectories: readonly string[],
   names: readonly string[],
-): void {
+): Promise<void> {
+  const diff = new LayerDirectories(diffDirectory)
+  const lowers = lowerDirectories.map(lower => new LayerDirectories(lower))
+  let turnedMs = performance.now()
   for (const name of names) {
-    if (lookUp(diffDirectory, name) !== 'directory' || isBelowOpaque(diffDirectory, name)) continue
-    const lower = findLower(lowerDirectories, name)
-    if (lower !== undefined) copyFacts(joinBytes(lower, name), joinBytes(diffDirectory, name))
+    if (performance.now() - turnedMs > turnMs) {
+      await setImmediate()
+      turnedMs = performance.now()
+    }
+    if (diff.find(name).kind !== 'directory' || diff.find(parentName(name)).hides) continue
+    const lower = findLower(lowers, name)
+    if (lower !== undefined) copyFacts(lower.path(name), diff.path(name))
   }
 }
 
 /** The nearest layer below that has the directory; none if a nearer one hides it. */
-function findLower(lowerDirectories: readonly string[], name: string): string | undefined {
-  for (const lower of lowerDirectories) {
-    const found = lookUp(lower, name)
-    if (found === 'directory') return lower
-    if (found === 'hidden') return undefined
+function findLower(lowers: readonly LayerDirectories[], name: string): LayerDirectories | undefined {
+  for (const lower of lowers) {
+    const { kind } = lower.find(name)
+    if (kind === 'directory') return lower
+    if (kind === 'hidden') return undefined
   }
   return undefined
 }
 
-function joinBytes(directory: string, name: string): Buffer {
-  return Buffer.concat([Buffer.from(`${directory}/`), Buffer.from(name, 'latin1')])
+/**
+ * What a layer has of a name: a directory; or something that hides what the layers below have of it (something else stands there, a whiteout perhaps,
+ * or a parent is opaque); or nothing.
+ */
+interface Found {
+  readonly kind: 'directory' | 'hidden' | 'absent'
+  /** It is opaque, or stands in a directory that is: what the layers below have in it is not to be seen. */
+  readonly hides: boolean
 }
 
-/**
- * Looks a directory up in one layer, component by component: it has it, or hides what the layers below have of that name (something else
- * stands there, a whiteout perhaps, or a parent is opaque), or says nothing about it.
- */
-function lookUp(layer: string, name: string): 'directory' | 'hidden' | 'absent' {
-  let isOpaque = false
-  for (let slash = name.indexOf('/'); slash >= 0; slash = name.indexOf('/', slash + 1)) {
-    const parent = joinBytes(layer, name.slice(0, slash))
-    const stat = lstatSync(parent, { throwIfNoEntry: false })
-    if (stat === undefined) return isOpaque ? 'hidden' : 'absent'
-    if (!stat.isDirectory()) return 'hidden'
-    isOpaque ||= isOpaqueDirectory(parent)
+const hidden: Found = { kind: 'hidden', hides: true }
+const absent: Found = { kind: 'absent', hides: false }
+
+/** The directories of one layer. Each is looked at once: a name of two thousand parts, part by part for each of its parents, would take minutes. */
+class LayerDirectories {
+  readonly #root: string
+  readonly #found = new Map<string, Found>([['', { kind: 'directory', hides: false }]])
+
+  constructor(root: string) {
+    this.#root = root
   }
-  const stat = lstatSync(joinBytes(layer, name), { throwIfNoEntry: false })
-  if (stat === undefined) return isOpaque ? 'hidden' : 'absent'
-  return stat.isDirectory() ? 'directory' : 'hidden'
+
+  path(name: string): Buffer {
+    return Buffer.concat([Buffer.from(`${this.#root}/`), Buffer.from(name, 'latin1')])
+  }
+
+  find(name: string): Found {
+    const known = this.#found.get(name)
+    if (known !== undefined) return known
+    const parent = this.find(parentName(name))
+    if (parent.kind !== 'directory') return parent
+    const found = this.#look(name, parent)
+    this.#found.set(name, found)
+    return found
+  }
+
+  #look(name: string, parent: Found): Found {
+    const path = this.path(name)
+    // What no call could name has no facts that could be taken.
+    const stat = path.length < PATH_MAX ? lstatSync(path, { throwIfNoEntry: false }) : undefined
+    if (stat === undefined) return parent.hides ? hidden : absent
+    return stat.isDirectory() ? { kind: 'directory', hides: parent.hides || isOpaqueDirectory(path) } : hidden
+  }
 }
 
 function isOpaqueDirectory(path: Buffer): boolean {
   return lgetxattr(Buffer.concat([path, Buffer.of(0)]), opaqueName)?.toString() === 'y'
-}
-
-/** True if a directory above the name hides all that the layers below have there. */
-function isBelowOpaque(layer: string, name: string): boolean {
-  for (let slash = name.indexOf('/'); slash >= 0; slash = name.indexOf('/', slash + 1))
-    if (isOpaqueDirectory(joinBytes(layer, name.slice(0, slash)))) return true
-  return false
 }
 
 function copyFacts(from: Buffer, to: Buffer): void {

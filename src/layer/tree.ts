@@ -25,6 +25,7 @@ import {
 } from '../sys/libc.ts'
 import { showName } from '../tar/entry.ts'
 import { parentName } from './names.ts'
+import type { WalkBudget } from './walk-budget.ts'
 
 const { EEXIST, ELOOP, ENOENT, ENOTDIR } = osConstants.errno
 
@@ -33,7 +34,7 @@ export const S_IFDIR = 0o040000
 export const S_IFCHR = 0o020000
 export const S_IFBLK = 0o060000
 export const S_IFIFO = 0o010000
-const S_IFLNK = 0o120000
+export const S_IFLNK = 0o120000
 const S_ISGID = 0o2000
 
 /** Missing parents get this mode, as OCI's reference tools and docker since 29 give them. */
@@ -69,7 +70,9 @@ export class Tree {
    */
   givesWay: (name: string, stat: Stat) => boolean = () => false
   #impliedMade = 0
+  #impliedBytes = 0
   readonly #hasLower: boolean
+  readonly #walks: WalkBudget
   readonly #described: ReadonlyMap<string, unknown>
   readonly #kept = new Map<string, KeptFacts>()
   #open: OpenDirectory | undefined
@@ -78,8 +81,9 @@ export class Tree {
    * @param hasLower there are layers below in it
    * @param described the directories that this layer has described so far, by name; what is removed is taken out of it
    */
-  constructor(hasLower: boolean, described: Map<string, unknown>) {
+  constructor(hasLower: boolean, described: Map<string, unknown>, walks: WalkBudget) {
     this.#hasLower = hasLower
+    this.#walks = walks
     this.#described = described
     this.#onRemoved = name => {
       described.delete(name)
@@ -93,6 +97,11 @@ export class Tree {
   /** Implied directories made so far, also those that are gone or described since. */
   get impliedMade(): number {
     return this.#impliedMade
+  }
+
+  /** Sum of the lengths of their names. */
+  get impliedBytes(): number {
+    return this.#impliedBytes
   }
 
   /** The absolute path of a name in the thread's root, NUL-terminated. */
@@ -146,14 +155,16 @@ export class Tree {
   /** Gives the directories of the layers below back what they had. Described ones get theirs afterwards. */
   restoreFacts(): void {
     const times = Buffer.alloc(32)
-    for (const [name, facts] of [...this.#kept].reverse()) {
-      const path = this.#inside(name)
-      if (lstatat(AT_FDCWD, path) === undefined) continue
-      if (facts.defaultAcl !== undefined) lsetxattr(path, defaultAcl, facts.defaultAcl)
-      writeTimespec(times, 0, facts.mtimeSeconds, facts.mtimeNanoseconds)
-      writeTimespec(times, 16, facts.mtimeSeconds, facts.mtimeNanoseconds)
-      lutimensat(AT_FDCWD, path, times)
-    }
+    for (const [name, facts] of [...this.#kept].reverse())
+      this.#walks.timed([name], () => this.#restore(this.#inside(name), facts, times))
+  }
+
+  #restore(path: Buffer, facts: KeptFacts, times: Buffer): void {
+    if (lstatat(AT_FDCWD, path) === undefined) return
+    if (facts.defaultAcl !== undefined) lsetxattr(path, defaultAcl, facts.defaultAcl)
+    writeTimespec(times, 0, facts.mtimeSeconds, facts.mtimeNanoseconds)
+    writeTimespec(times, 16, facts.mtimeSeconds, facts.mtimeNanoseconds)
+    lutimensat(AT_FDCWD, path, times)
   }
 
   /** The path of the directory itself, also where its name is that of a symlink to it. */
@@ -174,7 +185,7 @@ export class Tree {
   }
 
   lstat(name: string): Stat | undefined {
-    return lstatat(AT_FDCWD, this.path(name))
+    return this.#walks.timed([name], () => lstatat(AT_FDCWD, this.path(name)))
   }
 
   /** Removes whatever stands there, a directory with all it holds. */
@@ -243,6 +254,7 @@ export class Tree {
     fchmodat(directory, part, IMPLIED_MODE)
     this.implied.add(name)
     this.#impliedMade++
+    this.#impliedBytes += name.length
     return true
   }
 }

@@ -23,6 +23,9 @@ const prisoner = `
   const module_ = require('node:module'), require_ = require
   import(workerData.module).then(async ({ enterWall, wallMessage }) => {
     const esm = await import('node:fs/promises')
+    const programs = require('node:child_process'), threads = require('node:worker_threads')
+    const started = { ...programs, execFilePromise: require('node:util').promisify(programs.execFile) }
+    const { default: koffi } = await import(workerData.koffi), libc = await import(workerData.libc)
     enterWall(workerData.directory)
     const report = { open: [], tried: 0, root: fs.readdirSync('/'), outside: fs.existsSync(workerData.secret), mask: process.umask() }
     const attempt = async (name, call) => {
@@ -41,6 +44,13 @@ const prisoner = `
     for (const [kind, object] of Object.entries({ promises: fs.promises, required: promises, imported: esm }))
       for (const name of Object.keys(object))
         if (typeof object[name] === 'function') await attempt(kind + '.' + name, () => object[name](workerData.secret))
+    for (const [name, call] of Object.entries(programs))
+      if (typeof call === 'function') await attempt('child_process.' + name, () => call('/evil', () => {}))
+    for (const name of ['spawn', 'execFile', 'exec', 'fork', 'execFilePromise'])
+      await attempt(name + ' from before', () => started[name]('/evil', []))
+    await attempt('a thread', () => new (threads.Worker)('1', { eval: true }))
+    await attempt('syncfs of the pool', () => libc.syncfsAsync(0))
+    await attempt('a library', () => koffi.load('/evil.so'))
     await attempt('require of a file', () => require_('/evil.cjs'))
     await attempt('require of a builtin', () => require_('node:child_process'))
     await attempt('import of a file', () => import('/evil.mjs'))
@@ -68,7 +78,14 @@ test('behind the wall no call reaches outside, nothing can be loaded, and the pr
   const until = new SharedArrayBuffer(4)
   const worker = new Worker(prisoner, {
     eval: true,
-    workerData: { directory: directory.path, secret, until, module: new URL('./wall.ts', import.meta.url).href },
+    workerData: {
+      directory: directory.path,
+      secret,
+      until,
+      module: new URL('./wall.ts', import.meta.url).href,
+      libc: new URL('../sys/libc.ts', import.meta.url).href,
+      koffi: import.meta.resolve('koffi'),
+    },
   })
   const report = await new Promise<Report>((resolve, reject) => {
     worker.once('message', resolve)

@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import { createRequire, registerHooks, syncBuiltinESMExports } from 'node:module'
-import { AT_FDCWD, CLONE_FS, chdir, chroot, cPath, lstatat, umask, unshare } from '../sys/libc.ts'
+import { AT_FDCWD, CLONE_FS, chdir, chroot, closeLibraries, cPath, lstatat, umask, unshare } from '../sys/libc.ts'
 
 /**
  * Shuts the calling thread into `directory`: from here on this is its root, and no path that an archive plants can name anything
@@ -8,10 +8,12 @@ import { AT_FDCWD, CLONE_FS, chdir, chroot, cPath, lstatat, umask, unshare } fro
  *
  * - the root, working directory and umask are the thread's own (`unshare(CLONE_FS)`), so the rest of the process keeps its own;
  * - an asynchronous file call would be carried out by libuv's pool, which stands outside: all of them are taken away;
- * - nothing may be loaded any more, since a module would now come out of the archive: the loaders are taken away too.
+ * - nothing may be loaded or started any more, since a module, library or program would now come out of the archive: the loaders are taken away
+ *   too, and so are programs and threads, which would inherit the root.
  */
 export function enterWall(directory: string): void {
   removeAsyncCalls()
+  removePrograms()
   removeLoaders()
   const path = cPath(directory)
   // With the dot, so that a symlink is not taken for what it leads to.
@@ -34,6 +36,17 @@ function blocked(): never {
 function removeAsyncCalls(): void {
   for (const name of Object.keys(fs)) if (!name.endsWith('Sync') && isCall(fs, name)) block(fs, name)
   for (const name of Object.keys(fs.promises)) if (isCall(fs.promises, name)) block(fs.promises, name)
+  syncBuiltinESMExports()
+  closeLibraries(blocked)
+}
+
+function removePrograms(): void {
+  const require = createRequire(import.meta.url)
+  const programs = require('node:child_process')
+  // Whoever keeps one of these calls from before ends up here.
+  block(programs.ChildProcess.prototype, 'spawn')
+  for (const name of Object.keys(programs)) if (isCall(programs, name)) block(programs, name)
+  block(require('node:worker_threads'), 'Worker')
   syncBuiltinESMExports()
 }
 

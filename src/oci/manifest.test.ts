@@ -191,6 +191,8 @@ describe('what parseDocument refuses', () => {
     ['no digest', { digest: undefined }, /digest: it is missing/],
     ['an upper-case digest', { digest: digest.toUpperCase() }, /layers\[0\]\.digest/],
     ['a digest that is a path', { digest: 'sha256:../../etc/passwd' }, /layers\[0\]\.digest/],
+    ['a path as long as a digest', { digest: `sha256:${'../'.repeat(21)}x` }, /layers\[0\]\.digest/],
+    ['a digest that is too short', { digest: digest.slice(0, -1) }, /layers\[0\]\.digest/],
     ['a digest of an unknown algorithm', { digest: `md5:${'a'.repeat(32)}` }, /layers\[0\]\.digest/],
     ['a list as digest', { digest: [digest] }, /layers\[0\]\.digest/],
     ['no size', { size: undefined }, /size is missing/],

@@ -85,6 +85,7 @@ const c = {
   chdir: declare('int chdir(const void *path)'),
   umask: declare('unsigned int umask(unsigned int mask)'),
   openat: declare('int openat(int dir, const void *path, int flags, unsigned int mode)'),
+  readlinkat: declare('int64_t readlinkat(int dir, const void *path, void *target, size_t size)'),
   close: declare('int close(int fd)'),
   write: declare('int64_t write(int fd, const void *data, size_t length)'),
   lseek: declare('int64_t lseek(int fd, int64_t offset, int whence)'),
@@ -124,6 +125,14 @@ const c = {
   setsockopt: declare('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
 }
 
+/**
+ * Lets this thread load no library any more, and call none from libuv's pool: `instead` is called in its place. What is declared here can still be called.
+ */
+export function closeLibraries(instead: () => never): void {
+  for (const call of Object.values(c)) Object.assign(call, { async: instead })
+  Object.assign(koffi, { load: instead, call: instead, register: instead })
+}
+
 function check(result: number, syscall: string, path?: Uint8Array): number {
   if (result >= 0) return result
   throw new SystemError(syscall, koffi.errno(), path)
@@ -154,6 +163,12 @@ export function umask(mask: number): number {
 /** Like openat(2), but returns the negative result as it is: the hot path looks at `lastErrno()` itself. */
 export function tryOpenat(dir: number, path: Uint8Array, flags: number, mode = 0): number {
   return c.openat(dir, path, flags | O.CLOEXEC, mode)
+}
+
+/** The target of a symlink that is held open by O_PATH, as a byte string. */
+export function readlinkat(fd: number): string {
+  const target = Buffer.allocUnsafe(4096) // PATH_MAX
+  return target.toString('latin1', 0, check(c.readlinkat(fd, cPath(''), target, target.length), 'readlinkat'))
 }
 
 export function close(fd: number): void {

@@ -52,6 +52,13 @@ export interface TarLimits {
   readonly lengthMax: number
   /** Directories that no entry describes: one name of 4 KiB makes two thousand of them, each with a block on the disk. No layer seen has a tenth of it. */
   readonly impliedMax: number
+  /** Sum of the lengths of their names: each part of each is looked for in all layers below. No layer seen has a tenth of it. */
+  readonly impliedBytesMax: number
+  /**
+   * Directories and symlinks that the names lead through, counted for entries that are slow to make: some 4 µs each. Names of images seen have ten at
+   * most, so that even four million entries stay below it.
+   */
+  readonly walkStepsMax: number
 }
 
 export const defaultTarLimits: TarLimits = {
@@ -61,6 +68,8 @@ export const defaultTarLimits: TarLimits = {
   sparsePiecesMax: 1_000_000,
   lengthMax: 2 ** 43,
   impliedMax: 500_000,
+  impliedBytesMax: 32 * 1024 * 1024,
+  walkStepsMax: 50_000_000,
 }
 
 /** Where the bytes of an archive come from. A view is valid until the next call. */

@@ -43,6 +43,13 @@ test('names that make a multitude of directories are refused, also where each re
   await refused(again, { impliedMax: 500 }, /more than 500 directories/)
 })
 
+test('long names of directories that nothing describes are refused, however few they are', async () => {
+  const layer = [long(`${'long-name/'.repeat(300)}f`)]
+  await refused(layer, { impliedBytesMax: 400_000 }, /names of more than 400000 bytes/)
+  using arena = new Arena()
+  await unpackTar(arena.root, layer, { limits: { ...defaultTarLimits, impliedBytesMax: 500_000 } })
+})
+
 test('directories that are described count as entries only', async () => {
   using arena = new Arena()
   const layer = Array.from({ length: 50 }, (_, n) => dir(`d${n}`))
@@ -115,6 +122,60 @@ for (const mode of modes)
       )
     }
   })
+
+/**
+ * Symlinks, each of which leads through eight hundred directories and back before it comes to the next. Not forty: where something is renamed meanwhile,
+ * the kernel walks anew, and counts on.
+ */
+const windings: RawEntry[] = Array.from({ length: 16 }, (_, n) => ({
+  name: `s${n}`,
+  typeflag: '2',
+  gnuLink: `${'d/../'.repeat(800)}${n === 0 ? '.' : `s${n - 1}`}`,
+  mode: 0o777,
+}))
+const winding = (name: string): RawEntry => file(`s15/${name}`, '')
+/** Each of them walks anew: the directory of the one before is another. */
+const windingFiles = Array.from({ length: 12 }, (_, n) => [winding(`f${n}`), file(`d/g${n}`, '')]).flat()
+
+for (const mode of modes)
+  test(`${mode}: names that wind through symlinks are bounded by the steps that they take`, {
+    timeout: 60_000,
+  }, async () => {
+    const start = [dir('d'), file('f', ''), ...windings]
+    const ways: Record<string, RawEntry[]> = {
+      files: windingFiles,
+      'hard links': Array.from({ length: 12 }, (_, n) => ({ name: `h${n}`, typeflag: '1', linkname: 's15/f' })),
+      'attributes of nodes in one directory': Array.from({ length: 12 }, (_, n) => ({
+        ...winding(`n${n}`),
+        typeflag: '6',
+        pax: { 'SCHILY.xattr.trusted.a': 'b' },
+      })),
+      directories: Array.from({ length: 12 }, (_, n) => ({ ...winding(`d${n}`), typeflag: '5', mode: 0o2755 })),
+    }
+    for (const [what, entries] of Object.entries(ways)) {
+      using arena = new Arena()
+      const limits = { ...defaultTarLimits, walkStepsMax: 150_000 }
+      await assert.rejects(
+        unpackTar(arena.root, [...start, ...entries], { mode, limits }),
+        error => isWindlassError(error, 'LIMIT_EXCEEDED') && /lead through more than 150000/.test(error.message),
+        what,
+      )
+    }
+    using arena = new Arena()
+    await unpackTar(arena.root, [...start, ...windingFiles.slice(0, 4)], { mode })
+    assert.ok(arena.inside().includes('f1'))
+  })
+
+test('what a whiteout removes by a name that winds through symlinks is bounded, too', { timeout: 60_000 }, async () => {
+  const many = Array.from({ length: 12 }, (_, n) => file(`many/${n}`, ''))
+  using arena = new Arena()
+  await arena.unpack('flat', [dir('d'), ...windings, ...many])
+  const limits = { ...defaultTarLimits, walkStepsMax: 150_000 }
+  await assert.rejects(
+    unpackTar(arena.root, [file('s15/.wh.many', '')], { mode: 'flat', limits }),
+    error => isWindlassError(error, 'LIMIT_EXCEEDED') && /lead through/.test(error.message),
+  )
+})
 
 test('a tree deeper than any path, built through symlinks, is unpacked or refused, and taken away or refused; nothing hangs', async () => {
   using arena = new Arena()

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { lstatSync } from 'node:fs'
 import { test } from 'node:test'
+import { isForbiddenXattr } from '../../src/layer/metadata.ts'
 import { base256 } from '../tar-builder.ts'
 import { readTree } from '../tree.ts'
 import { Arena, dir, file, link, modes, symlink } from './arena.ts'
@@ -56,6 +57,8 @@ test('labels of the host and access lists of a file server are left out; capabil
   pax.push(['SCHILY.xattr.security.capability', capability], ['SCHILY.xattr.security.ima', 'signature'])
   const [applied] = await arena.unpack('overlay', [file('f', 'x', { pax })])
   assert.deepEqual([...(applied?.droppedXattrs ?? [])].sort(), labels.sort())
+  // Whatever filesystem this is: where it knows of such lists, they would be set.
+  for (const label of labels) assert.ok(isForbiddenXattr(label), label)
   const xattrs = readTree(arena.root).get('f')?.xattrs ?? ''
   assert.deepEqual(
     xattrs.split(' ').map(text => text.replace(/=.*/, '')),

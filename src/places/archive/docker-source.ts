@@ -7,6 +7,7 @@ import { imageConfigSizeMax, parseImageConfig } from '../../oci/image-config.ts'
 import { decodeText, parseJson } from '../../oci/json.ts'
 import { manifestSizeMax } from '../../oci/manifest.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
+import { quote } from '../../oci/quote.ts'
 import type { BlobRequest, BlobStream, Document, Source } from '../place.ts'
 import type { ArchivedImage } from './archive.ts'
 import { type Files, readSmallFile } from './files.ts'
@@ -119,7 +120,16 @@ interface Described {
   readonly paths: ReadonlyMap<Digest, string>
 }
 
+/** The paths are the archive's own word, and it says of itself what digests they have: of a directory, they must not lead to what is the host's. */
+async function checkOwn(files: Files, { config, layers }: Entry): Promise<void> {
+  for (const path of [config, ...layers]) {
+    const isOwn = await files.isOwn(path).catch(() => true) // what is not there is told when it is read
+    if (!isOwn) throw malformed(files, `${quote(path)} leads out of it`)
+  }
+}
+
 async function describe(files: Files, entry: Entry, signal: AbortSignal): Promise<Described> {
+  await checkOwn(files, entry)
   const config = await readSmallFile(files, entry.config, imageConfigSizeMax)
   const diffIds = parseImageConfig(config).rootfs.diff_ids
   if (diffIds.length !== entry.layers.length) {

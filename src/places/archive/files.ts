@@ -1,4 +1,5 @@
-import { open, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, realpath, stat } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path/posix'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { type ByteSource, defaultTarLimits } from '../../tar/entry.ts'
@@ -10,6 +11,8 @@ export interface Files extends AsyncDisposable {
   readonly name: string
   /** The size of a file, or undefined if there is none. */
   find(path: string): Promise<number | undefined>
+  /** True if a path that the archive itself names leads to nothing but its own files. */
+  isOwn(path: string): Promise<boolean>
   /** Its bytes from `offset` on, in pieces that are buffers of their own. */
   read(path: string, offset?: number): AsyncGenerator<Uint8Array, void, void>
 }
@@ -48,10 +51,19 @@ export class DirectoryFiles implements Files {
     }
   }
 
+  async isOwn(path: string): Promise<boolean> {
+    const [root, file] = await Promise.all([this.name, join(this.name, path)].map(place => realpath(place)))
+    return file?.startsWith(`${root}/`) === true
+  }
+
   async *read(path: string, offset = 0): AsyncGenerator<Uint8Array, void, void> {
     const doing = `Cannot read ${path} of ${this.name}`
+    // Without O_NONBLOCK the opening of a fifo that came in its place would never end.
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK
     try {
-      await using file = fileOf(await open(join(this.name, path), 'r'))
+      const handle = await open(join(this.name, path), flags)
+      await using file = fileOf(handle)
+      if (!(await handle.stat()).isFile()) throw new WindlassError('CORRUPT', `${doing}: it is no regular file`)
       yield* readRange(file, offset)
     } catch (error) {
       throw wrapError(error, doing)
@@ -95,6 +107,10 @@ export class TarFiles implements Files {
 
   async find(path: string): Promise<number | undefined> {
     return this.#locate(path)?.size
+  }
+
+  async isOwn(): Promise<boolean> {
+    return true
   }
 
   async *read(path: string, offset = 0): AsyncGenerator<Uint8Array, void, void> {

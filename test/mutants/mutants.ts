@@ -1,0 +1,591 @@
+/** Rows whose guard cannot be taken out here, and why. */
+export const beyondReach: Readonly<Record<string, string>> = {
+  'another image between check and pull': 'nothing is asked for by name a second time',
+  'a program that is set-user-ID to one it has': 'the kernel maps the owners',
+  '`trusted.*` and most of `security.*`': 'the kernel refuses them',
+}
+
+/** A guard taken out, and who must notice. */
+export interface Mutant {
+  /** How the row of a table in docs/threat-model.md begins that it belongs to. */
+  readonly row: string
+  readonly file: string
+  /** What stands there, exactly once, and what takes its place. */
+  readonly edits: readonly (readonly [string, string])[]
+  readonly test: string
+  /** Only the tests whose name it matches. */
+  readonly name?: string
+}
+
+type Edit = readonly [string, string]
+
+function guardsOf(
+  row: string,
+  mutants: readonly (readonly [file: string, test: string, ...edits: Edit[]])[],
+): Mutant[] {
+  return mutants.map(([file, test, ...edits]) => ({ row, file, test, edits }))
+}
+
+const chroot: Edit[] = [
+  ['  chroot(path)\n', ''],
+  ["if (outside === undefined || inside?.ino !== outside.ino) throw new Error('chroot did not take effect')", ''],
+]
+const advisories = (name: string): string => `test/advisories/${name}.test.ts`
+
+const layer: Mutant[] = [
+  ...guardsOf('names with `..`', [
+    ['src/layer/wall.ts', advisories('names'), ...chroot],
+    ['src/layer/names.ts', advisories('names'), ["if (component === '..') clean.pop()\n    else if", 'if']],
+  ]),
+  ...guardsOf('symlinks and hard links out of the root', [
+    ['src/layer/wall.ts', advisories('symlink-parent'), ...chroot],
+    [
+      'src/layer/wall.ts',
+      advisories('symlink-parent'),
+      ['if (outside === undefined || inside?.ino !== outside.ino)', 'if (true)'],
+    ],
+    [
+      'src/layer/apply.ts',
+      advisories('symlink-parent'),
+      ['O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW', 'O.WRONLY | O.CREAT'],
+    ],
+    ['src/sys/libc.ts', advisories('symlink-parent'), ['uid, gid, AT_SYMLINK_NOFOLLOW)', 'uid, gid, 0)']],
+    ['src/sys/libc.ts', advisories('symlink-parent'), ['path, times, AT_SYMLINK_NOFOLLOW)', 'path, times, 0)']],
+  ]),
+  ...guardsOf('asynchronous calls, libraries, programs', [
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  removePrograms()\n', '']],
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ["  block(programs.ChildProcess.prototype, 'spawn')\n", '']],
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  closeLibraries(blocked)\n', '']],
+    ['src/layer/wall.ts', 'test/faults/wall.test.ts', ['  unshare(CLONE_FS)\n', '']],
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  removeAsyncCalls()\n', '']],
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  removeLoaders()\n', '']],
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  registerHooks({ resolve: blocked, load: blocked })\n', '']],
+    ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  unshare(CLONE_FS)\n', '']],
+    [
+      'src/codec/external/programs.ts',
+      'src/codec/external/programs.test.ts',
+      ["path.split(':').filter(isAbsolute)\n  const warnings", "path.split(':')\n  const warnings"],
+    ],
+    ['src/codec/external/programs.ts', 'src/codec/external/programs.test.ts', ['(mode & 0o002) !== 0', 'mode < 0']],
+  ]),
+  ...guardsOf('the root of a layer replaced', [
+    [
+      'src/layer/apply.ts',
+      advisories('root-and-devices'),
+      ["if (name === '') throw corrupt(", "if (name === '?') throw corrupt("],
+    ],
+  ]),
+  ...guardsOf('whiteouts of `.`', [
+    [
+      'src/layer/names.ts',
+      advisories('whiteout'),
+      ["hidden === '' || hidden === '.' || hidden === '..'", "hidden === '?'"],
+    ],
+    ['src/layer/names.ts', advisories('whiteout'), [" || hidden === '..'", '']],
+    ['src/layer/wall.ts', advisories('whiteout'), ...chroot],
+  ]),
+  ...guardsOf('`trusted.overlay.*`', [
+    ['src/layer/metadata.ts', advisories('whiteout'), ["name.startsWith('trusted.overlay.') || ", '']],
+    ['src/layer/metadata.ts', advisories('whiteout'), ["name.startsWith('user.overlay.') || ", '']],
+    ['src/layer/apply.ts', advisories('whiteout'), ["entry.type === 'char' && major === 0 && minor === 0", 'false']],
+    ['src/layer/apply.ts', advisories('whiteout'), ['=== S_IFDIR || isOverlayWhiteout(found)) {', '=== S_IFDIR) {']],
+  ]),
+  ...guardsOf('labels of security modules', [
+    ['src/layer/metadata.ts', advisories('root-and-devices'), ['return !imageSecurity.has(name)', 'return false']],
+    ['src/layer/metadata.ts', advisories('root-and-devices'), [" || name === 'system.nfs4_acl'", '']],
+  ]),
+  ...guardsOf('device numbers and owners', [
+    [
+      'src/layer/apply.ts',
+      advisories('root-and-devices'),
+      ['if (major < 0 || major > MAJOR_MAX || minor < 0 || minor > MINOR_MAX)', 'if (false)'],
+    ],
+    [
+      'src/tar/reader.ts',
+      advisories('root-and-devices'),
+      ['if (entry.uid >= 0xffff_ffff || entry.gid >= 0xffff_ffff)', 'if (false)'],
+    ],
+    [
+      'src/tar/reader.ts',
+      advisories('root-and-devices'),
+      ["if (entry.uid < 0 || entry.gid < 0) throw malformed('negative owner')", ''],
+    ],
+  ]),
+  ...guardsOf('set-user-ID programs within reach', [
+    [
+      'src/places/store/layout.ts',
+      'src/places/store/store.test.ts',
+      ['  chmodSync(root, 0o700)\n', '  chmodSync(root, 0o755)\n'],
+    ],
+    [
+      'src/places/store/layout.ts',
+      'src/places/store/store.test.ts',
+      ['makeDirectory(layout.overlay, 0o710)', 'makeDirectory(layout.overlay, 0o711)'],
+    ],
+  ]),
+  ...guardsOf('entries that one reader sees', [
+    [
+      'src/tar/pax.ts',
+      advisories('smuggling'),
+      ['if (isDecisive(key) && !(records.get(key) ?? value).equals(value)) {', 'if (false) {'],
+    ],
+    ['src/tar/pax.ts', advisories('smuggling'), ['end <= bytes.length && ', '']],
+    [
+      'src/tar/reader.ts',
+      advisories('smuggling'),
+      [
+        'if (isDecisive(key)) throw malformed(`a global PAX header sets',
+        'if (false) throw malformed(`a global PAX header sets',
+      ],
+    ],
+    [
+      'src/tar/reader.ts',
+      advisories('smuggling'),
+      ["if (extensions.pax !== undefined) throw malformed('two PAX", "if (false) throw malformed('two PAX"],
+    ],
+    ['src/tar/reader.ts', advisories('smuggling'), ['if (hasExtension(extensions))', 'if (false)']],
+    [
+      'src/tar/reader.ts',
+      advisories('smuggling'),
+      ["throw malformed('a block of zeros stands between entries')", 'return second'],
+    ],
+    ['src/tar/reader.ts', advisories('smuggling'), ['if (padding?.[0] !== 0)', 'if (false)']],
+    [
+      'src/tar/reader.ts',
+      advisories('smuggling'),
+      ["else if (key === 'size') entry.size = parsePaxNumber(key, value)", ''],
+    ],
+    [
+      'src/tar/reader.ts',
+      advisories('smuggling'),
+      ['else entry.size = entry.fileSize = 0', 'else this.#expectContent(entry.size)'],
+    ],
+    ['src/tar/sparse.ts', advisories('smuggling'), ['if (total !== size)', 'if (false)']],
+    [
+      'src/tar/reader.ts',
+      advisories('names'),
+      [
+        '    if (long !== undefined && value !== undefined',
+        '    if (false && long !== undefined && value !== undefined',
+      ],
+    ],
+    [
+      'src/tar/reader.ts',
+      advisories('names'),
+      ["if (entry.name.includes('\\0')) throw malformed('a name holds a NUL')", ''],
+    ],
+  ]),
+  ...guardsOf('negative and absurd numbers', [
+    [
+      'src/tar/numeric.ts',
+      'src/tar/numeric.test.ts',
+      ['if (value > BigInt(Number.MAX_SAFE_INTEGER) || value < BigInt(Number.MIN_SAFE_INTEGER))', 'if (false)'],
+    ],
+    ['src/tar/numeric.ts', 'src/tar/numeric.test.ts', ['if (byte < 0x30 || byte > 0x37)', 'if (false)']],
+    [
+      'src/tar/pax.ts',
+      advisories('smuggling'),
+      ['if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(number)) throw', 'if (false) throw'],
+    ],
+    ['src/tar/reader.ts', 'src/tar/reader.test.ts', ["    if (entry.size < 0) throw malformed('negative size')\n", '']],
+    ['src/tar/sparse.ts', 'src/tar/sparse.test.ts', ['piece.offset < end || piece.length < 0', 'false']],
+    ['src/tar/sparse.ts', 'src/tar/sparse.test.ts', ['if (end > fileSize)', 'if (false)']],
+  ]),
+  ...guardsOf('floods', [
+    ['src/tar/reader.ts', advisories('bombs'), ['if (this.#entries === this.#limits.entriesMax)', 'if (false)']],
+    ['src/tar/reader.ts', advisories('bombs'), ['if (this.#length > this.#limits.lengthMax)', 'if (false)']],
+    ['src/tar/reader.ts', advisories('bombs'), ['if (size > sizeMax)', 'if (false)']],
+    ['src/tar/reader.ts', advisories('bombs'), ['count <= EXTENSIONS_MAX', 'true']],
+    ['src/layer/apply.ts', advisories('bombs'), ['if (this.#tree.impliedMade > impliedMax)', 'if (false)']],
+    [
+      'src/tar/reader.ts',
+      'src/tar/reader.test.ts',
+      ['if (entry.name.length > nameMax || entry.linkName.length > nameMax)', 'if (false)'],
+    ],
+    ['src/layer/apply.ts', 'src/layer/unpack.test.ts', ['if (this.#heldXattrs > HELD_XATTRS_MAX)', 'if (false)']],
+    [
+      'src/layer/unpack.ts',
+      'src/layer/unpack-end.test.ts',
+      ["if (error.code === 'ERR_WORKER_OUT_OF_MEMORY') {", 'if (false) {'],
+    ],
+  ]),
+  ...guardsOf('compression bombs', [
+    [
+      'src/codec/decompress.ts',
+      'src/codec/decompress.test.ts',
+      ['  if (bytesOut <= ratioFreeSize || bytesOut <= ratioMax * bytesIn) return\n', '  return\n'],
+    ],
+    [
+      'src/codec/zlib-stream.ts',
+      'src/codec/decompress.test.ts',
+      ['const windowLogMax = 27', 'const windowLogMax = 31'],
+    ],
+    ['src/flow/verify.ts', 'src/flow/verify.test.ts', ['if (size !== undefined && bytes > size)', 'if (false)']],
+  ]),
+  ...guardsOf('names that cost time', [
+    ['src/layer/walk-budget.ts', advisories('bombs'), ['if (this.#steps <= this.#stepsMax) return', 'return']],
+    ['src/layer/apply.ts', advisories('bombs'), ['if (this.#tree.impliedBytes > impliedBytesMax)', 'if (false)']],
+    [
+      'src/layer/tree.ts',
+      advisories('bombs'),
+      ['this.#walks.timed([name], () => lstatat(AT_FDCWD, this.path(name)))', 'lstatat(AT_FDCWD, this.path(name))'],
+    ],
+    ['src/layer/implied.ts', 'src/layer/implied.test.ts', ['    this.#found.set(name, found)\n', '']],
+  ]),
+  ...guardsOf('`/etc/passwd` as a link', [
+    ['src/copy/unpack.ts', advisories('user-files'), [" || !(await lstat(join(root, 'etc', name))).isFile()", '']],
+    ['src/copy/unpack.ts', advisories('user-files'), ["!(await lstat(join(root, 'etc'))).isDirectory() || ", '']],
+    ['src/copy/unpack.ts', advisories('user-files'), [' || stat.size > userFileSizeMax', '']],
+  ]),
+  ...guardsOf('labels and annotations that steer', [
+    [
+      'src/oci/runtime-spec.ts',
+      'src/oci/runtime-spec.test.ts',
+      [
+        "    hostname: hostname ?? 'windlass',\n",
+        "    hostname: hostname ?? 'windlass',\n    annotations: config.Labels,\n",
+      ],
+    ],
+  ]),
+  ...guardsOf('text that a terminal obeys', [
+    ['src/cli/printable.ts', 'src/cli/printable.test.ts', [".replace(/[\\r\\n\\t]+/g, ' ').replace(unsafe, '')", '']],
+    [
+      'src/oci/quote.ts',
+      'test/fuzz/properties.test.ts',
+      [".replace(/[\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]/g, '?')", ''],
+    ],
+    [
+      'src/tar/entry.ts',
+      'test/fuzz/properties.test.ts',
+      [".replace(/[\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]/g, '?')", ''],
+    ],
+  ]),
+]
+
+const documents: Mutant[] = [
+  ...guardsOf('one document that is manifest and index', [
+    ['src/oci/manifest.ts', 'src/oci/manifest.test.ts', ['if (isIndex && rivals.length > 0)', 'if (false)']],
+    [
+      'src/oci/manifest.ts',
+      'src/oci/manifest.test.ts',
+      ['if (first !== undefined && rival !== undefined)', 'if (false)'],
+    ],
+    ['src/oci/manifest.ts', 'src/oci/manifest.test.ts', ['if (known !== undefined && known !== key)', 'if (false)']],
+    ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (keys?.has(key)) throw', 'if (false) throw']],
+  ]),
+  ...guardsOf('digests that are paths', [
+    ['src/oci/digest.ts', 'src/oci/manifest.test.ts', ['/^(sha256|sha512):([0-9a-f]+)$/', '/^(sha256|sha512):(.+)$/']],
+    ['src/oci/digest.ts', 'src/oci/manifest.test.ts', ['match[2]?.length === hexLengths', 'true || hexLengths']],
+  ]),
+  ...guardsOf('archives that name', [
+    ['src/places/archive/docker-source.ts', advisories('archives'), ['  await checkOwn(files, entry)\n', '']],
+    [
+      'src/places/archive/files.ts',
+      advisories('archives'),
+      ['return file?.startsWith(', 'return true || file?.startsWith('],
+    ],
+  ]),
+  ...guardsOf('parts of an archive', [
+    [
+      'src/places/archive/checksums.ts',
+      'test/e2e/disk.test.ts',
+      ['  throw damaged(`Cannot read archive', '  void damaged(`Cannot read archive'],
+    ],
+  ]),
+  ...guardsOf('an archive that names layers', [
+    [
+      'src/copy/load.ts',
+      'test/e2e/disk.test.ts',
+      ['  if (first === undefined) return\n', '  if (first !== null) return\n'],
+    ],
+  ]),
+  ...guardsOf('a fifo, device or directory', [
+    [
+      'src/places/archive/files.ts',
+      advisories('archives'),
+      ['return found.isFile() ? found.size : undefined', 'return found.size'],
+    ],
+  ]),
+  ...guardsOf('huge documents', [
+    ['src/places/archive/files.ts', advisories('archives'), ['  if (size > sizeMax)', '  if (false)']],
+    ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (bytes.length > sizeMax) {', 'if (false) {']],
+    ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (value.length <= countMax) return value', 'return value']],
+    ['src/copy/resolve.ts', 'src/copy/resolve.test.ts', ['if (documents.length > indexDepthMax)', 'if (false)']],
+    ['src/copy/resolve.ts', 'src/copy/resolve.test.ts', ['if (search.documentsLeft-- === 0)', 'if (false)']],
+    [
+      'src/places/registry/body.ts',
+      'src/places/registry/registry-scripted.test.ts',
+      ['if (promised > sizeMax) throw', 'if (false) throw'],
+      ['if (size > sizeMax) throw', 'if (false) throw'],
+    ],
+  ]),
+  ...guardsOf('sizes that lie', [
+    ['src/flow/verify.ts', 'src/flow/verify.test.ts', ['if (size !== undefined && bytes < size)', 'if (false)']],
+    ['src/flow/verify.ts', 'src/flow/verify.test.ts', ['if (actual !== expected.digest)', 'if (false)']],
+    [
+      'src/places/store/blob-ingest.ts',
+      'src/places/store/session.test.ts',
+      ['if (this.size + chunk.length > size)', 'if (false)'],
+    ],
+    [
+      'src/places/store/blob-ingest.ts',
+      'src/places/store/session.test.ts',
+      ['if (this.#written !== size)', 'if (false)'],
+    ],
+    [
+      'src/places/store/session.ts',
+      'src/places/store/session.test.ts',
+      ['if (actual !== digest) throw', 'if (false) throw'],
+    ],
+  ]),
+  ...guardsOf('another range', [
+    [
+      'src/places/registry/range.ts',
+      'src/places/registry/registry-scripted.test.ts',
+      ['if (response.status === 206 && !isRange', 'if (false && !isRange'],
+    ],
+    [
+      'src/places/registry/range.ts',
+      'src/places/registry/registry-scripted.test.ts',
+      ['&& Number(match[1]) === offset', ''],
+    ],
+    [
+      'src/places/registry/body.ts',
+      'src/places/registry/registry-scripted.test.ts',
+      ['if (position > range.end)', 'if (false)'],
+    ],
+  ]),
+  ...guardsOf("passwords to a stranger's token service", [
+    [
+      'src/places/registry/realm.ts',
+      'src/places/registry/realm.test.ts',
+      ["realm.hostname) ? 'credentials' : 'anonymous'", "realm.hostname) ? 'credentials' : 'credentials'"],
+    ],
+    [
+      'src/places/registry/realm.ts',
+      'src/places/registry/realm.test.ts',
+      ["if (sharedDomains.has(labels.slice(from).join('.'))) return undefined", ''],
+    ],
+    [
+      'src/places/registry/realm.ts',
+      'src/places/registry/realm.test.ts',
+      ["if (!secure && (realm.protocol !== 'http:' || registry.protocol === 'https:')) return 'refused'", ''],
+    ],
+    [
+      'src/places/registry/realm.ts',
+      'test/fuzz/properties.test.ts',
+      ["isLoopback(registry.hostname) ? 'credentials' : 'refused'", "'credentials'"],
+    ],
+  ]),
+  ...guardsOf('credentials along a redirect', [
+    [
+      'src/places/registry/upload.ts',
+      'src/places/registry/upload.test.ts',
+      ['    checkHop(from, location, doing)\n', ''],
+    ],
+    [
+      'src/places/registry/access.ts',
+      'src/places/registry/registry-scripted.test.ts',
+      ['if (request.url.origin !== access.origin) return send(request)', ''],
+    ],
+    [
+      'src/places/registry/http.ts',
+      'src/places/registry/http.test.ts',
+      ["if (from.protocol === 'https:' && to.protocol === 'http:')", 'if (false)'],
+    ],
+    [
+      'src/places/registry/http.ts',
+      'src/places/registry/http.test.ts',
+      ['if (isLoopback(to.hostname) && !isLoopback(from.hostname))', 'if (false)'],
+    ],
+  ]),
+  ...guardsOf('silence, trickling', [
+    [
+      'src/places/registry/http.ts',
+      'test/faults/network.test.ts',
+      ['setTimeout(() => late.abort(', 'setTimeout(() => void ('],
+    ],
+    [
+      'src/places/registry/connection.ts',
+      'src/places/registry/registry-scripted.test.ts',
+      ['    headersTimeout: timeouts.headersMs,\n', ''],
+      ['    bodyTimeout: timeouts.idleMs,\n', ''],
+    ],
+  ]),
+  ...guardsOf('a credential helper', [
+    [
+      'src/places/registry/credential-helper.ts',
+      'src/places/registry/docker-credentials.test.ts',
+      ['const helperBytesMax = 64 * 1024', 'const helperBytesMax = 2 ** 40'],
+    ],
+    [
+      'src/places/registry/credential-helper.ts',
+      'src/places/registry/docker-credentials.test.ts',
+      ['if (!/^[\\w-]{1,64}$/.test(name))', 'if (false)'],
+    ],
+  ]),
+]
+
+const trust = 'src/copy/trust/check.test.ts'
+
+const signatures: Mutant[] = [
+  ...guardsOf('a signature by another key', [
+    [
+      'src/copy/trust/claim.ts',
+      trust,
+      ["if (typeof claim === 'string' || claim.digest === wanted.digest) return claim", 'return claim'],
+    ],
+    [
+      'src/copy/trust/claim.ts',
+      trust,
+      ["keys.find(key => isBy(key, payload, Buffer.from(signature, 'base64')))", 'keys[0]'],
+    ],
+  ]),
+  ...guardsOf('an attestation', [
+    ['src/copy/trust/claim.ts', trust, ['if (predicate !== signPredicate)', 'if (false)']],
+    ['src/copy/trust/claim.ts', trust, ['if (type !== simpleSigningType)', 'if (false)']],
+  ]),
+  ...guardsOf('an image that is signed, under', [
+    [
+      'src/copy/trust/identity.ts',
+      trust,
+      ['if (repositoryName(reference) !== repositoryName(actual)) return false', ''],
+    ],
+  ]),
+  ...guardsOf('a place that hides the signature', [
+    [
+      'src/copy/trust/check.ts',
+      trust,
+      ['  throw noClaim(', '  void noClaim('],
+      ['  if (failure !== undefined) throw failure\n', ''],
+    ],
+  ]),
+  ...guardsOf('a list of referrers that lies', [
+    [
+      'src/places/registry/registry.ts',
+      'src/places/registry/referrers.test.ts',
+      ['      if (page === referrerPagesMax) throw', '      if (page < 0) throw'],
+    ],
+  ]),
+  ...guardsOf('a policy with a slip', [
+    ['src/copy/trust/policy.ts', trust, ['  if (other === undefined) return\n', '  if (other !== null) return\n']],
+  ]),
+  ...guardsOf('an archive as the way around', [
+    ['src/copy/trust/policy.ts', trust, ["const kind = isFile ? 'docker' : transport", 'const kind = transport']],
+  ]),
+]
+
+const durability: Mutant[] = [
+  ...guardsOf('death between any two changes', [
+    [
+      'src/places/store/blob-ingest.ts',
+      'test/faults/steps.test.ts',
+      ['    await rename(path, layout.blob(digest))\n', ''],
+      ['    await database.flush()\n', '    await rename(path, layout.blob(digest))\n    await database.flush()\n'],
+    ],
+    [
+      'src/places/store/collect.ts',
+      'src/places/store/session.test.ts',
+      ['    if (signal.aborted) return\n', '    if (signal.aborted || id) return\n'],
+    ],
+  ]),
+  ...guardsOf('loss of power', [
+    ['src/places/store/blob-ingest.ts', 'test/faults/sync-order.test.ts', ['    await handle.sync()\n', '']],
+    [
+      'src/places/store/blob-ingest.ts',
+      'test/faults/sync-order.test.ts',
+      ['    await syncDirectory(layout.blobDirectory(digest))\n', ''],
+    ],
+    [
+      'src/places/store/layer-ingest.ts',
+      'test/faults/sync-order.test.ts',
+      ['    await Promise.all([syncDirectory(layout.overlay), syncDirectory(layout.links)])\n', ''],
+    ],
+    ['src/places/store/layer-ingest.ts', 'test/faults/sync-order.test.ts', ['  await handle.sync()\n', '']],
+    [
+      'src/places/store/layer-ingest.ts',
+      'test/faults/sync-order.test.ts',
+      ['      await this.#context.disk.sync()\n', ''],
+    ],
+    [
+      'src/places/store/database.ts',
+      'test/faults/sync-order.test.ts',
+      ['      await promisify(fdatasync)(this.#wal)\n', ''],
+    ],
+  ]),
+  ...guardsOf('writes that are lost', [
+    [
+      'src/sys/disk.ts',
+      'src/sys/disk.test.ts',
+      [
+        '        this.#failed = Promise.reject(error)\n        this.#failed.catch(() => {})\n        return this.#failed\n',
+        '        return Promise.reject(error)\n',
+      ],
+    ],
+  ]),
+  ...guardsOf('a full disk', [
+    [
+      'src/places/store/reserve.ts',
+      'src/places/store/filesystem.test.ts',
+      ['  for (const path of there) rmSync(path, { force: true })\n', ''],
+    ],
+  ]),
+  ...guardsOf('several processes', [
+    [
+      'src/sys/byte-locks.ts',
+      'src/places/store/session.test.ts',
+      ["if (tryLockByte(fd, offset, 'exclusive')) return new ByteLock(fd)", 'return new ByteLock(fd)'],
+    ],
+    [
+      'src/places/store/locks.ts',
+      'src/places/store/session.test.ts',
+      ['async wait(\n    kind: LockKind,', 'async wait(\n    _kind: LockKind,'],
+      ['return await waitByteLockUnless(this.#path, this.#offset(kind, name), signal, isOver)', 'return undefined'],
+    ],
+  ]),
+  ...guardsOf('`gc` and `rmi` beside pulls', [
+    [
+      'src/places/store/session.ts',
+      'src/places/store/session.test.ts',
+      ['      database.lease(this.id, kind, id)\n', ''],
+    ],
+    [
+      'src/places/store/collect.ts',
+      'src/places/store/mount.test.ts',
+      ['if (!mounted.has(image.id)) database', 'database'],
+    ],
+  ]),
+  ...guardsOf('a call that fails', [
+    [
+      'src/places/store/layer-ingest.ts',
+      'src/places/store/session.test.ts',
+      ['      await removeTree(this.#names.directory)\n', ''],
+    ],
+    [
+      'src/places/store/layer-ingest.ts',
+      'src/places/store/session.test.ts',
+      ['    await withdrawLayer(this.#context, cacheId, directory)\n', ''],
+    ],
+  ]),
+]
+
+const ordinary: Mutant[] = [
+  ...guardsOf('a program that is set-user-ID to an owner whom', [
+    [
+      'src/layer/ordinary.ts',
+      'src/layer/ordinary.test.ts',
+      ["    if (entry.type !== 'directory') entry.mode &= ~S_ISUID_ISGID\n", ''],
+    ],
+  ]),
+  ...guardsOf('a device node', [
+    ['src/layer/ordinary.ts', 'src/layer/ordinary.test.ts', ["    entry.type = 'file'\n", '']],
+  ]),
+  ...guardsOf('a collection from outside', [
+    ['src/places/store/store.ts', 'test/e2e/ordinary.test.ts', ['    session.keepOnExec()\n', '']],
+  ]),
+  ...guardsOf('`user.overlay.*` attributes, which', [
+    ['src/layer/metadata.ts', advisories('whiteout'), ["name.startsWith('user.overlay.') || ", '']],
+  ]),
+]
+
+export const mutants: readonly Mutant[] = [...layer, ...documents, ...signatures, ...durability, ...ordinary]

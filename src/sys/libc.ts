@@ -75,6 +75,8 @@ export function cPath(path: string, encoding: 'utf8' | 'latin1' = 'utf8'): Buffe
   return Buffer.from(`${path}\0`, encoding)
 }
 
+koffi.struct('iovec', { base: 'void *', length: 'size_t' })
+
 function declare(prototype: string): (...args: unknown[]) => number {
   return library.func(prototype) as unknown as (...args: unknown[]) => number
 }
@@ -123,6 +125,12 @@ const c = {
   ioctl: declare('int ioctl(int fd, uint64_t request, void *argument)'),
   socket: declare('int socket(int family, int type, int protocol)'),
   setsockopt: declare('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
+  tee: declare('int64_t tee(int from, int to, size_t length, unsigned int flags)'),
+  ptrace: declare('int64_t syscall(int64_t number, int64_t request, int64_t tid, int64_t address, int64_t data)'),
+  ptraceRegisters: declare(
+    'int64_t syscall(int64_t number, int64_t request, int64_t tid, int64_t set, _Inout_ iovec *registers)',
+  ),
+  wait4: declare('int wait4(int pid, void *status, int options, void *usage)'),
 }
 
 /**
@@ -466,4 +474,47 @@ export function openTcpSocket(family: 4 | 6, segmentMax: number): number {
   const errno = lastErrno()
   close(fd)
   throw new SystemError('setsockopt', errno)
+}
+
+const SPLICE_F_NONBLOCK = 2
+
+/** Duplicates what waits in a pipe into another one, and leaves it there. Never waits. @returns how many bytes; 0 if none wait */
+export function tee(from: number, to: number, length: number): number {
+  const count = c.tee(from, to, length, SPLICE_F_NONBLOCK)
+  if (count < 0 && lastErrno() === osConstants.errno.EAGAIN) return 0
+  return check(count, 'tee')
+}
+
+/** Requests of ptrace(2), by number because glibc's wrapper takes some of them apart. */
+export const PTRACE = { CONT: 7, DETACH: 17, GETREGSET: 0x4204, SETREGSET: 0x4205, SEIZE: 0x4206 } as const
+const ptraceNumber = arm ? 117 : 101
+
+/** The caller's thread is the tracer: all calls for a task have to come from one thread. */
+export function ptrace(request: number, tid: number, data = 0): void {
+  check(c.ptrace(ptraceNumber, request, tid, 0, data), 'ptrace')
+}
+
+/** Reads one set of a stopped task's registers (NT_PRSTATUS is 1). @returns how many bytes there are: tells what kind of program it is */
+export function readRegisters(tid: number, set: number, registers: Buffer): number {
+  const view = { base: registers, length: registers.length }
+  check(c.ptraceRegisters(ptraceNumber, PTRACE.GETREGSET, tid, set, view), 'ptrace')
+  return Number(view.length)
+}
+
+export function writeRegisters(tid: number, set: number, registers: Buffer): void {
+  const view = { base: registers, length: registers.length }
+  check(c.ptraceRegisters(ptraceNumber, PTRACE.SETREGSET, tid, set, view), 'ptrace')
+}
+
+const WNOHANG = 1
+const __WALL = 0x40000000
+
+/** What has become of a traced task, if something has: the status of wait(2), undefined if there is nothing to tell, `gone` if it is nobody's. */
+export function waitTraced(tid: number): number | 'gone' | undefined {
+  const status = Buffer.alloc(4)
+  const found = c.wait4(tid, status, WNOHANG | __WALL, null)
+  if (found === tid) return status.readInt32LE(0)
+  if (found === 0) return undefined
+  if (lastErrno() === osConstants.errno.ECHILD) return 'gone'
+  throw new SystemError('wait4', lastErrno())
 }

@@ -37,6 +37,12 @@ export const command = defineCommand({
       summary:
         'also try what takes time or writes: each decompressor of the engines, and how long a nameless small file takes to be on the disk',
     },
+    rescue: {
+      type: 'boolean',
+      summary: 'bring pulls whose decompressor is stuck to their end: do what it has left undone, and let it leave',
+    },
+    'dry-run': { type: 'boolean', summary: 'with --rescue: say what would be done, and do nothing' },
+    yes: { type: 'boolean', short: 'y', summary: 'with --rescue: do not ask' },
     watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
   },
   examples: [
@@ -53,6 +59,10 @@ export const command = defineCommand({
   async run(context, _operands, options) {
     const { diagnose } = await import('../../doctor/diagnose.ts')
     const { LiveHost } = await import('../../sys/host-view.ts')
+    if (options.rescue) {
+      const { rescue } = await import('../doctor/rescue.ts')
+      return await rescue(context, new LiveHost(), options)
+    }
     const language = languageOf(context.env)
     const registry = await readRegistry(context, options)
     const mayTry = options.try === true

@@ -1,0 +1,134 @@
+/** `windlass doctor --rescue`: what would be done, the question, what was done, and whether it helped. */
+import { join } from 'node:path'
+import { catalogue } from '../../doctor/catalogue.ts'
+import { Journal, readJournals } from '../../doctor/cures/journal.ts'
+import type { Finding } from '../../doctor/finding.ts'
+import { carryOut, Interrupted } from '../../doctor/rescue/carry-out.ts'
+import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
+import { proveEnd } from '../../doctor/rescue/prove-end.ts'
+import { Refusal } from '../../doctor/rescue/refusal.ts'
+import { planRescue, type RescuePlan } from '../../doctor/rescue/rescue.ts'
+import { findUnfinished } from '../../doctor/rescue/unfinished.ts'
+import type { HostView } from '../../sys/host-view.ts'
+import { confirm } from '../confirm.ts'
+import type { Context } from '../command.ts'
+import { writeJson, writeLine, writeNote } from '../output.ts'
+
+export interface RescueOptions {
+  readonly pid: number | undefined
+  readonly 'dry-run': boolean
+  readonly yes: boolean
+}
+
+/** What became of one stuck decompressor. Survives JSON. */
+interface Outcome {
+  readonly result: 'rescued' | 'planned' | 'refused' | 'declined' | 'interrupted'
+  readonly pid: number
+  readonly program: string
+  readonly engine: string
+  readonly enginePid: number
+  /** Of a refusal. */
+  readonly code?: string
+  readonly message: string
+  readonly facts?: Readonly<Record<string, string | number | boolean>>
+}
+
+/** Where the cures of this host are written down. */
+export function journalDirectory({ root }: Pick<Context, 'root'>): string {
+  return join(root, 'cures')
+}
+
+const problem = 11
+
+/**
+ * Rescues one after the other, and looks again: the next layer of a pull meets the same decompressor.
+ * @returns the exit status: 0 if nothing stands still any more for want of a decompressor, 11 if something does
+ */
+export async function rescue(context: Context, host: HostView, options: RescueOptions): Promise<number> {
+  const outcomes: Outcome[] = []
+  for (;;) {
+    const { stuck, findings } = await findStuck(host, { signal: context.signal, pid: options.pid })
+    const fresh = stuck.filter(({ line }) => !outcomes.some(({ pid }) => pid === line.decompressor[0]?.pid))
+    if (fresh.length === 0) {
+      if (context.json) writeJson(context, { outcomes, pulls: findings })
+      else writeLine(context, lastWord(outcomes, findings))
+      break
+    }
+    for (const one of fresh) outcomes.push(await rescueOne(context, host, one, options))
+  }
+  const isWell = outcomes.every(({ result }) => result === 'rescued' || result === 'planned')
+  return isWell ? 0 : problem
+}
+
+function lastWord(outcomes: readonly Outcome[], findings: readonly Finding[]): string {
+  const codes = [...new Set(findings.filter(({ code }) => catalogue[code].area === 'pulls').map(({ code }) => code))]
+  const rest = outcomes.length === 0 ? 'No decompressor is stuck' : 'No other decompressor is stuck'
+  return codes.length === 0 ? rest : `${rest} (${codes.join(', ')})`
+}
+
+async function rescueOne(context: Context, host: HostView, stuck: Stuck, options: RescueOptions): Promise<Outcome> {
+  const about = aboutOf(stuck)
+  const outcome = await attempt(context, host, stuck, options).catch((error: unknown): Omit<Outcome, keyof typeof about> => {
+    if (error instanceof Refusal) return { result: 'refused', code: error.code, message: error.message }
+    if (error instanceof Interrupted) return { result: 'interrupted', message: error.message }
+    throw error
+  })
+  if (!context.json) tellOutcome(context, { ...about, ...outcome })
+  return { ...about, ...outcome }
+}
+
+function aboutOf({ line }: Stuck) {
+  const { engine, program, decompressor } = line
+  return { pid: decompressor[0]?.pid ?? 0, program, engine: engine.kind as string, enginePid: engine.process.pid }
+}
+
+async function attempt(context: Context, host: HostView, { line, finding }: Stuck, options: RescueOptions) {
+  const { signal } = context
+  const directory = journalDirectory(context)
+  const waited = line.decompressor.find(({ parent }) => parent === line.engine.process.pid)
+  const unfinished = waited && findUnfinished(host, waited, readJournals(directory))
+  await using plan = await planRescue(host, line, { signal, unfinished })
+  if (!context.json) for (const text of describePlan(plan, finding?.code)) writeLine(context, text)
+  const facts = factsOf(plan)
+  if (options['dry-run']) return { result: 'planned', message: 'nothing was done', facts } as const
+  if (!options.yes && !(await confirm(context, 'Rescue this pull?')))
+    return { result: 'declined', message: 'nothing was done', facts } as const
+  using journal = new Journal(directory, 'rescue')
+  const tell = (text: string) => writeNote(context, `  ${text}`)
+  const rescued = await carryOut(host, plan, { journal, signal, tell })
+  const proof = await proveEnd(host, plan, { signal })
+  journal.write('proof', { isProven: proof.isProven, text: proof.text })
+  return { result: 'rescued', message: proof.text, facts: { ...facts, ...rescued, isProven: proof.isProven } } as const
+}
+
+function factsOf({ choice }: RescuePlan) {
+  const { layer, digest, diffId, total, position } = choice
+  return { layer: layer.name, digest, diffId, total, position: position.bytes, evidence: position.evidence }
+}
+
+function describePlan({ subject, choice }: RescuePlan, code: string | undefined): string[] {
+  const { line, waited, others } = subject
+  const { position, total, layer, digest } = choice
+  const number = (value: number) => value.toLocaleString('en-US')
+  const engine = `${line.engine.kind} ${line.engine.process.pid}`
+  return [
+    `Rescue in place: ${line.program} ${waited.pid} of ${engine}${code === undefined ? '' : ` [${code}]`}`,
+    `  layer    ${layer.name} (${digest}), ${number(layer.size)} bytes, ${number(total)} decoded, whole`,
+    `  position byte ${number(position.bytes)}: ${position.evidence}`,
+    '  what     1. stop the process and look again: nothing may have moved',
+    `           2. write the ${number(total - position.bytes)} bytes that it owes into its output, decoded in this process`,
+    '           3. take what is left of its input, and let it leave with status 0',
+    ...(others.length === 0 ? [] : [`           its children ${others.map(({ pid }) => pid).join(', ')} are ended`]),
+    `  reaches  this one process and every pull that waits for this layer; ${engine} checks the layer's digest itself`,
+    '  undo     before the first byte is written: the process goes on as it was; after that there is no way back. If this is killed, the same command goes on',
+  ]
+}
+
+function tellOutcome(context: Context, { result, pid, program, code, message }: Outcome): void {
+  const what = `${program} ${pid}`
+  if (result === 'rescued') writeLine(context, `✓ ${what}: rescued; ${message}`)
+  else if (result === 'refused') writeLine(context, `✗ ${what}: not rescued, nothing was changed: ${message} [${code}]`)
+  else if (result === 'interrupted')
+    writeLine(context, `✗ ${what}: ${message}; it stands still; the same command goes on from there`)
+  else writeLine(context, `· ${what}: ${message}`)
+}

@@ -1,0 +1,104 @@
+/**
+ * What is done to a host is written down before and after each step, a JSON object a line, synced: so that an undo, or going on, works after our death and
+ * after a reboot. A cure has one file.
+ */
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { wrapError } from '../../errors.ts'
+
+/** One line of it; `step` says which. */
+export interface Step {
+  readonly step: string
+  readonly [fact: string]: unknown
+}
+
+export interface JournalRecord {
+  readonly id: string
+  readonly steps: readonly Step[]
+}
+
+const suffix = '.jsonl'
+
+export class Journal implements Disposable {
+  readonly id: string
+  readonly #directory: string
+  readonly #fd: number
+
+  /**
+   * @param directory is made if it is not there, for its owner alone
+   * @throws WindlassError NO_SPACE, PERMISSION
+   */
+  constructor(directory: string, kind: string) {
+    this.#directory = directory
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      this.id = freeName(directory, kind)
+      this.#fd = openSync(this.#pathOf(suffix), 'ax', 0o600)
+      syncDirectory(directory)
+    } catch (error) {
+      throw wrapError(error, `Cannot begin a journal in ${directory}`)
+    }
+  }
+
+  /** Returns when it is on the disk. @throws WindlassError NO_SPACE, PERMISSION */
+  write(step: string, facts: Readonly<Record<string, unknown>> = {}): void {
+    const time = new Date().toISOString()
+    try {
+      writeSync(this.#fd, `${JSON.stringify({ step, time, ...facts })}\n`)
+      fsyncSync(this.#fd)
+    } catch (error) {
+      throw wrapError(error, `Cannot write the journal ${this.#pathOf(suffix)}`)
+    }
+  }
+
+  /** A path for something that belongs to this cure. */
+  pathOf(name: string): string {
+    return this.#pathOf(`.${name}`)
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd)
+  }
+
+  #pathOf(ending: string): string {
+    return join(this.#directory, `${this.id}${ending}`)
+  }
+}
+
+/** The second, and a number where that is taken. */
+function freeName(directory: string, kind: string): string {
+  const time = new Date().toISOString().replace(/\.\d+Z$/, '').replace(/\D/g, '')
+  const names = Array.from({ length: 100 }, (_, at) => `${kind}-${time}${at === 0 ? '' : `-${at + 1}`}`)
+  return names.find(name => !existsSync(join(directory, `${name}${suffix}`))) ?? `${kind}-${time}-${process.pid}`
+}
+
+/** All cures that were ever begun here, the oldest first. A last line that was cut by a death is left out. */
+export function readJournals(directory: string): JournalRecord[] {
+  const names = existsSync(directory) ? readdirSync(directory).filter(name => name.endsWith(suffix)) : []
+  const records = names.map(name => ({ id: name.slice(0, -suffix.length), steps: readSteps(join(directory, name)) }))
+  return records.filter(({ steps }) => steps.length > 0).sort((a, b) => timeOf(a).localeCompare(timeOf(b)))
+}
+
+function readSteps(path: string): Step[] {
+  const lines = readFileSync(path, 'utf8').split('\n').filter(Boolean)
+  return lines.flatMap(line => {
+    try {
+      return [JSON.parse(line) as Step]
+    } catch {
+      return []
+    }
+  })
+}
+
+function timeOf({ steps: [first] }: JournalRecord): string {
+  return String(first?.['time'] ?? '')
+}
+
+function syncDirectory(directory: string): void {
+  const fd = openSync(directory, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

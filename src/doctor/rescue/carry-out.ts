@@ -1,0 +1,154 @@
+/**
+ * Carries out a rescue. Until the first byte is written nothing has been taken from anybody: whatever happens, the process goes on as before. From then on it stays stopped
+ * until it leaves; if we die in between, the journal and the writer's count say from where the next rescue goes on.
+ */
+import { closeSync, openSync, readSync } from 'node:fs'
+import { drainPipe } from '../../sys/foreign-pipes.ts'
+import { HeldProcess, HoldFailure, type HoldProblem, type PreparedExit } from '../../sys/held-process.ts'
+import type { HostView } from '../../sys/host-view.ts'
+import { elfMachineOf, machineOf } from '../../sys/exit-registers.ts'
+import { OutlivingWriter } from '../../sys/outliving-writer.ts'
+import { readProcessTable } from '../../sys/process-files.ts'
+import type { ProcessFacts } from '../../sys/tasks.ts'
+import type { Journal } from '../cures/journal.ts'
+import { decodeFrom, PrefixDiffers } from './examine.ts'
+import { Refusal, type RefusalCode } from './refusal.ts'
+import { checkUnchanged, type RescuePlan } from './rescue.ts'
+import { readBoot } from './unfinished.ts'
+
+export interface CarryOutOptions {
+  readonly journal: Journal
+  readonly signal: AbortSignal
+  /** Told, in half a sentence, what is done next. */
+  readonly tell?: ((text: string) => void) | undefined
+}
+
+export interface Rescued {
+  /** Bytes that were written in its place. */
+  readonly written: number
+  /** Bytes of its input that were thrown away. */
+  readonly drained: number
+}
+
+/** @throws Refusal nothing has changed then · Interrupted the process stands, and a later rescue goes on */
+export async function carryOut(host: HostView, plan: RescuePlan, options: CarryOutOptions): Promise<Rescued> {
+  const { subject } = plan
+  const { journal, tell = () => {} } = options
+  using stack = new DisposableStack()
+  journal.write('begin', describe(host, plan))
+  const { waited, others, exit } = await refusing(async () => {
+    tell(`stop ${[subject.waited, ...subject.others].map(({ name, pid }) => `${name} ${pid}`).join(', ')}`)
+    const hold = async ({ pid, startTicks }: ProcessFacts) =>
+      stack.use(await HeldProcess.hold(pid, startTicks, plan.unfinished?.leftStopped.has(pid)))
+    const waited = await hold(subject.waited)
+    const others: HeldProcess[] = []
+    for (const other of subject.others) others.push(await hold(other))
+    const exit = waited.prepareExit(knownMachine(host, subject.waited.pid))
+    checkUnchanged(host, plan, readProcessTable(host))
+    return { waited, others, exit }
+  })
+  const all = [waited, ...others]
+  journal.write('held', { wereStopped: all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid) })
+  const written = await writeRest(plan, all, options)
+  journal.write('written', { bytes: written })
+  tell('take what is left of its input')
+  const drained = subject.stdin === undefined ? 0 : (await drainPipe(subject.stdin)).bytes
+  tell('let it leave with status 0')
+  journal.write('leave', { drained })
+  await leave(waited, others, exit)
+  journal.write('left')
+  return { written, drained }
+}
+
+async function leave(waited: HeldProcess, others: readonly HeldProcess[], exit: PreparedExit): Promise<void> {
+  for (const other of others) await other.kill()
+  if (!(await waited.leave(exit))) throw new Interrupted(`process ${waited.pid} was told to leave and is still there`)
+}
+
+function describe(host: HostView, { subject, choice }: RescuePlan) {
+  const identify = ({ pid, startTicks }: { readonly pid: number; readonly startTicks: number }) => ({ pid, startTicks })
+  return {
+    kind: 'rescue',
+    boot: readBoot(host),
+    process: identify(subject.waited),
+    others: subject.others.map(identify),
+    engine: { kind: subject.line.engine.kind, ...identify(subject.line.engine.process) },
+    layer: { name: choice.layer.name, digest: choice.digest, diffId: choice.diffId, total: choice.total },
+    position: choice.position.bytes,
+    evidence: choice.position.evidence,
+  }
+}
+
+/** Holding fails in ways that are refusals: whatever was held is let go by then. */
+async function refusing<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof HoldFailure) throw new Refusal(refusals[error.problem], error.message, error)
+    throw error
+  }
+}
+
+const refusals: Readonly<Record<HoldProblem, RefusalCode>> = {
+  gone: 'RESCUE_GONE',
+  another: 'RESCUE_PROCESS_CHANGED',
+  denied: 'RESCUE_DENIED',
+  'in-kernel': 'RESCUE_IN_KERNEL',
+  architecture: 'RESCUE_ARCHITECTURE',
+}
+
+function knownMachine(host: HostView, pid: number) {
+  const machine = machineOf(host.arch)
+  const head = Buffer.alloc(20)
+  const fd = openSync(`/proc/${pid}/exe`, 'r')
+  try {
+    readSync(fd, head)
+  } finally {
+    closeSync(fd)
+  }
+  const its = elfMachineOf(head)
+  if (machine === undefined || its !== machine.elfMachine)
+    throw new Refusal('RESCUE_ARCHITECTURE', `process ${pid} is a program for machine ${its ?? 'unknown'}, and this is ${host.arch}`)
+  return machine
+}
+
+/** Thrown when it was broken off after the first byte. */
+export class Interrupted extends Error {}
+
+async function writeRest(
+  { subject, choice, tail }: RescuePlan,
+  held: readonly HeldProcess[],
+  { journal, signal, tell = () => {} }: CarryOutOptions,
+): Promise<number> {
+  const { layer, position, total } = choice
+  const owed = total - position.bytes
+  const rest = decodeFrom(layer, { position: position.bytes, tail, signal })
+  let first: IteratorResult<Uint8Array>
+  try {
+    first = await rest.next()
+  } catch (error) {
+    if (error instanceof PrefixDiffers)
+      throw new Refusal('RESCUE_PREFIX_DIFFERS', `what stands before byte ${position.bytes} of the layer is not what the engine has`)
+    throw error
+  }
+  if (owed === 0 || subject.stdout === undefined || first.done === true) return 0
+  tell(`write ${owed.toLocaleString('en-US')} bytes in its place`)
+  const countFile = journal.pathOf('count')
+  journal.write('write', { position: position.bytes, owed, countFile })
+  using writer = new OutlivingWriter(subject.stdout, countFile)
+  journal.write('writer', { pid: writer.pid })
+  for (const process of held) process.stayStopped()
+  try {
+    await writer.write(first.value)
+    for await (const chunk of rest) await writer.write(chunk)
+  } catch (error) {
+    const far = await writer.end()
+    throw new Interrupted(`broken off after ${far?.bytes ?? 'unknown'} of ${owed} bytes: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+  const far = await writer.end()
+  if (far?.bytes !== owed || far.state !== 'done')
+    throw new Interrupted(`${far?.bytes ?? 'an unknown number'} of ${owed} bytes were taken (${far?.state ?? 'lost'})`)
+  return far.bytes
+}

@@ -1,0 +1,131 @@
+/** Decodes a layer from end to end before anything is done with it: is it whole, is it the one, and where in it is its engine? */
+import { createHash } from 'node:crypto'
+import { decompress } from '../../codec/decompress.ts'
+import { EntryWalk, type PlacedEntry } from './entry-walk.ts'
+import type { LayerFile } from './layer-files.ts'
+import type { OpenFile } from './subject.ts'
+
+export interface Question {
+  /** What waits in the decompressor's stdin. */
+  readonly input: Buffer
+  readonly files: readonly OpenFile[]
+  /** No position beyond it comes into question. */
+  readonly positionMax: number
+}
+
+/** A file that the engine writes and that is in the layer: so far it has come. */
+export interface EnginePosition {
+  readonly file: OpenFile
+  /** Bytes of the decoded stream. */
+  readonly position: number
+}
+
+export interface Examined {
+  readonly layer: LayerFile
+  readonly digest: string
+  /** Of the decoded stream. */
+  readonly diffId: string
+  /** Length of the decoded stream. */
+  readonly total: number
+  /** Where the waiting input stands in the layer; undefined if it does not, or none waits. */
+  readonly inputAt: number | undefined
+  readonly enginePositions: readonly EnginePosition[]
+  /** Where the content of a file lies, which an engine that is there has open: start and end of each. */
+  readonly contents: readonly (readonly [start: number, end: number])[]
+}
+
+/** @throws WindlassError CORRUPT and its like if it cannot be decoded */
+export async function examine(layer: LayerFile, question: Question, signal: AbortSignal): Promise<Examined> {
+  const hash = createHash('sha256')
+  const finder = new Finder(question.input)
+  const enginePositions: EnginePosition[] = []
+  const contents: [number, number][] = []
+  const walk = new EntryWalk(placed => {
+    const { entry, dataStart } = placed
+    if (dataStart > question.positionMax || entry.type !== 'file') return
+    if (entry.size > 0) contents.push([dataStart, dataStart + entry.size])
+    enginePositions.push(...positionsIn(placed, question.files))
+  })
+  const diffHash = createHash('sha256')
+  let total = 0
+  const watched = passing(layer.read(), chunk => {
+    hash.update(chunk)
+    finder.push(chunk)
+  })
+  for await (const chunk of decompress(watched, { signal, recycle: true })) {
+    if (total <= question.positionMax) walk.push(chunk)
+    diffHash.update(chunk)
+    total += chunk.length
+  }
+  const digest = `sha256:${hash.digest('hex')}`
+  const diffId = `sha256:${diffHash.digest('hex')}`
+  return { layer, digest, diffId, total, inputAt: finder.foundAt, enginePositions, contents }
+}
+
+async function* passing(source: AsyncIterable<Uint8Array>, tell: (chunk: Uint8Array) => void) {
+  for await (const chunk of source) {
+    tell(chunk)
+    yield chunk
+  }
+}
+
+/** A file of the engine has the name of an entry behind whatever root it is unpacked to. Holes make its length say nothing. */
+function positionsIn({ entry, dataStart }: PlacedEntry, files: readonly OpenFile[]): EnginePosition[] {
+  if (entry.sparse !== undefined) return []
+  const name = `/${Buffer.from(entry.name, 'latin1').toString().split('/').filter(part => part !== '' && part !== '.').join('/')}`
+  return files
+    .filter(({ path, position }) => path.endsWith(name) && position <= entry.size)
+    .map(file => ({ file, position: dataStart + file.position }))
+}
+
+/** Finds bytes in a stream: by their first kilobytes, and then all of them. */
+class Finder {
+  foundAt: number | undefined
+  readonly #wanted: Buffer
+  #position = 0
+  #tail: Buffer = Buffer.alloc(0)
+
+  constructor(wanted: Buffer) {
+    this.#wanted = wanted
+  }
+
+  push(chunk: Uint8Array): void {
+    if (this.#wanted.length === 0 || this.foundAt !== undefined) return
+    const bytes = Buffer.concat([this.#tail, chunk])
+    const at = bytes.indexOf(this.#wanted)
+    if (at >= 0) this.foundAt = this.#position - this.#tail.length + at
+    this.#position += chunk.length
+    this.#tail = bytes.subarray(Math.max(0, bytes.length - this.#wanted.length + 1))
+  }
+}
+
+export class PrefixDiffers extends Error {}
+
+export interface Rest {
+  readonly position: number
+  /** What is known to stand right before it. */
+  readonly tail: Buffer
+  readonly signal: AbortSignal
+}
+
+/**
+ * The decoded stream from a position on.
+ * @throws PrefixDiffers before anything is given, if something else stands before it
+ */
+export async function* decodeFrom(layer: LayerFile, { position, tail, signal }: Rest): AsyncGenerator<Uint8Array> {
+  const seen = Buffer.alloc(tail.length)
+  const from = position - tail.length
+  let at = 0
+  let isCompared = false
+  for await (const chunk of decompress(layer.read(), { signal })) {
+    const begin = Math.max(at, from)
+    const end = Math.min(at + chunk.length, position)
+    if (begin < end) seen.set(chunk.subarray(begin - at, end - at), begin - from)
+    const skipped = Math.max(0, position - at)
+    at += chunk.length
+    if (at < position) continue
+    if (!isCompared && !seen.equals(tail)) throw new PrefixDiffers()
+    isCompared = true
+    if (skipped < chunk.length) yield chunk.subarray(skipped)
+  }
+}

@@ -1,0 +1,44 @@
+/** Which decompressors of a host are to be rescued: those that the doctor accuses, or the one that the user names. */
+import type { HostView } from '../../sys/host-view.ts'
+import { readProcessTable } from '../../sys/process-files.ts'
+import { findEngines } from '../engines.ts'
+import type { Finding } from '../finding.ts'
+import type { Line } from '../lines.ts'
+import { examinePulls } from '../pulls.ts'
+
+export interface Stuck {
+  readonly line: Line
+  /** What the doctor says of it; undefined if the user named it. */
+  readonly finding: Finding | undefined
+}
+
+export interface StuckOptions {
+  readonly signal: AbortSignal
+  /** An engine, whose decompressors alone are looked at, or a decompressor, which is rescued whatever the doctor thinks of it. */
+  readonly pid?: number | undefined
+}
+
+export interface StuckLook {
+  readonly stuck: readonly Stuck[]
+  /** All that was seen of pulls. */
+  readonly findings: readonly Finding[]
+}
+
+export async function findStuck(host: HostView, { signal, pid }: StuckOptions): Promise<StuckLook> {
+  const all = await findEngines(host, readProcessTable(host))
+  const engine = all.find(({ process }) => process.pid === pid)
+  const { lines, findings } = await examinePulls(host, engine === undefined ? all : [engine], { signal })
+  const stuck = lines.flatMap(({ line }): Stuck[] => {
+    const [filter] = line.decompressor
+    if (filter === undefined) return []
+    if (pid !== undefined && engine === undefined)
+      return line.decompressor.some(member => member.pid === pid) ? [{ line, finding: undefined }] : []
+    const finding = findings.find(found => accuses(found, filter.pid))
+    return finding === undefined ? [] : [{ line, finding }]
+  })
+  return { stuck, findings }
+}
+
+function accuses({ code, severity, facts }: Finding, pid: number): boolean {
+  return severity === 'problem' && code.startsWith('DECOMPRESSOR_') && facts['decompressorPid'] === pid
+}

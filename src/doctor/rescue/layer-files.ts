@@ -1,0 +1,68 @@
+/** Where the compressed bytes of a layer can be had while its decompressor is stuck. */
+import { type FileHandle, open } from 'node:fs/promises'
+import type { HostView } from '../../sys/host-view.ts'
+import { readDescriptorState, readDescriptors } from '../../sys/process-files.ts'
+import type { Engine } from '../engines.ts'
+
+/** A layer that may be the one. */
+export interface LayerFile extends AsyncDisposable {
+  /** For people: a path, a reference. */
+  readonly name: string
+  readonly size: number
+  /** What it must hash to, where its name says so. */
+  readonly digest: string | undefined
+  /** How far the engine has read it; undefined where that cannot be seen. */
+  readonly position: number | undefined
+  /** From its first byte on, as often as asked. */
+  read(): AsyncIterable<Uint8Array>
+}
+
+const kept: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
+  dockerd: /\/(GetImageBlob\d+)(?: \(deleted\))?$/,
+  podman: /\/(container_images_storage[^/]*\/\d+)(?: \(deleted\))?$/,
+  containerd: /\/io\.containerd\.content\.v1\.content\/blobs\/sha256\/([0-9a-f]{64})(?: \(deleted\))?$/,
+}
+
+/** The layers that the engine has open. They are opened through its descriptors: also what has no name any more. */
+export async function openLayerFiles(host: HostView, engine: Engine): Promise<LayerFile[]> {
+  const { pid } = engine.process
+  const pattern = kept[engine.kind]
+  if (pattern === undefined) return []
+  const seen = new Set<string>()
+  const found: LayerFile[] = []
+  for (const { fd, target } of readDescriptors(host, pid)) {
+    const [, name] = pattern.exec(target) ?? []
+    if (name === undefined || seen.has(name)) continue
+    seen.add(name)
+    const file = await openFile(`/proc/${pid}/fd/${fd}`, {
+      name: target,
+      digest: engine.kind === 'containerd' ? `sha256:${name}` : undefined,
+      position: readDescriptorState(host, pid, fd)?.position,
+    })
+    if (file !== undefined) found.push(file)
+  }
+  return found
+}
+
+async function openFile(
+  path: string,
+  facts: Pick<LayerFile, 'name' | 'digest' | 'position'>,
+): Promise<LayerFile | undefined> {
+  const file = await open(path, 'r').catch(() => undefined) // closed meanwhile
+  if (file === undefined) return undefined
+  const { size } = await file.stat()
+  return { ...facts, size, read: () => readAll(file), [Symbol.asyncDispose]: () => file.close() }
+}
+
+/** Large reads: each is one trip through libuv's pool. */
+const pieceSize = 1 << 20
+
+async function* readAll(file: FileHandle): AsyncGenerator<Uint8Array, void, void> {
+  for (let at = 0; ; ) {
+    const piece = Buffer.allocUnsafe(pieceSize)
+    const { bytesRead } = await file.read(piece, 0, pieceSize, at)
+    if (bytesRead === 0) return
+    at += bytesRead
+    yield piece.subarray(0, bytesRead)
+  }
+}

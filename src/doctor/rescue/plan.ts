@@ -1,0 +1,93 @@
+/** The decision of a rescue, from facts alone: which layer it is, and from which byte on its stream is owed; or why that is not sure. */
+import type { EnginePosition, Examined } from './examine.ts'
+import { Refusal } from './refusal.ts'
+import type { Subject } from './subject.ts'
+
+/** From where the stream is owed, and what proves it. */
+export interface Position {
+  readonly bytes: number
+  /** The engine's file that shows it, where there is one. */
+  readonly file: EnginePosition['file'] | undefined
+  readonly evidence: string
+}
+
+export interface Choice extends Examined {
+  readonly position: Position
+}
+
+type Known = Pick<Subject, 'written' | 'isExact'>
+
+/**
+ * @param examined every layer that may be the one, decoded
+ * @param resumeAt the position that an earlier rescue left behind, if there was one
+ * @throws Refusal if not exactly one layer and one position are left
+ */
+export function choose(known: Known, examined: readonly Examined[], resumeAt: number | undefined): Choice {
+  const [first] = examined
+  if (first === undefined) throw new Refusal('RESCUE_NO_LAYER', 'the engine has no compressed layer open')
+  const byInput = examined.filter(({ inputAt }) => inputAt !== undefined)
+  const possible = byInput.length > 0 ? byInput : examined
+  const outcomes = possible.map(layer => outcomeOf(known, layer, resumeAt))
+  const choices = outcomes.filter((outcome): outcome is Choice => !(outcome instanceof Refusal))
+  const [choice, another] = choices
+  const names = possible.map(({ layer }) => layer.name).join(', ')
+  if (another !== undefined)
+    throw new Refusal('RESCUE_LAYER_UNCLEAR', `${choices.length} layers come into question: ${names}`)
+  if (choice !== undefined) return choice
+  throw outcomes.find(outcome => outcome instanceof Refusal) ?? new Refusal('RESCUE_LAYER_UNCLEAR', names)
+}
+
+function outcomeOf(known: Known, layer: Examined, resumeAt: number | undefined): Choice | Refusal {
+  try {
+    const position = resumeAt === undefined ? findPosition(known, layer) : resumed(resumeAt)
+    if (position.bytes > layer.total)
+      throw unproven(`${number(position.bytes)} bytes are more than the layer has: ${number(layer.total)}`)
+    return { ...layer, position }
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}
+
+function resumed(bytes: number): Position {
+  return { bytes, file: undefined, evidence: 'the journal of an earlier rescue says how far that one came' }
+}
+
+/**
+ * The kernel counts what the process wrote, but to all that it has open. What its engine has written to the file that it unpacks tells to the byte how
+ * much came through; both have to agree.
+ */
+function findPosition({ written, isExact }: Known, layer: Examined): Position {
+  if (layer.inputAt === 0)
+    return { bytes: 0, file: undefined, evidence: 'it has not taken a byte of its input: what waits there is the beginning of the layer' }
+  const shown = layer.enginePositions.filter(({ position }) => position <= written)
+  const [only, another] = shown
+  if (another !== undefined) throw unproven(`${shown.length} open files of the engine have names that the layer has`)
+  if (only !== undefined) return shownBy(only, { written, isExact })
+  if (!isExact)
+    throw unproven(
+      `it wrote ${number(written)} bytes, not all to its output, and the engine has no file open that tells how many came through`,
+    )
+  if (layer.contents.some(([start, end]) => start <= written && written < end))
+    throw unproven(`after ${number(written)} bytes the engine would have a file of the layer open, and has none`)
+  return { bytes: written, file: undefined, evidence: `it has written ${number(written)} bytes, and has nothing but its output to write to` }
+}
+
+function shownBy({ file, position }: EnginePosition, { written, isExact }: Known): Position {
+  if (isExact && written !== position)
+    throw unproven(`it wrote ${number(written)} bytes, but its engine is at byte ${number(position)} by ${file.path}`)
+  const counted = isExact ? ', which is what the decompressor wrote' : ''
+  return {
+    bytes: position,
+    file,
+    evidence: `the engine has written ${number(file.position)} bytes to ${file.path}: it is at byte ${number(position)} of the layer${counted}`,
+  }
+}
+
+function unproven(message: string): Refusal {
+  return new Refusal('RESCUE_POSITION_UNPROVEN', message)
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US')
+}

@@ -1,0 +1,121 @@
+/** A rescue: the plan that is made without touching anything, and how it is carried out. */
+import { closeSync, openSync, readSync } from 'node:fs'
+import { WindlassError } from '../../errors.ts'
+import { peekPipe } from '../../sys/foreign-pipes.ts'
+import type { HostView } from '../../sys/host-view.ts'
+import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
+import type { Line } from '../lines.ts'
+import { type Examined, examine } from './examine.ts'
+import { type LayerFile, openLayerFiles } from './layer-files.ts'
+import { type Choice, choose } from './plan.ts'
+import { Refusal } from './refusal.ts'
+import type { Unfinished } from './unfinished.ts'
+import { readSubject, type Subject } from './subject.ts'
+
+export interface PlanOptions {
+  readonly signal: AbortSignal
+  readonly unfinished?: Unfinished | undefined
+  /** Layers that may be the one although the engine has them open no more: from a registry. Asked only if nothing else is found. */
+  readonly fetchLayers?: (() => Promise<readonly LayerFile[]>) | undefined
+}
+
+export interface RescuePlan extends AsyncDisposable {
+  readonly subject: Subject
+  readonly choice: Choice
+  /** What stands in the engine's file right before the position. */
+  readonly tail: Buffer
+  readonly unfinished: Unfinished | undefined
+}
+
+/** @throws Refusal */
+export async function planRescue(host: HostView, line: Line, options: PlanOptions): Promise<RescuePlan> {
+  const table = readProcessTable(host)
+  const subject = readSubject(host, line, table)
+  if (subject.inFlight > 0 && options.unfinished?.position === undefined)
+    throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
+  await using stack = new AsyncDisposableStack()
+  const own = await openLayerFiles(host, line.engine)
+  for (const layer of own) stack.use(layer)
+  const choice = await chooseAmong(subject, own, options).catch(async (error: unknown) => {
+    if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
+    const fetched = await options.fetchLayers()
+    for (const layer of fetched) stack.use(layer)
+    if (fetched.length === 0) throw error
+    return await chooseAmong(subject, fetched, options)
+  })
+  if (subject.stdout === undefined && choice.position.bytes < choice.total)
+    throw new Refusal('RESCUE_OUTPUT_CLOSED', 'it has closed its output before the end: nobody reads there any more')
+  const tail = readTail(choice)
+  const kept = stack.move()
+  return { subject, choice, tail, unfinished: options.unfinished, [Symbol.asyncDispose]: () => kept.disposeAsync() }
+}
+
+function isAboutLayers(error: unknown): boolean {
+  const codes = ['RESCUE_NO_LAYER', 'RESCUE_LAYER_DAMAGED', 'RESCUE_POSITION_UNPROVEN', 'RESCUE_LAYER_UNCLEAR']
+  return error instanceof Refusal && codes.includes(error.code)
+}
+
+async function chooseAmong(subject: Subject, layers: readonly LayerFile[], options: PlanOptions): Promise<Choice> {
+  const { signal, unfinished } = options
+  const input = subject.stdin === undefined ? Buffer.alloc(0) : peek(subject.stdin)
+  const question = { input, files: subject.files, positionMax: subject.written }
+  const examined: Examined[] = []
+  const damaged: string[] = []
+  for (const layer of layers.filter(layer => mayBe(layer, input))) {
+    try {
+      const found = await examine(layer, question, signal)
+      if (layer.digest === undefined || layer.digest === found.digest) examined.push(found)
+      else damaged.push(`${layer.name} hashes to ${found.digest}`)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof WindlassError)) throw error
+      damaged.push(`${layer.name}: ${error.message}`) // also one that is still being downloaded
+    }
+  }
+  if (examined.length === 0 && damaged.length > 0) throw new Refusal('RESCUE_LAYER_DAMAGED', damaged.join('; '))
+  return choose(subject, examined, unfinished?.position)
+}
+
+/** Where the engine's place in the file can be seen, it has read at least what waits in the decompressor's input. */
+function mayBe({ position }: LayerFile, input: Buffer): boolean {
+  return position === undefined || position === 0 || position >= input.length
+}
+
+function peek(path: string): Buffer {
+  try {
+    return peekPipe(path)
+  } catch (error) {
+    throw new Refusal('RESCUE_DENIED', `its input may not be looked at: ${(error as Error).message}`, error)
+  }
+}
+
+/** More proves nothing more. */
+const tailMax = 64 * 1024
+
+/** The engine's file as far as it is written: exactly these bytes must stand in the layer before the position. */
+function readTail({ position: { file } }: Choice): Buffer {
+  const length = Math.min(file?.position ?? 0, tailMax)
+  const tail = Buffer.alloc(length)
+  if (file === undefined || length === 0) return tail
+  const fd = openSync(file.link, 'r')
+  try {
+    const got = readSync(fd, tail, 0, length, file.position - length)
+    if (got < length) throw new Refusal('RESCUE_POSITION_UNPROVEN', `${file.path} is shorter than the engine says`)
+    return tail
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The same subject again: nothing of it may have moved. @throws Refusal RESCUE_MOVES, RESCUE_CONSUMER_BUSY */
+export function checkUnchanged(host: HostView, { subject, choice }: RescuePlan, table: ProcessTable): void {
+  const now = readSubject(host, subject.line, table, 'held')
+  if (now.written !== subject.written)
+    throw new Refusal('RESCUE_MOVES', `it has written ${now.written - subject.written} bytes meanwhile: it is not stuck`)
+  const { file } = choice.position
+  const same = now.files.find(({ link }) => link === file?.link)
+  if (file !== undefined && (same?.position !== file.position || same.path !== file.path))
+    throw new Refusal('RESCUE_MOVES', `the engine has gone on in ${file.path} meanwhile`)
+  if (now.inFlight > subject.inFlight)
+    throw new Refusal('RESCUE_CONSUMER_BUSY', `${now.inFlight} bytes that it wrote have not been taken yet`)
+}

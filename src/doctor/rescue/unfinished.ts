@@ -1,0 +1,61 @@
+/** What a rescue that did not come to its end has left behind, for the next one of the same process. */
+import type { HostView } from '../../sys/host-view.ts'
+import { readProcess } from '../../sys/tasks.ts'
+import { readWritten } from '../../sys/written-count.ts'
+import type { JournalRecord, Step } from '../cures/journal.ts'
+import { Refusal } from './refusal.ts'
+
+export interface Unfinished {
+  /** From where the stream is owed; undefined if nothing was written. */
+  readonly position: number | undefined
+  /** Processes that it stopped, and nobody else. */
+  readonly leftStopped: ReadonlySet<number>
+}
+
+export function readBoot(host: HostView): string {
+  return host.text('/proc/sys/kernel/random/boot_id')?.trim() ?? ''
+}
+
+/**
+ * @returns undefined if nobody has begun to rescue this process
+ * @throws Refusal RESCUE_WRITER_LOST if it is not known how far an earlier one came
+ */
+export function findUnfinished(
+  host: HostView,
+  { pid, startTicks }: { readonly pid: number; readonly startTicks: number },
+  journals: readonly JournalRecord[],
+): Unfinished | undefined {
+  const boot = readBoot(host)
+  const mine = journals.filter(({ steps: [begin] }) => {
+    const its = begin?.['process'] as { pid?: number; startTicks?: number } | undefined
+    return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
+  })
+  if (mine.length === 0) return undefined
+  const wrote = mine.findLast(({ steps }) => stepOf(steps, 'write') !== undefined)
+  return { position: wrote && positionAfter(host, wrote.steps), leftStopped: new Set(mine.flatMap(stoppedBy)) }
+}
+
+function stepOf(steps: readonly Step[], name: string): Step | undefined {
+  return steps.findLast(({ step }) => step === name)
+}
+
+/** What stood before us was not stopped by us. */
+function stoppedBy({ steps: [begin, ...rest] }: JournalRecord): number[] {
+  const held = stepOf(rest, 'held')
+  const before = (held?.['wereStopped'] ?? []) as number[]
+  const others = (begin?.['others'] ?? []) as { pid: number }[]
+  const all = [(begin?.['process'] as { pid: number }).pid, ...others.map(({ pid }) => pid)]
+  return held === undefined ? [] : all.filter(pid => !before.includes(pid))
+}
+
+function positionAfter(host: HostView, steps: readonly Step[]): number {
+  const write = stepOf(steps, 'write')
+  const start = Number(write?.['position'])
+  const written = readWritten(String(write?.['countFile']))
+  if (written === undefined) return start // the file is made before anything is written
+  if (written.state !== 'writing') return start + written.bytes
+  const writer = Number(stepOf(steps, 'writer')?.['pid'] ?? 0)
+  const isAlive = writer > 0 && readProcess(writer, host) !== undefined
+  const text = isAlive ? 'still writes' : 'was ended, too, and nobody knows how far it came'
+  throw new Refusal('RESCUE_WRITER_LOST', `the writer of an earlier rescue (process ${writer}) ${text}`)
+}

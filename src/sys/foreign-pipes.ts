@@ -1,0 +1,65 @@
+/** The pipes of other processes, through their descriptors in /proc. A pipe that is opened there is one more end of it: it is held open no longer than needed. */
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { bytesInPipe, pipe2, pipeSize, tee, trySetPipeSize } from './libc.ts'
+
+/** What waits in a pipe, which keeps it. @throws SystemError, and Error if the path cannot be opened */
+export function peekPipe(path: string): Buffer {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    return bytesInPipe(fd) === 0 ? Buffer.alloc(0) : copyOf(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function copyOf(fd: number): Buffer {
+  const copy = pipe2()
+  try {
+    const size = pipeSize(fd)
+    trySetPipeSize(copy.writeEnd, size) // as many pages: a pipe that waits half empty may have one for each write
+    const bytes = Buffer.alloc(tee(fd, copy.writeEnd, size))
+    let filled = 0
+    while (filled < bytes.length) filled += readSync(copy.readEnd, bytes, filled, bytes.length - filled, null)
+    return bytes
+  } finally {
+    closeSync(copy.readEnd)
+    closeSync(copy.writeEnd)
+  }
+}
+
+/** A writer that has bytes gives them within milliseconds. */
+const quietMs = 3000
+
+/**
+ * Takes out of a pipe, and throws away, what is in it and comes into it, to its end or until nothing has come for three seconds.
+ * @returns how many bytes, and whether its writers have all closed it
+ */
+export async function drainPipe(path: string): Promise<{ readonly bytes: number; readonly isEnded: boolean }> {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const sink = Buffer.alloc(1 << 20)
+    let bytes = 0
+    for (let last = performance.now(); performance.now() - last < quietMs; ) {
+      const taken = readWhatIsThere(fd, sink)
+      if (taken === 0) return { bytes, isEnded: true }
+      if (taken === undefined) await sleep(2)
+      else {
+        bytes += taken
+        last = performance.now()
+      }
+    }
+    return { bytes, isEnded: false }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function readWhatIsThere(fd: number, sink: Buffer): number | undefined {
+  try {
+    return readSync(fd, sink)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return undefined
+    throw error
+  }
+}

@@ -5,7 +5,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findKernelEntry, type Machine } from './exit-registers.ts'
-import { PTRACE, ptrace, readRegisters, SystemError, waitTraced, writeRegisters } from './libc.ts'
+import { PTRACE, ptrace, readRegisters, type SystemError, waitTraced, writeRegisters } from './libc.ts'
 import { readProcess, threadIds } from './tasks.ts'
 
 /** Why a process cannot be held, or made to leave. */
@@ -81,7 +81,10 @@ export class HeldProcess implements Disposable {
     const registers = Buffer.alloc(1024)
     const size = readRegisters(tid, generalRegisters, registers)
     if (size !== machine.registersSize)
-      throw new HoldFailure('architecture', `process ${this.pid} has ${size} bytes of registers, not ${machine.registersSize}`)
+      throw new HoldFailure(
+        'architecture',
+        `process ${this.pid} has ${size} bytes of registers, not ${machine.registersSize}`,
+      )
     const address = findEntryOf(this.pid, machine)
     machine.setExit(registers, address, 0)
     return { tid, registers: registers.subarray(0, size) }
@@ -107,8 +110,7 @@ export class HeldProcess implements Disposable {
     if (this.#isOver) return
     this.#isOver = true
     for (const tid of this.#threads) quietly(() => ptrace(PTRACE.DETACH, tid))
-    if (this.#wasToldToStop && !this.wasStopped && !this.#staysStopped)
-      quietly(() => process.kill(this.pid, 'SIGCONT'))
+    if (this.#wasToldToStop && !this.wasStopped && !this.#staysStopped) quietly(() => process.kill(this.pid, 'SIGCONT'))
   }
 
   #seize(tid: number): void {

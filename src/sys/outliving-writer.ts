@@ -35,7 +35,12 @@ export class OutlivingWriter implements Disposable {
       const output = openSync(pipe, constants.O_WRONLY)
       open.push(output)
       const stdio = [readEnd, output, 'ignore', count] as const
-      this.#child = spawn(process.execPath, [scriptUrl.pathname], { cwd: '/', detached: true, env: {}, stdio: [...stdio] })
+      this.#child = spawn(process.execPath, [scriptUrl.pathname], {
+        cwd: '/',
+        detached: true,
+        env: {},
+        stdio: [...stdio],
+      })
     } catch (error) {
       closeSync(writeEnd)
       throw error

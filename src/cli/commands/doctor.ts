@@ -15,11 +15,18 @@ export const command = defineCommand({
     'stopped or traced. It takes two seconds, and up to ten where something stands still and has to be watched.\n' +
     'Beside the pulls it looks at the settings of the engines as they are in the running processes, their decompressors, disks, control groups, and ' +
     'agents that are asked before files are opened. What cannot be seen without root is said. Nothing is sent to a registry that you do not name.\n' +
+    'With --rescue a pull whose decompressor is stuck is brought to its end: what the decompressor owes is decoded here and written in its place, and it is made to leave; the engine goes on, and ' +
+    'its client gets the image. What will be done is shown first, and asked for. Nothing is done where it is not sure.\n' +
     'Findings are told in Chinese where LC_ALL, LC_MESSAGES or LANG say so; their codes are the same.',
   operands: [],
   options: {
     verbose: { type: 'boolean', short: 'v', summary: 'show all findings, with their evidence' },
-    pid: { type: 'integer', value: 'PID', min: 1, summary: 'look at this engine alone' },
+    pid: {
+      type: 'integer',
+      value: 'PID',
+      min: 1,
+      summary: 'look at this engine alone; with --rescue also one decompressor, whatever the doctor thinks of it',
+    },
     bundle: {
       type: 'string',
       value: 'FILE.tar.gz',
@@ -29,7 +36,7 @@ export const command = defineCommand({
       type: 'string',
       value: 'REF',
       summary:
-        'also try the registry of this image as the engines would reach it: name, proxy, TLS, access, ranges, speed, MTU',
+        'also try the registry of this image as the engines would reach it: name, proxy, TLS, access, ranges, speed, MTU; with --rescue, the image whose pull hangs',
     },
     registry: { type: 'string', value: 'HOST[:PORT]', summary: 'the same for a registry alone, without an image' },
     try: {
@@ -54,6 +61,7 @@ export const command = defineCommand({
       does: 'Try its registry as the engines that run here would reach it.',
     },
     { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
+    { line: 'windlass doctor --rescue', does: 'Bring a pull that hangs to its end, after a question.' },
   ],
   exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
   async run(context, _operands, options) {

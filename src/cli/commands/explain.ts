@@ -1,24 +1,30 @@
 import { catalogue, isFindingCode, languageOf } from '../../doctor/catalogue.ts'
+import { isRefusalCode, type RefusalCode, refusals } from '../../doctor/rescue/refusal.ts'
 import { errorTable, WindlassError } from '../../errors.ts'
 import { suggest } from '../args.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { writeJson, writeLine } from '../output.ts'
 
 export const command = defineCommand({
-  description: 'Tells what the code of a finding of the doctor, or of an error, means, and what can be done.',
-  operands: [{ name: 'CODE', complete: [...Object.keys(catalogue), ...Object.keys(errorTable)] }],
+  description:
+    'Tells what the code of a finding of the doctor, of a refused rescue, or of an error, means, and what can be done.',
+  operands: [
+    { name: 'CODE', complete: [...Object.keys(catalogue), ...Object.keys(refusals), ...Object.keys(errorTable)] },
+  ],
   options: {},
   examples: [
     { line: 'windlass explain DECOMPRESSOR_SPINS', does: 'What the doctor means by it.' },
+    { line: 'windlass explain RESCUE_PIPE_SHARED', does: 'Why a rescue was refused, and what to do next.' },
     { line: 'windlass explain STALLED', does: 'What an error means.' },
   ],
   watched: false,
   async run(context, [text = '']) {
     const code = text.toUpperCase()
     if (isFindingCode(code)) explainFinding(context, code)
+    else if (isRefusalCode(code)) explainRefusal(context, code)
     else if (Object.hasOwn(errorTable, code)) explainError(context, code as keyof typeof errorTable)
     else {
-      const near = suggest(code, [...Object.keys(catalogue), ...Object.keys(errorTable)])
+      const near = suggest(code, [...Object.keys(catalogue), ...Object.keys(refusals), ...Object.keys(errorTable)])
       throw new WindlassError('USAGE', `Cannot explain ${JSON.stringify(text)}: there is no such code${near}`)
     }
     return 0
@@ -32,6 +38,14 @@ function explainFinding(context: Context, code: keyof typeof catalogue): void {
   writeLine(context, `${code}: ${title}`)
   writeLine(context, meaning)
   for (const text of advice) writeLine(context, `  → ${text}`)
+}
+
+function explainRefusal(context: Context, code: RefusalCode): void {
+  const { meaning, next } = refusals[code]
+  if (context.json) return writeJson(context, { code, meaning, next })
+  writeLine(context, `${code}: a rescue was refused, and nothing was changed`)
+  writeLine(context, meaning)
+  writeLine(context, `  → ${next}`)
 }
 
 function explainError(context: Context, code: keyof typeof errorTable): void {

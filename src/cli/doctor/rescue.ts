@@ -6,16 +6,18 @@ import type { Finding } from '../../doctor/finding.ts'
 import { carryOut, Interrupted } from '../../doctor/rescue/carry-out.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
 import { proveEnd } from '../../doctor/rescue/prove-end.ts'
-import { Refusal } from '../../doctor/rescue/refusal.ts'
+import { Refusal, type RefusalCode, refusals } from '../../doctor/rescue/refusal.ts'
 import { planRescue, type RescuePlan } from '../../doctor/rescue/rescue.ts'
 import { findUnfinished } from '../../doctor/rescue/unfinished.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { confirm } from '../confirm.ts'
 import type { Context } from '../command.ts'
+import { confirm } from '../confirm.ts'
 import { writeJson, writeLine, writeNote } from '../output.ts'
 
 export interface RescueOptions {
   readonly pid: number | undefined
+  /** The image whose pull hangs. */
+  readonly image: string | undefined
   readonly 'dry-run': boolean
   readonly yes: boolean
 }
@@ -28,13 +30,13 @@ interface Outcome {
   readonly engine: string
   readonly enginePid: number
   /** Of a refusal. */
-  readonly code?: string
+  readonly code?: RefusalCode
   readonly message: string
   readonly facts?: Readonly<Record<string, string | number | boolean>>
 }
 
 /** Where the cures of this host are written down. */
-export function journalDirectory({ root }: Pick<Context, 'root'>): string {
+function journalDirectory({ root }: Pick<Context, 'root'>): string {
   return join(root, 'cures')
 }
 
@@ -46,18 +48,25 @@ const problem = 11
  */
 export async function rescue(context: Context, host: HostView, options: RescueOptions): Promise<number> {
   const outcomes: Outcome[] = []
-  for (;;) {
+  for (let quiet = 0; ; ) {
     const { stuck, findings } = await findStuck(host, { signal: context.signal, pid: options.pid })
     const fresh = stuck.filter(({ line }) => !outcomes.some(({ pid }) => pid === line.decompressor[0]?.pid))
-    if (fresh.length === 0) {
+    for (const one of fresh) outcomes.push(await rescueOne(context, host, one, options))
+    if (fresh.length > 0) quiet = 0
+    else if (++quiet > looksAfter(outcomes, findings)) {
       if (context.json) writeJson(context, { outcomes, pulls: findings })
       else writeLine(context, lastWord(outcomes, findings))
       break
     }
-    for (const one of fresh) outcomes.push(await rescueOne(context, host, one, options))
   }
   const isWell = outcomes.every(({ result }) => result === 'rescued' || result === 'planned')
   return isWell ? 0 : problem
+}
+
+/** Between one layer and the next an engine may seem to do nothing. What moves may still get stuck, but is not waited for without an end. */
+function looksAfter(outcomes: readonly Outcome[], findings: readonly Finding[]): number {
+  if (!outcomes.some(({ result }) => result === 'rescued')) return 0
+  return findings.some(({ code }) => code === 'PULL_MOVES' || code === 'PULL_WAITS') ? 8 : 1
 }
 
 function lastWord(outcomes: readonly Outcome[], findings: readonly Finding[]): string {
@@ -68,11 +77,13 @@ function lastWord(outcomes: readonly Outcome[], findings: readonly Finding[]): s
 
 async function rescueOne(context: Context, host: HostView, stuck: Stuck, options: RescueOptions): Promise<Outcome> {
   const about = aboutOf(stuck)
-  const outcome = await attempt(context, host, stuck, options).catch((error: unknown): Omit<Outcome, keyof typeof about> => {
-    if (error instanceof Refusal) return { result: 'refused', code: error.code, message: error.message }
-    if (error instanceof Interrupted) return { result: 'interrupted', message: error.message }
-    throw error
-  })
+  const outcome = await attempt(context, host, stuck, options).catch(
+    (error: unknown): Omit<Outcome, keyof typeof about> => {
+      if (error instanceof Refusal) return { result: 'refused', code: error.code, message: error.message }
+      if (error instanceof Interrupted) return { result: 'interrupted', message: error.message }
+      throw error
+    },
+  )
   if (!context.json) tellOutcome(context, { ...about, ...outcome })
   return { ...about, ...outcome }
 }
@@ -87,7 +98,11 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
   const directory = journalDirectory(context)
   const waited = line.decompressor.find(({ parent }) => parent === line.engine.process.pid)
   const unfinished = waited && findUnfinished(host, waited, readJournals(directory))
-  await using plan = await planRescue(host, line, { signal, unfinished })
+  const fetchLayers = async (sizeMax: number) => {
+    const { fetchFromRegistry } = await import('./layers-of-clients.ts')
+    return await fetchFromRegistry(context, host, { named: options.image, sizeMax })
+  }
+  await using plan = await planRescue(host, line, { signal, unfinished, fetchLayers })
   if (!context.json) for (const text of describePlan(plan, finding?.code)) writeLine(context, text)
   const facts = factsOf(plan)
   if (options['dry-run']) return { result: 'planned', message: 'nothing was done', facts } as const
@@ -127,8 +142,10 @@ function describePlan({ subject, choice }: RescuePlan, code: string | undefined)
 function tellOutcome(context: Context, { result, pid, program, code, message }: Outcome): void {
   const what = `${program} ${pid}`
   if (result === 'rescued') writeLine(context, `✓ ${what}: rescued; ${message}`)
-  else if (result === 'refused') writeLine(context, `✗ ${what}: not rescued, nothing was changed: ${message} [${code}]`)
-  else if (result === 'interrupted')
+  else if (code !== undefined) {
+    writeLine(context, `✗ ${what}: not rescued, nothing was changed: ${message} [${code}]`)
+    writeLine(context, `    → ${refusals[code].next}`)
+  } else if (result === 'interrupted')
     writeLine(context, `✗ ${what}: ${message}; it stands still; the same command goes on from there`)
   else writeLine(context, `· ${what}: ${message}`)
 }

@@ -67,7 +67,10 @@ export class Journal implements Disposable {
 
 /** The second, and a number where that is taken. */
 function freeName(directory: string, kind: string): string {
-  const time = new Date().toISOString().replace(/\.\d+Z$/, '').replace(/\D/g, '')
+  const time = new Date()
+    .toISOString()
+    .replace(/\.\d+Z$/, '')
+    .replace(/\D/g, '')
   const names = Array.from({ length: 100 }, (_, at) => `${kind}-${time}${at === 0 ? '' : `-${at + 1}`}`)
   return names.find(name => !existsSync(join(directory, `${name}${suffix}`))) ?? `${kind}-${time}-${process.pid}`
 }

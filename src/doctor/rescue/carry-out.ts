@@ -3,10 +3,10 @@
  * until it leaves; if we die in between, the journal and the writer's count say from where the next rescue goes on.
  */
 import { closeSync, openSync, readSync } from 'node:fs'
+import { elfMachineOf, machineOf } from '../../sys/exit-registers.ts'
 import { drainPipe } from '../../sys/foreign-pipes.ts'
 import { HeldProcess, HoldFailure, type HoldProblem, type PreparedExit } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { elfMachineOf, machineOf } from '../../sys/exit-registers.ts'
 import { OutlivingWriter } from '../../sys/outliving-writer.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import type { ProcessFacts } from '../../sys/tasks.ts'
@@ -108,7 +108,10 @@ function knownMachine(host: HostView, pid: number) {
   }
   const its = elfMachineOf(head)
   if (machine === undefined || its !== machine.elfMachine)
-    throw new Refusal('RESCUE_ARCHITECTURE', `process ${pid} is a program for machine ${its ?? 'unknown'}, and this is ${host.arch}`)
+    throw new Refusal(
+      'RESCUE_ARCHITECTURE',
+      `process ${pid} is a program for machine ${its ?? 'unknown'}, and this is ${host.arch}`,
+    )
   return machine
 }
 
@@ -116,19 +119,22 @@ function knownMachine(host: HostView, pid: number) {
 export class Interrupted extends Error {}
 
 async function writeRest(
-  { subject, choice, tail }: RescuePlan,
+  { subject, choice, before }: RescuePlan,
   held: readonly HeldProcess[],
   { journal, signal, tell = () => {} }: CarryOutOptions,
 ): Promise<number> {
   const { layer, position, total } = choice
   const owed = total - position.bytes
-  const rest = decodeFrom(layer, { position: position.bytes, tail, signal })
+  const rest = decodeFrom(layer, { position: position.bytes, before, signal })
   let first: IteratorResult<Uint8Array>
   try {
     first = await rest.next()
   } catch (error) {
     if (error instanceof PrefixDiffers)
-      throw new Refusal('RESCUE_PREFIX_DIFFERS', `what stands before byte ${position.bytes} of the layer is not what the engine has`)
+      throw new Refusal(
+        'RESCUE_PREFIX_DIFFERS',
+        `what stands before byte ${position.bytes} of the layer is not what the engine has`,
+      )
     throw error
   }
   if (owed === 0 || subject.stdout === undefined || first.done === true) return 0

@@ -72,7 +72,11 @@ async function* passing(source: AsyncIterable<Uint8Array>, tell: (chunk: Uint8Ar
 /** A file of the engine has the name of an entry behind whatever root it is unpacked to. Holes make its length say nothing. */
 function positionsIn({ entry, dataStart }: PlacedEntry, files: readonly OpenFile[]): EnginePosition[] {
   if (entry.sparse !== undefined) return []
-  const name = `/${Buffer.from(entry.name, 'latin1').toString().split('/').filter(part => part !== '' && part !== '.').join('/')}`
+  const name = `/${Buffer.from(entry.name, 'latin1')
+    .toString()
+    .split('/')
+    .filter(part => part !== '' && part !== '.')
+    .join('/')}`
   return files
     .filter(({ path, position }) => path.endsWith(name) && position <= entry.size)
     .map(file => ({ file, position: dataStart + file.position }))
@@ -101,10 +105,16 @@ class Finder {
 
 export class PrefixDiffers extends Error {}
 
+/** What the engine has unpacked last: these bytes must stand in the layer right before the position. */
+export interface Before {
+  readonly length: number
+  /** Fewer bytes than asked for only if there are no more. */
+  read(at: number, length: number): Uint8Array
+}
+
 export interface Rest {
   readonly position: number
-  /** What is known to stand right before it. */
-  readonly tail: Buffer
+  readonly before: Before
   readonly signal: AbortSignal
 }
 
@@ -112,20 +122,19 @@ export interface Rest {
  * The decoded stream from a position on.
  * @throws PrefixDiffers before anything is given, if something else stands before it
  */
-export async function* decodeFrom(layer: LayerFile, { position, tail, signal }: Rest): AsyncGenerator<Uint8Array> {
-  const seen = Buffer.alloc(tail.length)
-  const from = position - tail.length
+export async function* decodeFrom(layer: LayerFile, { position, before, signal }: Rest): AsyncGenerator<Uint8Array> {
+  const from = position - before.length
   let at = 0
-  let isCompared = false
   for await (const chunk of decompress(layer.read(), { signal })) {
     const begin = Math.max(at, from)
     const end = Math.min(at + chunk.length, position)
-    if (begin < end) seen.set(chunk.subarray(begin - at, end - at), begin - from)
+    if (
+      begin < end &&
+      Buffer.compare(chunk.subarray(begin - at, end - at), before.read(begin - from, end - begin)) !== 0
+    )
+      throw new PrefixDiffers()
     const skipped = Math.max(0, position - at)
     at += chunk.length
-    if (at < position) continue
-    if (!isCompared && !seen.equals(tail)) throw new PrefixDiffers()
-    isCompared = true
     if (skipped < chunk.length) yield chunk.subarray(skipped)
   }
 }

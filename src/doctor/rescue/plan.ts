@@ -4,7 +4,7 @@ import { Refusal } from './refusal.ts'
 import type { Subject } from './subject.ts'
 
 /** From where the stream is owed, and what proves it. */
-export interface Position {
+interface Position {
   readonly bytes: number
   /** The engine's file that shows it, where there is one. */
   readonly file: EnginePosition['file'] | undefined
@@ -59,7 +59,11 @@ function resumed(bytes: number): Position {
  */
 function findPosition({ written, isExact }: Known, layer: Examined): Position {
   if (layer.inputAt === 0)
-    return { bytes: 0, file: undefined, evidence: 'it has not taken a byte of its input: what waits there is the beginning of the layer' }
+    return {
+      bytes: 0,
+      file: undefined,
+      evidence: 'it has not taken a byte of its input: what waits there is the beginning of the layer',
+    }
   const shown = layer.enginePositions.filter(({ position }) => position <= written)
   const [only, another] = shown
   if (another !== undefined) throw unproven(`${shown.length} open files of the engine have names that the layer has`)
@@ -70,7 +74,11 @@ function findPosition({ written, isExact }: Known, layer: Examined): Position {
     )
   if (layer.contents.some(([start, end]) => start <= written && written < end))
     throw unproven(`after ${number(written)} bytes the engine would have a file of the layer open, and has none`)
-  return { bytes: written, file: undefined, evidence: `it has written ${number(written)} bytes, and has nothing but its output to write to` }
+  return {
+    bytes: written,
+    file: undefined,
+    evidence: `it has written ${number(written)} bytes, and has nothing but its output to write to`,
+  }
 }
 
 function shownBy({ file, position }: EnginePosition, { written, isExact }: Known): Position {

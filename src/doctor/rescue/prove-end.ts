@@ -29,7 +29,10 @@ export async function proveEnd(
       return { isProven: true, text: `${name} has come to the end of the layer` }
     await host.pause(lookMs, signal)
   }
-  return { isProven: false, text: `${name} has all bytes of the layer, but has not finished it within ${proofMs / 1000} s` }
+  return {
+    isProven: false,
+    text: `${name} has all bytes of the layer, but has not finished it within ${proofMs / 1000} s`,
+  }
 }
 
 function isReading(host: HostView, pid: number, path: string): boolean {

@@ -5,25 +5,27 @@ import { peekPipe } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import type { Line } from '../lines.ts'
-import { type Examined, examine } from './examine.ts'
+import { type Before, type Examined, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles } from './layer-files.ts'
 import { type Choice, choose } from './plan.ts'
 import { Refusal } from './refusal.ts'
-import type { Unfinished } from './unfinished.ts'
 import { readSubject, type Subject } from './subject.ts'
+import type { Unfinished } from './unfinished.ts'
 
 export interface PlanOptions {
   readonly signal: AbortSignal
   readonly unfinished?: Unfinished | undefined
-  /** Layers that may be the one although the engine has them open no more: from a registry. Asked only if nothing else is found. */
-  readonly fetchLayers?: (() => Promise<readonly LayerFile[]>) | undefined
+  /**
+   * Layers that may be the one although the engine has them open no more: from a registry. Asked only if nothing else is found.
+   * @param sizeMax larger ones are none: the decompressor has been given all of it
+   */
+  readonly fetchLayers?: ((sizeMax: number) => Promise<readonly LayerFile[]>) | undefined
 }
 
 export interface RescuePlan extends AsyncDisposable {
   readonly subject: Subject
   readonly choice: Choice
-  /** What stands in the engine's file right before the position. */
-  readonly tail: Buffer
+  readonly before: Before
   readonly unfinished: Unfinished | undefined
 }
 
@@ -38,16 +40,16 @@ export async function planRescue(host: HostView, line: Line, options: PlanOption
   for (const layer of own) stack.use(layer)
   const choice = await chooseAmong(subject, own, options).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
-    const fetched = await options.fetchLayers()
+    const fetched = await options.fetchLayers(subject.read + subject.inputWaiting)
     for (const layer of fetched) stack.use(layer)
     if (fetched.length === 0) throw error
     return await chooseAmong(subject, fetched, options)
   })
   if (subject.stdout === undefined && choice.position.bytes < choice.total)
     throw new Refusal('RESCUE_OUTPUT_CLOSED', 'it has closed its output before the end: nobody reads there any more')
-  const tail = readTail(choice)
+  const before = stack.use(openBefore(choice))
   const kept = stack.move()
-  return { subject, choice, tail, unfinished: options.unfinished, [Symbol.asyncDispose]: () => kept.disposeAsync() }
+  return { subject, choice, before, unfinished: options.unfinished, [Symbol.asyncDispose]: () => kept.disposeAsync() }
 }
 
 function isAboutLayers(error: unknown): boolean {
@@ -89,21 +91,17 @@ function peek(path: string): Buffer {
   }
 }
 
-/** More proves nothing more. */
-const tailMax = 64 * 1024
-
-/** The engine's file as far as it is written: exactly these bytes must stand in the layer before the position. */
-function readTail({ position: { file } }: Choice): Buffer {
-  const length = Math.min(file?.position ?? 0, tailMax)
-  const tail = Buffer.alloc(length)
-  if (file === undefined || length === 0) return tail
+/** The engine's file as far as it is written. */
+function openBefore({ position: { file } }: Choice): Before & Disposable {
+  if (file === undefined) return { length: 0, read: () => Buffer.alloc(0), [Symbol.dispose]() {} }
   const fd = openSync(file.link, 'r')
-  try {
-    const got = readSync(fd, tail, 0, length, file.position - length)
-    if (got < length) throw new Refusal('RESCUE_POSITION_UNPROVEN', `${file.path} is shorter than the engine says`)
-    return tail
-  } finally {
-    closeSync(fd)
+  return {
+    length: file.position,
+    read(at, length) {
+      const bytes = Buffer.alloc(length)
+      return bytes.subarray(0, readSync(fd, bytes, 0, length, at))
+    },
+    [Symbol.dispose]: () => closeSync(fd),
   }
 }
 
@@ -111,7 +109,10 @@ function readTail({ position: { file } }: Choice): Buffer {
 export function checkUnchanged(host: HostView, { subject, choice }: RescuePlan, table: ProcessTable): void {
   const now = readSubject(host, subject.line, table, 'held')
   if (now.written !== subject.written)
-    throw new Refusal('RESCUE_MOVES', `it has written ${now.written - subject.written} bytes meanwhile: it is not stuck`)
+    throw new Refusal(
+      'RESCUE_MOVES',
+      `it has written ${now.written - subject.written} bytes meanwhile: it is not stuck`,
+    )
   const { file } = choice.position
   const same = now.files.find(({ link }) => link === file?.link)
   if (file !== undefined && (same?.position !== file.position || same.path !== file.path))

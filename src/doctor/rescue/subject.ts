@@ -1,4 +1,5 @@
 /** All that is known of a stuck decompressor before anything is done to it: who it is, what it has written, and how far its engine has come with that. */
+import { basename } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
 import {
   type Descriptor,
@@ -38,6 +39,8 @@ export interface Subject {
   readonly isExact: boolean
   /** Bytes that it has passed to read calls, also while it was loaded. */
   readonly read: number
+  /** Bytes that wait in its input. */
+  readonly inputWaiting: number
   /** What the engine has open to write to. */
   readonly files: readonly OpenFile[]
   /** Bytes between the decompressor and whoever unpacks. */
@@ -73,8 +76,9 @@ export function readSubject(
     stdin: line.stdin?.path,
     stdout,
     written: traffic.written,
-    isExact: hasOnlyStandardOutputs(host, writer.pid),
+    isExact: writesNothingElse(host, writer.pid),
     read: traffic.read,
+    inputWaiting: fillOf(host, line.stdin?.path),
     files: readDescriptors(host, unpacker).flatMap(descriptor => openFile(host, unpacker, descriptor)),
     inFlight: fillOf(host, line.stdout?.path) + fillOf(host, line.untarStdin?.path),
   }
@@ -104,8 +108,13 @@ function checkHolders(host: HostView, table: ProcessTable, inode: string, group:
   }
 }
 
-function hasOnlyStandardOutputs(host: HostView, pid: number): boolean {
-  return readDescriptors(host, pid).every(({ fd }) => fd <= 2 || readDescriptorState(host, pid, fd)?.isWriter === false)
+/** They write to their output, and complain; whatever they have inherited beside that they do not use. */
+const filters = new Set(['pigz', 'unpigz', 'igzip', 'gzip', 'zstd', 'xz'])
+
+function writesNothingElse(host: HostView, pid: number): boolean {
+  const isFilter = filters.has(basename((host.link(`/proc/${pid}/exe`) ?? '').replace(/ \(deleted\)$/, '')))
+  const isWriter = ({ fd }: Descriptor) => readDescriptorState(host, pid, fd)?.isWriter !== false
+  return isFilter || !readDescriptors(host, pid).some(descriptor => descriptor.fd > 2 && isWriter(descriptor))
 }
 
 function openFile(host: HostView, pid: number, { fd, target }: Descriptor): OpenFile[] {

@@ -69,7 +69,8 @@ function findForgotten({ host, engines, table }: CheckContext, workers: readonly
     const { pid: owner } = engine.process
     const own = new Set(descendantsOf(table, owner).map(({ pid }) => pid))
     const held = pipesOf(host, owner)
-    const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid)]))
+    // What else they inherited is no part of the line.
+    const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid, fd => fd <= 1)]))
     const isHeld = (pipe: string, but: number) =>
       held.has(pipe) || [...workerPipes].some(([pid, pipes]) => pid !== but && pipes.has(pipe))
     return workers
@@ -91,8 +92,9 @@ function findForgotten({ host, engines, table }: CheckContext, workers: readonly
   })
 }
 
-function pipesOf(host: HostView, pid: number): Set<string> {
-  return new Set(readDescriptors(host, pid).flatMap(({ target }) => (target.startsWith('pipe:[') ? [target] : [])))
+function pipesOf(host: HostView, pid: number, isWanted: (fd: number) => boolean = () => true): Set<string> {
+  const pipes = readDescriptors(host, pid).filter(({ fd, target }) => target.startsWith('pipe:[') && isWanted(fd))
+  return new Set(pipes.map(({ target }) => target))
 }
 
 function nameOf(host: HostView, pid: number): string {

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { makeEngine, runCheck } from '../../../test/checked.ts'
+import { LiveHost } from '../../sys/host-view.ts'
+import { leftOver } from './left-over.ts'
+
+interface Worker extends Disposable {
+  readonly shell: ChildProcess
+  readonly worker: number
+}
+
+/** A real process that was called `unpigz -d -c` and reads a pipe that a sleeping process holds; the shell above it then does what is said. */
+async function startWorker(program: string, then: string): Promise<Worker> {
+  const script = `exec 3< <(exec sleep 60); (exec -a unpigz /usr/bin/unpigz -d -c <&3 3<&- >/dev/null) & echo $!; exec 3<&-; ${then}`
+  const shell = spawn(program, ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
+  const [line] = await once(shell.stdout, 'data')
+  await sleep(300)
+  return {
+    shell,
+    worker: Number(String(line)),
+    [Symbol.dispose]: () => void process.kill(-(shell.pid ?? 0), 'SIGKILL'),
+  }
+}
+
+const find = async (pid: number, engine: number) => {
+  const findings = await runCheck(leftOver, new LiveHost(), { engines: [makeEngine(engine)] })
+  return findings.find(({ facts }) => facts['pid'] === pid)
+}
+
+test('a decompressor whose engine is gone was inherited by somebody else, and is told', async () => {
+  using started = await startWorker('bash', 'sleep 0.1; exit 0')
+  const finding = await find(started.worker, process.pid)
+  assert.equal(finding?.code, 'DECOMPRESSOR_LEFT_OVER')
+  assert.match(finding?.evidence[0] ?? '', /^unpigz -d -c belongs to no engine that runs/)
+})
+
+test('one that a script of a user runs is told as a doubt, not as a fault', async () => {
+  using started = await startWorker('bash', 'exec sleep 60')
+  const finding = await find(started.worker, process.pid)
+  assert.deepEqual([finding?.severity, finding?.confidence], ['note', 'likely'])
+})
+
+test('a child of the engine, which holds no end of its pipes: forgotten; one whose pipe it holds is at work', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-left-'))
+  cpSync('/bin/bash', join(directory, 'dockerd'))
+  try {
+    using forgotten = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)')
+    const finding = await find(forgotten.worker, forgotten.shell.pid ?? 0)
+    assert.match(finding?.evidence[0] ?? '', /holds no end of its pipes any more/)
+    using atWork = await startWorker(join(directory, 'dockerd'), `exec 4<"/proc/$!/fd/0"; read -t 60 <> <(:)`)
+    assert.equal(await find(atWork.worker, atWork.shell.pid ?? 0), undefined)
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+})

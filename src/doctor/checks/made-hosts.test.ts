@@ -1,0 +1,178 @@
+/** What no test may make on the machine that it runs on: other kernels, other control groups, other clocks. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
+import { FixtureHost } from '../../../test/fixture-host.ts'
+import type { Check } from './check.ts'
+import { clock } from './clock.ts'
+import { connections } from './connections.ts'
+import { entropy } from './entropy.ts'
+import { fileGates } from './file-gates.ts'
+import { memory } from './memory.ts'
+import { overlaySupport } from './overlay.ts'
+import { pressure } from './pressure.ts'
+import { processLimits } from './process-limits.ts'
+import { processor } from './processor.ts'
+import { storageDriver } from './storage-driver.ts'
+
+type Files = Readonly<Record<string, string>>
+
+const look = (check: Check, files: Files, engines = [makeEngine(7)]) =>
+  runCheck(check, new FixtureHost({ files }), { engines })
+
+const unified = { '/proc/7/cgroup': '0::/system.slice/docker.service\n' }
+const service = '/sys/fs/cgroup/system.slice/docker.service'
+
+test('version 2: kills in the engine’s own group, and a limit that only the slice above it has', async () => {
+  const files = {
+    ...unified,
+    [`${service}/memory.events`]: 'low 0\nhigh 3\nmax 9\noom 2\noom_kill 2\n',
+    [`${service}/memory.max`]: 'max\n',
+    [`${service}/memory.high`]: 'max\n',
+    [`${service}/memory.current`]: '990000\n',
+    '/sys/fs/cgroup/system.slice/memory.max': '1000000\n',
+    '/sys/fs/cgroup/system.slice/memory.current': '990000\n',
+    '/sys/fs/cgroup/system.slice/memory.stat': 'anon 980000\ninactive_file 10000\n',
+  }
+  const findings = await look(memory, files)
+  assert.deepEqual(codesOf(findings), ['OOM_KILLS', 'MEMORY_NEARLY_FULL'])
+  assert.match(
+    findings[1]?.evidence[0] ?? '',
+    /^990000 of 1000000 bytes \(memory\.max\) are used in \/sys\/fs\/cgroup\/system\.slice,/,
+  )
+  const cached = { ...files, '/sys/fs/cgroup/system.slice/memory.stat': 'anon 180000\ninactive_file 800000\n' }
+  assert.deepEqual(codesOf(await look(memory, cached)), ['OOM_KILLS'])
+})
+
+test('version 2: memory.high, which slows down and never kills, is a limit, too', async () => {
+  const files = {
+    ...unified,
+    [`${service}/memory.max`]: '9000000\n',
+    [`${service}/memory.high`]: '1000000\n',
+    [`${service}/memory.current`]: '1000000\n',
+  }
+  const [finding] = await look(memory, files)
+  assert.match(finding?.evidence[0] ?? '', /memory\.high/)
+})
+
+test('version 1: a group whose processes sleep until memory is freed', async () => {
+  const group = '/sys/fs/cgroup/memory/docker'
+  const files = {
+    '/proc/7/cgroup': '5:memory:/docker\n',
+    [`${group}/memory.limit_in_bytes`]: '1000000\n',
+    [`${group}/memory.usage_in_bytes`]: '999000\n',
+    [`${group}/memory.oom_control`]: 'oom_kill_disable 1\nunder_oom 1\noom_kill 0\n',
+  }
+  assert.deepEqual(codesOf(await look(memory, files)), ['MEMORY_LIMIT'])
+  const unlimited = { ...files, [`${group}/memory.limit_in_bytes`]: '9223372036854771712\n' }
+  assert.deepEqual(codesOf(await look(memory, unlimited)), [])
+})
+
+test('version 2: a quota that throttles now, and one that did so a little once', async () => {
+  const stat = (periods: number, throttled: number) =>
+    `usage_usec 9\nnr_periods ${periods}\nnr_throttled ${throttled}\n`
+  const visit = async (before: string, after: string) => {
+    const host = new FixtureHost({ files: { ...unified, [`${service}/cpu.stat`]: before } })
+    host.later[`${service}/cpu.stat`] = after
+    return await runCheck(processor, host, { engines: [makeEngine(7)] })
+  }
+  const [now] = await visit(stat(1000, 10), stat(1010, 19))
+  assert.equal(now?.code, 'CPU_THROTTLED')
+  assert.match(now?.evidence[0] ?? '', /19 of 1010 periods, and in 9 of 10 of the last second/)
+  assert.deepEqual(codesOf(await visit(stat(1000, 10), stat(1010, 10))), [])
+})
+
+test('tasks: nearly as many as TasksMax, one that was refused, and no limit', async () => {
+  const visit = (max: string, current: string, events: string) =>
+    look(processLimits, {
+      ...unified,
+      [`${service}/pids.max`]: max,
+      [`${service}/pids.current`]: current,
+      [`${service}/pids.events`]: events,
+    })
+  assert.deepEqual(
+    (await visit('100', '95', 'max 0\n')).map(({ severity }) => severity),
+    ['warning'],
+  )
+  assert.deepEqual(
+    (await visit('100', '5', 'max 4\n')).map(({ severity }) => severity),
+    ['note'],
+  )
+  assert.deepEqual(codesOf(await visit('max', '95', 'max 0\n')), [])
+})
+
+test('pressure: only what is high is told, and kills on the host with it', async () => {
+  const full = (share: number) =>
+    `some avg10=90.00 avg60=1.00 avg300=0.00 total=1\nfull avg10=${share}.00 avg60=1.00 avg300=0.00 total=1\n`
+  const files = {
+    '/proc/pressure/io': full(55),
+    '/proc/pressure/memory': full(30),
+    '/proc/vmstat': 'nr_free_pages 1\noom_kill 3\n',
+  }
+  assert.deepEqual(codesOf(await look(pressure, files)), ['DISK_PRESSURE', 'MEMORY_PRESSURE', 'HOST_OOM_KILLS'])
+  assert.deepEqual(codesOf(await look(pressure, { '/proc/pressure/io': full(5), '/proc/vmstat': 'oom_kill 0\n' })), [])
+})
+
+test('entropy: little of it matters on kernels before 5.6 only; a thread in getrandom on any', async () => {
+  const random = (release: string, available: string): Files => ({
+    '/proc/sys/kernel/osrelease': release,
+    '/proc/sys/kernel/random/entropy_avail': available,
+  })
+  assert.deepEqual(codesOf(await look(entropy, random('4.19.90-2211.uel20.aarch64\n', '42\n'))), ['ENTROPY_LOW'])
+  assert.deepEqual(codesOf(await look(entropy, random('4.19.90-2211.uel20.aarch64\n', '3000\n'))), [])
+  assert.deepEqual(codesOf(await look(entropy, random('5.10.0\n', '42\n'))), [])
+  const task = {
+    '/proc/7/task/7/stat': `7 (dockerd) S 1 ${'0 '.repeat(48)}`,
+    '/proc/7/task/7/syscall': '318 0x1 0x2 0x3 0x4 0x5 0x6 0x7 0x8\n',
+    '/proc/7/task/7/io': 'rchar: 1\nwchar: 1\n',
+  }
+  const [blocked] = await look(entropy, { ...random('5.4.0\n', '5\n'), ...task })
+  assert.equal(blocked?.severity, 'problem')
+  assert.match(blocked?.evidence[0] ?? '', /1 of its threads sleep in getrandom/)
+})
+
+test('a clock from before this program was made', async () => {
+  const host = new FixtureHost({ nowMs: Date.UTC(1970, 0, 1) })
+  assert.deepEqual(codesOf(await runCheck(clock, host)), ['CLOCK_WRONG'])
+  assert.deepEqual(codesOf(await runCheck(clock, new FixtureHost({}))), [])
+})
+
+test('a kernel without overlayfs', async () => {
+  assert.deepEqual(codesOf(await look(overlaySupport, { '/proc/filesystems': 'nodev\tproc\n\text4\n' })), [
+    'OVERLAY_MISSING',
+  ])
+  assert.deepEqual(codesOf(await look(overlaySupport, { '/proc/filesystems': 'nodev\toverlay\n' })), [])
+})
+
+test('docker that fell back to a driver that copies layers', async () => {
+  const visit = (driver: string) =>
+    runCheck(storageDriver, new FixtureHost({ answers: { '/s /info': `{"ID":"x","Driver":"${driver}"}` } }), {
+      engines: [makeEngine(7, { sockets: ['/s'] })],
+    })
+  assert.deepEqual(codesOf(await visit('vfs')), ['STORAGE_DRIVER_SLOW'])
+  assert.deepEqual(codesOf(await visit('overlay2')), [])
+})
+
+test('connections of the engine that nobody acknowledges, of either family; those of others do not count', async () => {
+  const line = (remote: string, state: string, queue: string, retries: string, inode: number) =>
+    `   0: 0100007F:1234 ${remote} ${state} ${queue}:00000000 01:00000100 ${retries}     0        0 ${inode} 1 0000 20 4 30 10 -1\n`
+  const host = new FixtureHost({
+    files: {
+      '/proc/7/net/tcp': `  sl  local_address\n${line('0207630A:1388', '01', '00000F00', '00000005', 11)}${line('0307630A:1388', '01', '00000F00', '00000005', 99)}`,
+      '/proc/7/net/tcp6': `  sl\n${line('B80D0120000000000000000001000000:01BB', '02', '00000001', '00000004', 12)}`,
+    },
+    links: { '/proc/7/fd/3': 'socket:[11]', '/proc/7/fd/4': 'socket:[12]', '/proc/7/fd/5': '/dev/null' },
+  })
+  const [finding] = await runCheck(connections, host, { engines: [makeEngine(7)] })
+  assert.equal(finding?.code, 'CONNECTION_UNANSWERED')
+  assert.deepEqual(finding?.evidence, [
+    '10.99.7.2:5000: 3,840 bytes sent 5 times again, and not acknowledged',
+    '[2001:db8:0:0:0:0:0:1]:443: its request for a connection sent 4 times again, and not acknowledged',
+  ])
+})
+
+test('who may not see the descriptors of others says so, and does not call the host clear', async () => {
+  const host = new FixtureHost({})
+  host.denied.add('/proc/1/fd')
+  assert.deepEqual(codesOf(await runCheck(fileGates, host)), ['SECURITY_UNSEEN'])
+})

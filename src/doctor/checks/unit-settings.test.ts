@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
+import { FixtureHost } from '../../../test/fixture-host.ts'
+import { unitSettings } from './unit-settings.ts'
+
+const unit = '/usr/lib/systemd/system/docker.service'
+const dropIn = '/etc/systemd/system/docker.service.d/pigz.conf'
+const group = {
+  '/proc/7/cgroup': '12:pids:/system.slice/docker.service\n1:name=systemd:/system.slice/docker.service\n0::/\n',
+}
+
+/** What is found where the files are these, and the process has these variables. */
+async function look(files: Readonly<Record<string, string>>, environment: readonly [string, string][]) {
+  const engine = makeEngine(7, { environment: new Map(environment) })
+  return await runCheck(unitSettings, new FixtureHost({ files: { ...group, ...files } }), { engines: [engine] })
+}
+
+test('what a drop-in sets and the running process has not waits for a restart', async () => {
+  const files = {
+    [unit]: '[Service]\nExecStart=/usr/bin/dockerd\n',
+    [dropIn]: '[Service]\nEnvironment=MOBY_DISABLE_PIGZ=true\n',
+  }
+  const [finding] = await look(files, [['PATH', '/usr/bin']])
+  assert.equal(finding?.code, 'SETTING_NOT_LOADED')
+  assert.equal(finding?.evidence[0], `${dropIn} sets MOBY_DISABLE_PIGZ=true; the running process has no such variable`)
+  assert.deepEqual(codesOf(await look(files, [['MOBY_DISABLE_PIGZ', 'true']])), [])
+})
+
+test('another proxy in the file than in the process is told without its password', async () => {
+  const text = '[Service]\nEnvironment="HTTPS_PROXY=http://ann:secret@new:3128" \\\n  NO_PROXY=localhost\n'
+  const [finding] = await look({ [dropIn]: text }, [
+    ['HTTPS_PROXY', 'http://old:3128'],
+    ['NO_PROXY', 'localhost'],
+  ])
+  assert.deepEqual(finding?.evidence, [
+    `${dropIn} sets HTTPS_PROXY=http://…@new:3128; the running process has http://old:3128`,
+  ])
+})
+
+test('files of variables are read, later ones count, an empty assignment forgets, and other variables do not matter', async () => {
+  const files = {
+    [unit]: '[Service]\nEnvironmentFile=-/etc/default/docker\nEnvironment=SECRET=x\n',
+    '/etc/default/docker': '# comment\nexport MOBY_DISABLE_PIGZ="true"\nHTTP_PROXY=http://a:1\n',
+    [dropIn]: '[Service]\nEnvironment=HTTP_PROXY=http://b:1\n',
+  }
+  const [finding] = await look(files, [['MOBY_DISABLE_PIGZ', 'true']])
+  assert.deepEqual(finding?.evidence, [
+    `${dropIn} sets HTTP_PROXY=http://b:1; the running process has no such variable`,
+  ])
+  const forgotten = { ...files, [dropIn]: '[Service]\nEnvironment=\nEnvironmentFile=\n' }
+  assert.deepEqual(codesOf(await look(forgotten, [])), [])
+})
+
+test('of two drop-ins with one name that of the administrator counts', async () => {
+  const files = {
+    '/usr/lib/systemd/system/docker.service.d/pigz.conf': '[Service]\nEnvironment=PIGZ=-p4\n',
+    [dropIn]: '[Service]\nEnvironment=PIGZ=-p1\n',
+  }
+  assert.deepEqual(codesOf(await look(files, [['PIGZ', '-p1']])), [])
+})
+
+test('daemon.json and the running dockerd: what the daemon does not know waits for a restart', async () => {
+  const answer = {
+    RegistryConfig: {
+      InsecureRegistryCIDRs: ['127.0.0.0/8'],
+      IndexConfigs: { 'a:5000': { Secure: false } },
+      Mirrors: ['https://m.example/'],
+    },
+  }
+  const file = { 'insecure-registries': ['a:5000', 'b:5000'], 'registry-mirrors': ['https://m.example'] }
+  const host = new FixtureHost({
+    files: { '/etc/docker/daemon.json': JSON.stringify(file) },
+    answers: { '/s /info': JSON.stringify(answer) },
+  })
+  const [finding] = await runCheck(unitSettings, host, { engines: [makeEngine(7, { sockets: ['/s'] })] })
+  assert.deepEqual(finding?.evidence, [
+    '/etc/docker/daemon.json has insecure-registries b:5000; the running daemon does not',
+  ])
+})
+
+test('an engine that no unit has started has nothing to compare', async () => {
+  const host = new FixtureHost({ files: { '/proc/7/cgroup': '0::/user.slice/session-1.scope\n' } })
+  assert.deepEqual(codesOf(await runCheck(unitSettings, host, { engines: [makeEngine(7)] })), [])
+})

@@ -1,6 +1,8 @@
 /** Into podman's storage, with decompressors on the PATH that hang. */
 import assert from 'node:assert/strict'
-import { open } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { chown, mkdtemp, open, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { intoPodman } from '../../src/copy/into-podman.ts'
@@ -80,6 +82,52 @@ test('an image leaves podman for an archive', async () => {
   const { status, stderr } = await windlass.try('copy', 'containers-storage:never:was', `oci-archive:${archive}:no`)
   assert.notEqual(status, 0)
   assert.match(stderr, /Cannot save never:was from podman: .*(no such image|not known|not in local storage)/)
+})
+
+test('an image comes into the podman of an ordinary user, with owners of its own', async () => {
+  const user = 4712
+  const home = await bed.makeDirectory('user')
+  await chown(home, user, user)
+  const programs = await mkdtemp(join(tmpdir(), 'windlass-spies-'))
+  using _programs = { [Symbol.dispose]: () => rmSync(programs, { recursive: true, force: true }) }
+  using seen = await plantSpies(programs, ['unpigz', 'pigz', 'zstd', 'gzip'])
+  await run('chmod', ['-R', 'a+rwX', programs])
+  await writeFile(join(home, 'passwd'), `root:x:0:0::/root:/bin/sh\ncapstan:x:${user}:${user}::/mnt:/bin/sh\n`)
+  await writeFile(join(home, 'group'), `root:x:0:\ncapstan:x:${user}:\n`)
+  await writeFile(join(home, 'subids'), 'capstan:300000:65536\n')
+  // The repository and the testbed may lie where only root can go.
+  const prepare = `
+    for name in passwd group; do mount --bind "$1/$name" "/etc/$name"; done
+    for name in subuid subgid; do mount --bind "$1/subids" "/etc/$name"; done
+    mount --bind "$2" /opt; mount --bind "$1" /mnt
+    cd /mnt; exec setpriv --reuid ${user} --regid ${user} --clear-groups env -i PATH="$3:$PATH" HOME=/mnt ref="$4" sh -ec "$5"`
+  const asUser = `
+    umask 077; mkdir run; export XDG_RUNTIME_DIR="$HOME/run" STORAGE_DRIVER=overlay
+    /opt/bin/windlass --root "$HOME/store" pull --progress none --into podman "$ref" >&2
+    podman image inspect -f '{{.Id}} {{.Digest}} {{.RepoTags}}' "$ref"
+    podman --runtime runc --cgroup-manager cgroupfs run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$ref" \
+      sh -c 'echo alive; stat -c %u /srv/data/run'`
+  const reference = bed.refer('debian')
+  const args = [home, join(import.meta.dirname, '../..'), programs, reference, asUser]
+  const said = await run('unshare', ['--mount', 'sh', '-ec', prepare, 'sh', ...args])
+  const { Id, Digest, RepoTags } = await inspect(healthy, reference)
+  assert.deepEqual(said.split('\n'), [`${Id} ${Digest} [${RepoTags.join(' ')}]`, 'alive', '1000'])
+  assert.deepEqual(await seen.started(), [])
+})
+
+test('by files, where it may not pull from loopback; a route by name is not left for another', async () => {
+  const policy = await bed.makeDirectory('policy')
+  await writeFile(join(policy, 'registries.conf'), '[[registry]]\nlocation = "127.0.0.1"\nblocked = true\n')
+  const strict = { ...broken.env, CONTAINERS_REGISTRIES_CONF: join(policy, 'registries.conf') }
+  const pull = (...args: string[]) =>
+    windlassFor(bed.root, strict).try('pull', '--into', 'podman', ...args, bed.refer('odd'))
+  const named = await pull('--route', 'registry')
+  assert.equal(named.status, 1, named.stderr)
+  assert.match(named.stderr, /podman says .*blocked/)
+  const chosen = await pull('--progress', 'plain')
+  assert.equal(chosen.status, 0, chosen.stderr)
+  assert.match(chosen.stderr, /blocked.*; going on with files/)
+  assert.match(await broken.podman('images', '-q', bed.refer('odd')), /^[0-9a-f]{12}$/)
 })
 
 test('a podman that waits for the lock of another one is given up and said so', async () => {

@@ -46,7 +46,8 @@ interface DockerStart {
 }
 
 async function startDockerEngine({ directory, path, engines, features }: DockerStart): Promise<TestEngine> {
-  const flags = features === undefined ? [] : ['--feature', 'containerd-snapshotter=true']
+  const flags =
+    features === undefined ? [] : ['--feature', 'containerd-snapshotter=true', '--storage-driver', 'overlayfs']
   const daemon = await startDocker(directory, path, engines, flags)
   const { docker } = daemon
   return {

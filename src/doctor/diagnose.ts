@@ -73,7 +73,10 @@ function byArea(a: Finding, b: Finding): number {
 /** What stands still because of something else that was found is no finding of its own. */
 function explainedOnce(findings: readonly Finding[]): Finding[] {
   const causes = findings.filter(({ code, severity }) => catalogue[code].area === 'pulls' && severity === 'problem')
-  return findings.filter(finding => !causes.some(cause => cause !== finding && explains(cause, finding)))
+  const isRefuted = ({ code }: Finding) => code === 'NO_PULL' && causes.length > 0
+  return findings.filter(
+    finding => !isRefuted(finding) && !causes.some(cause => cause !== finding && explains(cause, finding)),
+  )
 }
 
 /** Codes of an engine as a whole: nothing of it can go on. */
@@ -84,6 +87,7 @@ const wholes: readonly string[] = [
   'FANOTIFY_WAIT',
   'MEMORY_LIMIT',
   'CGROUP_FROZEN',
+  'PIPE_HELD',
 ]
 const consequences: readonly string[] = ['ENGINE_SILENT', 'PULL_UNEXPLAINED', 'ENGINE_DOES_NOT_FEED', 'DOWNLOAD_SILENT']
 

@@ -128,7 +128,10 @@ function findDataRoot(host: HostView, { kind, pid, args, descriptors }: DataRoot
   const landmark = landmarks[kind]
   const open = descriptors.map(({ target }) => landmark?.exec(target)?.[1]).find(root => root !== undefined)
   const isOurs = open !== undefined && host.link(`/proc/${pid}/ns/mnt`) === host.link('/proc/self/ns/mnt')
-  return { dataRoot: open ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
+  // In a root of its own it knows the place without what stands before that root.
+  const root = host.link(`/proc/${pid}/root`) ?? '/'
+  const inside = !isOurs && root !== '/' && open?.startsWith(`${root}/`) ? open.slice(root.length) : open
+  return { dataRoot: inside ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
 }
 
 function optionOf(args: readonly string[], names: readonly string[]): string | undefined {

@@ -24,6 +24,8 @@ interface FilesystemFacts {
   readonly bytesFree: number
   readonly inodesTotal: number
   readonly inodesFree: number
+  /** The filesystem's magic number, statfs(2). */
+  readonly magic?: number
 }
 
 /** Bytes that wait in a pipe, and how many it takes. */
@@ -181,8 +183,8 @@ class LiveDisk implements DiskView {
   async filesystem(path: string): Promise<FilesystemFacts | undefined> {
     const facts = await this.#ask(path, () => statfs(path), filesystemMs)
     if (facts === undefined) return undefined
-    const { bsize, blocks, bavail, files, ffree } = facts
-    return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree }
+    const { bsize, blocks, bavail, files, ffree, type } = facts
+    return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree, magic: type }
   }
 
   hasTypes(path: string): Promise<boolean | undefined> {

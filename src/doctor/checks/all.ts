@@ -11,6 +11,7 @@ import { decompressorSettings } from './decompressor-settings.ts'
 import { diskSpace } from './disk-space.ts'
 import { entropy } from './entropy.ts'
 import { fileGates } from './file-gates.ts'
+import { heldPipes } from './held-pipes.ts'
 import { knownFaults } from './known-faults.ts'
 import { leftOver } from './left-over.ts'
 import { locks } from './locks.ts'
@@ -33,7 +34,7 @@ import { unitSettings } from './unit-settings.ts'
 import { zstdLayers } from './zstd-layers.ts'
 
 export const allChecks: readonly Check[] = [
-  ...[runningEngines, knownFaults, unitSettings, locks, leftOver],
+  ...[runningEngines, knownFaults, unitSettings, locks, leftOver, heldPipes],
   ...[decompressorPrograms, decompressorSettings, decompressorFile, decompressorLibrary, decompressorPackage],
   ...[diskSpace, dType, overlaySupport, overlayPlace, storageDriver, syncTime],
   ...[

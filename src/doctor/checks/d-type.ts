@@ -11,7 +11,7 @@ export const dType: CheckOf<'directory'> = {
     if (directory.role !== 'images') return []
     if (host.disk.hasTypes === undefined) return []
     if ((await host.disk.hasTypes(directory.path)) !== false) return []
-    const mount = findMount(host, directory)
+    const mount = await findMount(host, directory)
     const evidence = [
       `the entries of ${directory.path} have no type (${mount?.type ?? 'filesystem unknown'} on ${mount?.target ?? '?'})`,
     ]

@@ -20,8 +20,7 @@ export const diskSpace: CheckOf<'directory'> = {
     if (host.disk.silent.has(path))
       return [makeFinding('DISK_SILENT', subject, { evidence: [`statfs of ${path} did not return`] })]
     if (space === undefined) return []
-    const mount = findMount(host, directory)
-    return judge(subject, space, mount)
+    return judge(subject, space, await findMount(host, directory))
   },
 }
 
@@ -53,10 +52,31 @@ export function describeDirectory({ engine, name }: EngineDirectory): string {
   return `${describeEngine(engine)}: ${name}`
 }
 
-/** The mount under a directory, as the engine sees it. */
-export function findMount(host: HostView, { engine, name, path }: EngineDirectory): MountPoint | undefined {
+/** statfs(2). */
+const magics: ReadonlyMap<number, RegExp> = new Map([
+  [0xef53, /^ext[234]$/],
+  [0x58465342, /^xfs$/],
+  [0x9123683e, /^btrfs$/],
+  [0x794c7630, /^overlay$/],
+  [0x01021994, /^tmpfs$/],
+  [0x6969, /^nfs/],
+  [0x65735546, /^fuse/],
+  [0x01021997, /^9p$/],
+])
+
+/**
+ * The mount under a directory, as the engine sees it. Undefined where the names do not fit together, since an engine may live in a root of its own: what the
+ * filesystem itself says it is decides.
+ */
+export async function findMount(
+  host: HostView,
+  { engine, name, path }: EngineDirectory,
+): Promise<MountPoint | undefined> {
   const pid = path === name ? 'self' : String(engine.process.pid)
-  return findMountOf(name, parseMountInfo(host.text(`/proc/${pid}/mountinfo`) ?? ''))
+  const mount = findMountOf(name, parseMountInfo(host.text(`/proc/${pid}/mountinfo`) ?? ''))
+  const { magic } = (await host.disk.filesystem(path)) ?? {}
+  const wanted = magic === undefined ? undefined : magics.get(magic)
+  return mount === undefined || wanted?.test(mount.type) === false ? undefined : mount
 }
 
 function formatBytes(bytes: number): string {

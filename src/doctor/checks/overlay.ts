@@ -22,8 +22,8 @@ export const overlayPlace: CheckOf<'directory'> = {
   name: 'overlay-place',
   of: 'directory',
   after: [{ check: 'disk-space', unless: ['DISK_SILENT', 'DISK_ON_NETWORK'] }],
-  look(directory, { host }) {
-    const mount = findMount(host, directory)
+  async look(directory, { host }) {
+    const mount = await findMount(host, directory)
     if (directory.role !== 'images' || mount === undefined || !unfit.test(mount.type)) return []
     const evidence = [`${directory.name} is on ${mount.type} (${mount.target})`]
     return [makeFinding('OVERLAY_UNFIT', describeDirectory(directory), { evidence })]

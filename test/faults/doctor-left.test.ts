@@ -1,0 +1,93 @@
+/** Pulls that wait for a transfer that no decompressor works at any more: it has ended, and something that it started still holds its stderr. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '../testbed/command.ts'
+import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
+import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
+import { type Engines, hostEngines, newestEngines } from '../testbed/newest.ts'
+import { layers, pullCodes, SickEngine, visit } from './doctor-bed.ts'
+import { type ServedImage, serveImage } from './image.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-left-'))
+let image: ServedImage
+before(async () => {
+  image = await serveImage(layers)
+})
+after(async () => {
+  await image?.[Symbol.asyncDispose]()
+  rmSync(directory, { recursive: true, force: true })
+})
+
+/** Decompresses well, and leaves a process behind that has its stderr: dockerd waits for the end of that before it believes in the end. */
+const leaves = (mark: string) => `#!/bin/sh
+setsid sh -c 'exec sleep ${mark}' </dev/null >/dev/null &
+exec /usr/bin/unpigz "$@"
+`
+
+function sleepers(mark: string): number[] {
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .filter(name => {
+      try {
+        return readFileSync(`/proc/${name}/cmdline`, 'latin1') === `sleep\0${mark}\0`
+      } catch {
+        return false
+      }
+    })
+    .map(Number)
+}
+
+function testDocker(name: string, engines: Engines, mark: string): void {
+  describe(name, () => {
+    let loop: LoopFilesystem
+    let docker: TestDocker
+    let sick: SickEngine
+    const end = () => {
+      for (const pid of sleepers(mark)) process.kill(pid, 'SIGKILL')
+    }
+    before(async () => {
+      loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
+      const shims = mkdtempSync(join(directory, 'shims-'))
+      docker = await startDocker(join(loop.directory, 'docker'), shims, engines)
+      const client = [...engines, 'docker', '-H', `unix://${docker.socket}`]
+      sick = new SickEngine(docker.pid, shims, [...client, 'pull'], [...client, 'rmi', '-f'])
+    })
+    after(async () => {
+      end()
+      await docker?.[Symbol.asyncDispose]()
+      await loop?.[Symbol.asyncDispose]()
+    })
+
+    test('its second pull waits for a cancelled one that nobody works at: who holds the pipe is named, and to end it is the cure', {
+      timeout: 90_000,
+    }, async () => {
+      writeFileSync(join(sick.shims, 'unpigz'), leaves(mark), { mode: 0o755 })
+      const first = sick.startPull(image.reference)
+      const isLeft = () => sleepers(mark).length > 0 && !sick.children().some(({ name }) => /unpigz|^sh$/.test(name))
+      await waitUntil('the decompressor has ended', 20_000, isLeft)
+      await sleep(1500)
+      const [holder] = sleepers(mark)
+      first.kill('SIGINT')
+      await once(first, 'exit')
+      const second = sick.startPull(image.reference)
+      await sleep(2000)
+      const seen = await visit(sick.pid)
+      assert.deepEqual(pullCodes(seen).toSorted(), ['PIPE_HELD', 'TRANSFER_POISONED'], JSON.stringify(seen.findings))
+      const held = seen.findings.find(({ code }) => code === 'PIPE_HELD')
+      assert.equal(held?.facts['pid'], holder)
+      assert.match(held?.evidence[0] ?? '', new RegExp(`^sleep ${mark} `))
+      sick.useHealthy()
+      end()
+      assert.deepEqual(await once(second, 'exit'), [0, null])
+    })
+  })
+}
+
+testDocker('docker of this host', hostEngines, '7201')
+const newest = newestEngines()
+if (newest !== undefined) testDocker('newest docker', newest, '7202')

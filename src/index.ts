@@ -17,7 +17,12 @@ export {
   type PlaceOptions,
 } from './copy/places.ts'
 export { type PullOptions, type PullPatience, type PullRun, pull } from './copy/pull.ts'
+export { type Known, readKnown } from './copy/since.ts'
 export { parseTransport, type Transport } from './copy/transport.ts'
+export { checkSignatures, openGatekeeper, type SignatureRule } from './copy/trust/check.ts'
+export type { Gatekeeper, ImageToCheck } from './copy/trust/gatekeeper.ts'
+export { type PublicKey, parsePublicKey } from './copy/trust/keys.ts'
+export { type Policy, type PolicySubject, parsePolicy } from './copy/trust/policy.ts'
 export { type UnpackImageOptions, unpackImage } from './copy/unpack.ts'
 export { type ErrorCode, errorTable, isWindlassError, WindlassError } from './errors.ts'
 export type { Difference, TreeChange } from './layer/compare-trees.ts'

@@ -99,12 +99,14 @@ type Context = CopyOptions & {
   readonly emit: Emit
   /** Of documents that refer to documents that refer to the image. */
   readonly depth?: number
+  /** How many such documents may still come, all depths together. */
+  readonly budget?: { left: number }
 }
 
 /** A signature of a bill of materials of an image: nobody goes further. */
 const referrersDepthMax = 3
-/** For one document: each costs requests, and a stranger says how many there are. */
-const referrersMax = 256
+/** Each costs requests, and a stranger says how many there are. */
+const referrersMax = 1000
 
 /** The documents of an image, the leaves first, and the blobs that they name. */
 interface Plan {
@@ -118,6 +120,7 @@ class ImageCopy {
   readonly #context: Context
   readonly #hosts: BlobHosts
   readonly #network: Network
+  readonly #budget: { left: number }
   #bytesCopied = 0
   #blobsCopied = 0
   #referrersCopied = 0
@@ -128,6 +131,7 @@ class ImageCopy {
     this.#context = context
     this.#hosts = new BlobHosts(image.source)
     this.#network = openNetwork(this.#hosts, context)
+    this.#budget = context.budget ?? { left: referrersMax }
   }
 
   async run(): Promise<CopyResult> {
@@ -162,28 +166,38 @@ class ImageCopy {
   }
 
   async #copyReferrers(documents: readonly Document[]): Promise<void> {
-    const { depth = 1, signal, emit } = this.#context
+    const { depth = 1 } = this.#context
     if (depth > referrersDepthMax) return
     for (const source of [this.#image.source, ...(this.#image.referrersFrom ?? [])])
-      for (const { descriptor: subject } of documents) {
-        const list = async () => (await source.listReferrers?.(subject.digest, signal)) ?? []
-        const referrers = await retry(list, this.#retrying)
-        if (referrers.length > referrersMax) {
-          const state = `${source.name} has ${referrers.length} of them; at most ${referrersMax} are allowed`
-          throw new WindlassError('LIMIT_EXCEEDED', `Cannot copy the referrers of ${subject.digest}: ${state}`)
+      for (const { descriptor } of documents)
+        for (const referrer of await this.#listReferrers(source, descriptor.digest)) {
+          const document = await this.#readReferrer(source, descriptor.digest, referrer)
+          if (document !== undefined) await this.#copyReferrer(source, document, referrer.tag)
         }
-        for (const referrer of referrers) {
-          const document = await this.#readReferrer(source, subject.digest, referrer)
-          if (document === undefined) continue
-          // Its progress is not that of the image.
-          const tell: Emit = event => event.type === 'warning' && emit({ type: 'warning', message: event.message })
-          const image = { source: withTop(source, document), reference: this.#image.reference }
-          const placement: Placement = { tag: referrer.tag }
-          const context = { ...this.#context, platform: undefined, since: undefined, depth: depth + 1, emit: tell }
-          const copy = new ImageCopy({ ...image, placements: [placement] }, this.#sink, context)
-          this.#referrersCopied += 1 + (await copy.run()).referrersCopied
-        }
-      }
+  }
+
+  async #listReferrers(source: Source, subject: Digest): Promise<readonly Referrer[]> {
+    const { signal } = this.#context
+    const list = async () => (await source.listReferrers?.(subject, signal)) ?? []
+    const referrers = await retry(list, this.#retrying)
+    this.#budget.left -= referrers.length
+    if (this.#budget.left >= 0) return referrers
+    const state = `${source.name} has more than ${referrersMax} of them, and of what refers to those`
+    throw new WindlassError('LIMIT_EXCEEDED', `Cannot copy the referrers of ${subject}: ${state}`)
+  }
+
+  /** An image of its own, whose progress is not that of this one. */
+  async #copyReferrer(source: Source, document: Document, tag: string | undefined): Promise<void> {
+    const { depth = 1, emit } = this.#context
+    const tell: Emit = event => event.type === 'warning' && emit({ type: 'warning', message: event.message })
+    const image = {
+      source: withTop(source, document),
+      reference: this.#image.reference,
+      placements: [{ tag }] as const,
+    }
+    const own = { platform: undefined, since: undefined, depth: depth + 1, budget: this.#budget, emit: tell }
+    const { referrersCopied } = await new ImageCopy(image, this.#sink, { ...this.#context, ...own }).run()
+    this.#referrersCopied += 1 + referrersCopied
   }
 
   /** The list is the place's word; that a document refers to the image must be the document's own, or that of its tag. */

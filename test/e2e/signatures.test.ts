@@ -4,8 +4,11 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { pull } from '../../src/copy/pull.ts'
+import type { Gatekeeper } from '../../src/copy/trust/gatekeeper.ts'
 import type { Descriptor } from '../../src/oci/descriptor.ts'
 import { mediaTypes } from '../../src/oci/media-types.ts'
+import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { type DockerRegistry, startDockerRegistry } from '../servers/docker-registry.ts'
 import { descriptorOf } from '../servers/push.ts'
 import { makeSigner, pushBundle, pushSignature, type Signer } from '../signing/cosign.ts'
@@ -163,6 +166,23 @@ test('a policy lets in what is signed as its most specific rule demands, and ref
   )
   assert.equal((await fetch(`${far.url}/v2/copy/manifests/1`)).status, 404)
   await assertRefused(['copy', '--policy', strict, `docker://${image.name}`, 'store:copied:1'], /it is not by/)
+})
+
+test('what is pulled is what was asked about, though the tag moves meanwhile', async () => {
+  const [asked, other] = [await pushImage(), await pushImage()]
+  const gatekeeper: Gatekeeper = {
+    check: async ({ documents }) => {
+      assert.equal(documents[0]?.descriptor.digest, asked.manifest.digest)
+      await home.run('push', '-q', other.name, asked.name)
+      return undefined
+    },
+  }
+  const root = join(directory, `store-${++stores}`)
+  const { digest } = await pull(asked.name, { root, credentials: noCredentials, gatekeeper }).result
+  assert.equal(digest, asked.manifest.digest)
+  const ids = [asked, other].map(async ({ name }) => JSON.parse(await home.run('inspect', name))[0].Id)
+  assert.equal(JSON.parse(await openWindlass(root).run('inspect', asked.name))[0].Id, await ids[0])
+  assert.notEqual(await ids[0], await ids[1])
 })
 
 test('signatures go along with the image, into archives and layouts and out of them, and are checked there', async () => {

@@ -41,6 +41,10 @@ export const command = defineCommand({
       line: 'windlass save --since app-2.4.tar -o app-2.5.tar app:2.5',
       does: 'Only what a host lacks that has loaded app-2.4.tar.',
     },
+    {
+      line: "docker image inspect -f '{{range .RootFS.Layers}}{{println .}}{{end}}' app:2.4 >there",
+      does: 'On the other side: a list of what it has, for --since there.',
+    },
     { line: 'windlass save --split 4G -o /media/disk/app.tar app:2.4', does: 'In parts that a FAT disk can hold.' },
   ],
   exits: ['2  an image was not found', '7  no space'],

@@ -285,6 +285,12 @@ describe('a policy', () => {
       [{ default: signedBy(signer, { type: 'exactRepository' }) }, /dockerRepository is missing/],
       [{ default: signedBy(signer, { type: 'matchAll' }) }, /"matchAll" is not known/],
       [{ default: accept, transport: {} }, /"transport" is not known/],
+      [{ default: accept, transports: { Docker: {} } }, /the transport "Docker" is not known/],
+      [{ default: accept, transports: { docker: { debian: reject } } }, /the scope "debian" fits no image/],
+      [
+        { default: accept, transports: { docker: { 'https://a.b/c': reject } } },
+        /the scope "https:\/\/a\.b\/c" fits no image/,
+      ],
       [{ transports: {} }, /there is no rule/],
       [{ default: reject }, /it refuses all images/],
       [{ default: [...accept, ...signedBy(stranger, { type: 'matchRepository' })] }, /it is not by/],
@@ -305,6 +311,8 @@ describe('a policy', () => {
     const docker = { [image.repository]: reject }
     await assertRefused(ask({ default: accept, transports: { docker } }, image, 'oci-archive'), /rule "docker: /)
     await ask({ default: accept, transports: { docker, 'oci-archive': { '': accept } } }, image, 'oci-archive')
+    const byPath = { default: accept, transports: { oci: { '/untrusted': reject } } }
+    await assertRefused(ask(byPath, image, 'oci'), /its scope is a path, which windlass cannot check/)
     const nameless = { ...image, reference: undefined }
     await assertRefused(
       ask({ default: reject, transports: { docker: { '': accept } } }, nameless, 'oci'),

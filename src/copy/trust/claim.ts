@@ -119,15 +119,16 @@ async function findSigner(
     return `it signs ${JSON.stringify(content.dsseEnvelope.payloadType)}, which is no statement of an image`
   const material = { ...bundle.verificationMaterial, tlogEntries: [], timestampVerificationData: undefined }
   if (material.content.$case !== 'publicKey') return 'it is by a certificate, and not by a key'
-  const entity = toSignedEntity({ ...bundle, verificationMaterial: material } as typeof bundle, Buffer.from(document))
+  const signed = { ...bundle, verificationMaterial: material } as typeof bundle
   const thresholds = { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 }
   for (const signer of keys) {
     const finder = () => ({ publicKey: signer.key, validFor: () => true })
     try {
-      new Verifier(toTrustMaterial(TrustedRoot.fromJSON({}), finder), thresholds).verify(entity)
+      const verifier = new Verifier(toTrustMaterial(TrustedRoot.fromJSON({}), finder), thresholds)
+      verifier.verify(toSignedEntity(signed, Buffer.from(document)))
       return { signer, statement: content.$case === 'dsseEnvelope' ? content.dsseEnvelope.payload : undefined }
     } catch {
-      // By another key.
+      // By another key, or by none.
     }
   }
   return notByKey(keys)

@@ -54,9 +54,15 @@ export function parsePolicy(bytes: Uint8Array, path: string): Policy {
     checkKeys(document, ['default', 'transports'], path)
     const fallback = readRequirements(readField(document, 'default'), `${path}: default`)
     const transports = Object.entries(readObject(document, 'transports', path) ?? {}).map(([transport, value]) => {
+      if (!knownTransports.has(transport))
+        throw new WindlassError(
+          'CORRUPT',
+          `Cannot read ${path}: the transport ${JSON.stringify(transport)} is not known`,
+        )
       const scopes = Object.entries(asObject(value, `${path}: ${transport}`)).map(
         ([scope, list]) => [scope, readRequirements(list, `${path}: ${transport}: ${scope}`)] as const,
       )
+      if (transport === 'docker') for (const [scope] of scopes) checkScope(scope, path)
       return [transport, new Map(scopes)] as const
     })
     return { path, fallback, transports: new Map(transports) }
@@ -66,6 +72,30 @@ export function parsePolicy(bytes: Uint8Array, path: string): Policy {
       hint: 'mend the file; its form is that of containers-policy.json(5)',
     })
   }
+}
+
+/** All of containers-transports(5): a policy is for other programs, too. */
+const knownTransports: ReadonlySet<string> = new Set([
+  'docker',
+  'docker-archive',
+  'docker-daemon',
+  'oci',
+  'oci-archive',
+  'containers-storage',
+  'dir',
+  'atomic',
+  'ostree',
+  'sif',
+  'tarball',
+])
+
+/** A scope that no image can have, such as a short name or a URL, would be a rule less. */
+function checkScope(scope: string, path: string): void {
+  const [host = ''] = scope.split('/', 1)
+  const isHost = /^[\w.:[\]-]+$/.test(host) && (/[.:]/.test(host) || host === 'localhost')
+  if (scope === '' || /^\*\.[\w.-]+$/.test(scope) || (isHost && !scope.includes('://'))) return
+  const wanted = 'wanted host[:port] with the path in full, such as docker.io/library/debian, or *.domain'
+  throw new WindlassError('CORRUPT', `Cannot read ${path}: the scope ${JSON.stringify(scope)} fits no image; ${wanted}`)
 }
 
 function checkKeys(object: JsonObject, known: readonly string[], subject: string): void {
@@ -159,6 +189,9 @@ export function findRule({ fallback, transports }: Policy, { transport, referenc
   const isFile = transport !== 'docker' && !transports.has(transport)
   const kind = isFile ? 'docker' : transport
   const scopes = transports.get(kind)
+  const path = kind === 'docker' ? undefined : [...(scopes?.keys() ?? [])].find(scope => scope !== '')
+  if (path !== undefined)
+    return { scope: `${kind}: ${path}`, requirements: [{ type: 'unsupported', state: 'its scope is a path' }] }
   const names = kind === 'docker' && reference !== undefined ? listScopes(reference) : []
   for (const scope of isFile && reference === undefined ? [] : [...names, '']) {
     const requirements = scopes?.get(scope)

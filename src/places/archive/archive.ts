@@ -119,7 +119,10 @@ async function openSpooled(
     for await (const _ of spooled(handle, decompress(bytes, { signal })));
   } catch (error) {
     await handle.close()
-    throw wrapError(error, `Cannot read archive ${name}`)
+    const doing = `Cannot read archive ${name}`
+    const { code, message, hint, facts } = wrapError(error, doing)
+    if (code === 'CANCELLED' || message.startsWith(doing)) throw wrapError(error, doing)
+    throw new WindlassError(code, `${doing}: ${message}`, { cause: error, facts, ...(hint !== undefined && { hint }) })
   }
   return await TarFiles.open(name, fileOf(handle))
 }

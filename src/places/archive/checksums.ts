@@ -46,7 +46,7 @@ export async function readChecksums(archive: string): Promise<Checksums | undefi
   try {
     return parseChecksums(decodeText(await readFile(path), path, checksumsSizeMax))
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
     throw wrapError(error, `Cannot read checksums ${path}`)
   }
 }

@@ -9,7 +9,7 @@ import { watch } from '../flow/watch.ts'
 import type { AppliedLayer } from '../layer/apply.ts'
 import { adoptImplied } from '../layer/implied.ts'
 import { listLosses } from '../layer/ordinary.ts'
-import { openUnpack, type Unpack } from '../layer/unpack.ts'
+import { openUnpack, type SpareThread, type Unpack } from '../layer/unpack.ts'
 import { type Digest, digestAlgorithm } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
 import type { BlobIngest, LayerIdentity, LayerIngest, LayerRecord, LockWait, Session } from '../places/store/types.ts'
@@ -56,6 +56,8 @@ export interface LayerJob {
   readonly parentDone: Promise<unknown>
   /** Bounds the layers that are downloaded and unpacked at a time. */
   readonly gate: Gate
+  /** For the first layer that is unpacked. */
+  readonly spare?: SpareThread | undefined
   readonly signal: AbortSignal
   /** Which external program decompresses what; absent for in process. */
   readonly decompressors: DecompressorPlan | undefined
@@ -218,7 +220,8 @@ export class LayerPull {
     const { signal } = this.#job
     const stop = new AbortController()
     const onFailed = (): void => stop.abort()
-    await using unpack = await openUnpack({ directory: target.diffDirectory, mode: 'overlay', signal, onFailed })
+    const { diffDirectory: directory } = target
+    await using unpack = await openUnpack({ directory, mode: 'overlay', signal, onFailed, spare: this.#job.spare })
     this.#unpack = unpack
     this.stages.thread = unpack
     try {

@@ -3,6 +3,7 @@ import { Channel } from '../flow/channel.ts'
 import { cancelledError, type RetryOptions } from '../flow/retry.ts'
 import { defaultSpeedFloor } from '../flow/speed.ts'
 import { Throttle } from '../flow/throttle.ts'
+import { SpareThread } from '../layer/unpack.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform, parsePlatform } from '../oci/platform.ts'
 import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
@@ -133,6 +134,8 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   emit({ type: 'start', reference: text, registry: registryHost(reference) })
   await using _decompressors = { [Symbol.asyncDispose]: async () => await options.decompressors?.settled() }
   await using session = await store.openSession(`pull ${text}`)
+  const isNew = options.into === undefined && findDigest(store, reference) === undefined
+  using spare = isNew ? await SpareThread.start() : undefined
   const registryOptions = {
     ...options.connections,
     credentials: options.credentials,
@@ -160,7 +163,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const name = `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`
   emitResolved(image, name, emit)
   const network = openNetwork(hosts, options)
-  const layers = { network, session, store, options, signal, emit, stuck, startedMs }
+  const layers = { network, session, store, options, signal, emit, stuck, startedMs, spare }
   const { pulls, changed } =
     options.into === undefined
       ? await storeImage(image, { ...layers, session, text, reference })

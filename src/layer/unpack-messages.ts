@@ -3,7 +3,7 @@ import type { RingMemory } from '../flow/ring.ts'
 import type { TarLimits } from '../tar/entry.ts'
 import type { AppliedLayer, UnpackMode } from './apply.ts'
 
-/** What the unpack thread is told at its start. */
+/** What the unpack thread is told to do. One that is not needed gets undefined, and ends. */
 export interface UnpackOrder {
   readonly ring: RingMemory
   readonly beat: SharedArrayBuffer

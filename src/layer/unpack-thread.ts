@@ -1,8 +1,8 @@
 /**
- * The unpack thread: everything it needs is loaded, then it walls itself in and works with synchronous calls only, from the ring to the
- * disk. It answers once, with what the layer was found to be or with what went wrong.
+ * The unpack thread: everything it needs is loaded, then it waits for its order, walls itself in and works with synchronous calls only, from
+ * the ring to the disk. It answers once, with what the layer was found to be or with what went wrong.
  */
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { wrapError } from '../errors.ts'
 import { RingAborted, RingReader } from '../flow/ring.ts'
 import { gettid } from '../sys/libc.ts'
@@ -41,8 +41,11 @@ function answerTo(error: unknown): UnpackAnswer {
   return { kind: 'error', code, message }
 }
 
-try {
-  parentPort?.postMessage(run(workerData as UnpackOrder))
-} catch (error) {
-  parentPort?.postMessage(answerTo(error))
-}
+parentPort?.once('message', (order: UnpackOrder | undefined) => {
+  if (order === undefined) return
+  try {
+    parentPort?.postMessage(run(order))
+  } catch (error) {
+    parentPort?.postMessage(answerTo(error))
+  }
+})

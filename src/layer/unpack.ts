@@ -26,16 +26,64 @@ export interface UnpackOptions {
   readonly heapMiBMax?: number
   /** Told when the thread has failed: what it waits for need not be brought any more. `write` and `end` throw why. */
   readonly onFailed?: () => void
+  /** A thread that was started ahead; another one is started if it is taken already. */
+  readonly spare?: SpareThread | undefined
   /** Ends the unpack at once, also while the thread sits in a system call. */
   readonly signal: AbortSignal
 }
 
-/** Starts an unpack. Every thread of libuv's pool is started first, by this thread: a thread inherits the root of the one that starts it. */
+/** Starts an unpack. */
 export async function openUnpack(options: UnpackOptions): Promise<Unpack> {
   options.signal.throwIfAborted()
-  await access('/')
+  await startPool()
   options.signal.throwIfAborted()
   return new Unpack(options)
+}
+
+/** Every thread of libuv's pool is started first, by the main thread: a thread inherits the root of the one that starts it. */
+async function startPool(): Promise<void> {
+  await access('/')
+}
+
+/** A thread that loads what it needs while nobody needs it yet: that takes as long as a small layer. Disposing ends it, if nobody took it. */
+export class SpareThread implements Disposable {
+  #worker: Worker | undefined
+
+  private constructor() {
+    const worker = startThread(HEAP_MIB_MAX)
+    worker.unref()
+    worker.on('error', () => {})
+    worker.once('exit', () => {
+      this.#worker = undefined
+    })
+    this.#worker = worker
+  }
+
+  static async start(): Promise<SpareThread> {
+    await startPool()
+    return new SpareThread()
+  }
+
+  /** Whoever takes it must give it its order. Undefined if it is taken, or died. */
+  take(): Worker | undefined {
+    const worker = this.#worker
+    this.#worker = undefined
+    worker?.ref()
+    return worker
+  }
+
+  [Symbol.dispose](): void {
+    this.#worker?.postMessage(undefined)
+    this.#worker = undefined
+  }
+}
+
+function startThread(heapMiBMax: number): Worker {
+  // The young generation is kept small, since entries die at once.
+  return new Worker(threadUrl, {
+    env: {},
+    resourceLimits: { maxOldGenerationSizeMb: heapMiBMax, maxYoungGenerationSizeMb: 4 },
+  })
 }
 
 /**
@@ -65,14 +113,10 @@ export class Unpack implements AsyncDisposable {
     }
     this.#writer = new RingWriter(ring)
     this.#beat = new Beat(beat)
-    this.#worker = new Worker(threadUrl, {
-      workerData: order,
-      env: {},
-      // The young generation is kept small, since entries die at once.
-      resourceLimits: { maxOldGenerationSizeMb: options.heapMiBMax ?? HEAP_MIB_MAX, maxYoungGenerationSizeMb: 4 },
-    })
+    this.#worker = options.spare?.take() ?? startThread(options.heapMiBMax ?? HEAP_MIB_MAX)
     this.#exited = new Promise(resolve => this.#worker.once('exit', resolve))
     this.#answer = this.#listen(options)
+    this.#worker.postMessage(order)
   }
 
   /** Decompressed bytes that the thread has taken. */

@@ -1,12 +1,13 @@
 import { isIP } from 'node:net'
 import { connect } from 'node:tls'
-import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
+import type { buildConnector as Connector, Dispatcher, ProxyAgent, Pool as UndiciPool } from 'undici'
 import { WindlassError } from '../../errors.ts'
 import { errorCode, isLoopback } from './http.ts'
 import { keepAliveMaxMs, type Timeouts } from './limits.ts'
 import type { ProxyChoice } from './proxy.ts'
 import { connectInSmallSegments } from './small-segments.ts'
 import { Trust, type TrustOptions } from './trust.ts'
+import { Agent, buildConnector, loadProxyAgent, Pool } from './undici.ts'
 
 /** How hosts are reached. */
 export interface ConnectionOptions extends TrustOptions {
@@ -56,7 +57,8 @@ function openProxy(
   proxyTls: NonNullable<ProxyAgent.Options['proxyTls']>,
   { connectMs }: Timeouts,
 ): ProxyAgent {
-  return new ProxyAgent({
+  const Proxy = loadProxyAgent()
+  return new Proxy({
     ...options,
     uri: proxy.href,
     proxyTls,
@@ -68,8 +70,8 @@ function openProxy(
 }
 
 /** TLS knows no names that are addresses, and Node refuses to ask for one. */
-function openToProxy(origin: string | URL, options: object): Pool {
-  const { connect, ...rest } = options as { connect?: buildConnector.connector }
+function openToProxy(origin: string | URL, options: object): UndiciPool {
+  const { connect, ...rest } = options as { connect?: Connector.connector }
   if (connect === undefined) return new Pool(origin, rest)
   return new Pool(origin, {
     ...rest,

@@ -1,72 +1,220 @@
-/** Who is measured: how each gets ready outside the measured span, and the one command that is measured. */
+/** Who is measured: how each gets ready outside the measured span, and the commands that are measured. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startContainerd } from '../test/testbed/containerd.ts'
 import { startDocker } from '../test/testbed/dockerd.ts'
+import { type Engines, enginesIn, hostEngines } from '../test/testbed/newest.ts'
 import { openPodman } from '../test/testbed/podman.ts'
 import { windlassProgram } from '../test/testbed/windlass.ts'
 import type { Compression } from './images.ts'
 import type { Command } from './measure.ts'
 
-interface Round {
-  /** Fresh and empty, on a filesystem of its own. */
-  readonly directory: string
-  /** `127.0.0.1:PORT` of the registry. */
+/** An image as it can be pulled. */
+export interface RemoteImage {
+  /** `127.0.0.1:PORT` of the registry, or of what stands before it. */
   readonly host: string
-  readonly compression: Compression
+  readonly repository: string
+  readonly tag: string
   /** The digests of the layers. */
   readonly layers: readonly string[]
 }
 
 export interface Contender {
   readonly name: string
+  /** `pipeline`: what the machine can do with plain tools, in one process after the other. `delivery`: windlass, into an engine. */
+  readonly role: 'windlass' | 'peer' | 'pipeline' | 'delivery'
   /** What it leaves out of the work that windlass does, for the notes below the table. */
   readonly leavesOut?: string
   readonly compressions: readonly Compression[]
   /** The programs that it needs. */
   readonly programs: readonly string[]
-  prepare(round: Round): Promise<Prepared>
+  /** Whose they are. */
+  readonly engines: Engines
+  /** @param directory fresh and empty, on a filesystem of its own */
+  prepare(directory: string): Promise<Prepared>
 }
 
-interface Prepared extends AsyncDisposable {
-  readonly command: Command
+export interface Prepared extends AsyncDisposable {
+  pull(image: RemoteImage): Command
   /** Processes that do the work on the command's behalf. */
   readonly daemons: readonly number[]
 }
 
-function ready(program: string, args: readonly string[], env: Record<string, string> = {}): Prepared {
-  return { command: { program, args, env }, daemons: [], [Symbol.asyncDispose]: async () => {} }
+/** @param peersRoot a Debian in a folder whose engines are measured, too */
+export function listContenders(peersRoot?: string): Contender[] {
+  const newest = peersRoot === undefined ? [] : listEngines(enginesIn(peersRoot), '-new')
+  return [windlass, ...pipelines, ...listEngines(hostEngines, ''), skopeoUmoci, ...deliveries, ...newest]
 }
 
-function refer({ host, compression }: Round): string {
-  return `${host}/bench:${compression}`
+function ready(pull: Prepared['pull']): Prepared {
+  return { pull, daemons: [], [Symbol.asyncDispose]: async () => {} }
 }
+
+function refer({ host, repository, tag }: RemoteImage): string {
+  return `${host}/${repository}:${tag}`
+}
+
+/** Where daemons find their decompressors. */
+const programs = '/usr/bin'
+
+const windlass: Contender = {
+  name: 'windlass',
+  role: 'windlass',
+  compressions: ['gzip', 'zstd'],
+  programs: [],
+  engines: hostEngines,
+  prepare: async directory =>
+    ready(image => ({
+      program: windlassProgram,
+      args: ['--root', join(directory, 'store'), '--progress', 'none', 'pull', refer(image)],
+    })),
+}
+
+const pipelines: readonly Contender[] = [
+  pipeline('igzip', ['gzip']),
+  pipeline('unpigz', ['gzip']),
+  pipeline('zstd', ['zstd']),
+]
 
 /** One layer after the other, straight into one directory. */
-function streamToTar(decompressor: string, round: Round): Prepared {
-  const script = `set -e; cd "$1"; shift; for url; do curl -sf "$url" | ${decompressor} | tar -xp --numeric-owner --recursive-unlink --exclude=./; done`
-  const urls = round.layers.map(digest => `http://${round.host}/v2/bench/blobs/${digest}`)
-  return ready('bash', ['-o', 'pipefail', '-c', script, 'bash', round.directory, ...urls])
+function pipeline(decompressor: string, compressions: readonly Compression[]): Contender {
+  const script = `set -e; cd "$1"; shift; for url; do curl -sf "$url" | ${decompressor} -dc | tar -xp --numeric-owner --recursive-unlink --exclude=./; done`
+  return {
+    name: `curl+${decompressor}+tar`,
+    role: 'pipeline',
+    leavesOut: 'verifies nothing, keeps no blobs, handles no whiteouts, does not sync',
+    compressions,
+    programs: ['curl', decompressor, 'tar'],
+    engines: hostEngines,
+    prepare: async directory =>
+      ready(({ host, repository, layers }) => {
+        const urls = layers.map(digest => `http://${host}/v2/${repository}/blobs/${digest}`)
+        return { program: 'bash', args: ['-o', 'pipefail', '-c', script, 'bash', directory, ...urls] }
+      }),
+  }
 }
 
-/** Where daemons find the host's own decompressors. */
-const hostPrograms = '/usr/bin'
+function listEngines(engines: Engines, suffix: string): Contender[] {
+  const by = (...line: string[]): Pick<Command, 'program' | 'args'> => {
+    const [program = '', ...args] = [...engines, ...line]
+    return { program, args }
+  }
+  return [
+    {
+      name: `docker${suffix}`,
+      role: 'peer',
+      leavesOut: 'keeps no blobs, does not sync layer data',
+      // Since 29 docker pulls zstd, too; the ones measured so far do not use it.
+      compressions: ['gzip'],
+      programs: ['docker', 'dockerd'],
+      engines,
+      async prepare(directory) {
+        const daemon = await startDocker(join(directory, 'docker'), programs, engines)
+        return {
+          pull: image => by('docker', '-H', `unix://${daemon.socket}`, 'pull', '-q', refer(image)),
+          daemons: [daemon.pid],
+          [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+        }
+      },
+    },
+    {
+      name: `podman${suffix}`,
+      role: 'peer',
+      leavesOut: 'keeps no blobs, does not sync layer data',
+      compressions: ['gzip', 'zstd'],
+      programs: ['podman'],
+      engines,
+      async prepare(directory) {
+        const runroot = await mkdtemp(join(tmpdir(), 'windlass-podman-run-')) // short: it holds sockets
+        const places = ['--root', join(directory, 'podman'), '--runroot', runroot, '--storage-driver', 'overlay']
+        return {
+          pull: image => ({
+            ...by('podman', ...places, 'pull', '-q', '--tls-verify=false', refer(image)),
+            env: { TMPDIR: directory },
+          }),
+          daemons: [],
+          [Symbol.asyncDispose]: () => rm(runroot, { recursive: true, force: true }),
+        }
+      },
+    },
+    {
+      name: `containerd${suffix}`,
+      role: 'peer',
+      leavesOut: 'does not sync layer data',
+      compressions: ['gzip', 'zstd'],
+      programs: ['containerd', 'ctr'],
+      engines,
+      async prepare(directory) {
+        const daemon = await startContainerd(join(directory, 'containerd'), programs, engines)
+        return {
+          pull: image => by('ctr', '-a', daemon.socket, 'images', 'pull', '--plain-http', refer(image)),
+          daemons: [daemon.pid],
+          [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+        }
+      },
+    },
+  ]
+}
 
-function windlassInto(into: string, round: Round, env: Record<string, string>, route?: string): Command {
-  const args = ['--root', join(round.directory, 'store'), '--progress', 'none', 'pull', '--into', into]
+const skopeoUmoci: Contender = {
+  name: 'skopeo+umoci',
+  role: 'peer',
+  leavesOut: 'makes one flat tree, does not sync',
+  compressions: ['gzip'],
+  programs: ['skopeo', 'umoci'],
+  engines: hostEngines,
+  prepare: async directory => {
+    const script =
+      'set -e; skopeo copy -q --src-tls-verify=false "docker://$2" "oci:$1/layout:bench"; umoci unpack --image "$1/layout:bench" "$1/bundle"'
+    return ready(image => ({
+      program: 'bash',
+      args: ['-c', script, 'bash', directory, refer(image)],
+      env: { TMPDIR: directory },
+    }))
+  },
+}
+
+const deliveries: readonly Contender[] = [
+  intoDocker('registry'),
+  intoDocker('load'),
+  intoPodman('registry'),
+  intoPodman('files'),
+  {
+    name: 'into containerd',
+    role: 'delivery',
+    compressions: ['gzip', 'zstd'],
+    programs: ['containerd'],
+    engines: hostEngines,
+    async prepare(directory) {
+      const daemon = await startContainerd(join(directory, 'containerd'), programs)
+      return {
+        pull: windlassInto('containerd', directory, { CONTAINERD_ADDRESS: daemon.socket }),
+        daemons: [daemon.pid],
+        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+      }
+    },
+  },
+]
+
+function windlassInto(into: string, directory: string, env: Record<string, string>, route?: string): Prepared['pull'] {
+  const args = ['--root', join(directory, 'store'), '--progress', 'none', 'pull', '--into', into]
   const choice = route === undefined ? [] : ['--route', route]
-  return { program: windlassProgram, args: [...args, ...choice, refer(round)], env }
+  return image => ({ program: windlassProgram, args: [...args, ...choice, refer(image)], env })
 }
 
 /** windlass delivers into a daemon that could use the decompressors of the host, but need not. */
 function intoDocker(route: string): Contender {
   return {
     name: `into docker by ${route}`,
+    role: 'delivery',
     compressions: ['gzip'],
     programs: ['dockerd'],
-    async prepare(round) {
-      const daemon = await startDocker(join(round.directory, 'docker'), hostPrograms)
+    engines: hostEngines,
+    async prepare(directory) {
+      const daemon = await startDocker(join(directory, 'docker'), programs)
       return {
-        command: windlassInto('docker', round, { DOCKER_HOST: `unix://${daemon.socket}` }, route),
+        pull: windlassInto('docker', directory, { DOCKER_HOST: `unix://${daemon.socket}` }, route),
         daemons: [daemon.pid],
         [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
       }
@@ -77,108 +225,17 @@ function intoDocker(route: string): Contender {
 function intoPodman(route: string): Contender {
   return {
     name: `into podman by ${route}`,
+    role: 'delivery',
     compressions: ['gzip', 'zstd'],
     programs: ['podman'],
-    async prepare(round) {
-      const podman = await openPodman(join(round.directory, 'podman'))
+    engines: hostEngines,
+    async prepare(directory) {
+      const podman = await openPodman(join(directory, 'podman'))
       return {
-        command: windlassInto('podman', round, { ...podman.env, TMPDIR: round.directory }, route),
+        pull: windlassInto('podman', directory, { ...podman.env, TMPDIR: directory }, route),
         daemons: [],
         [Symbol.asyncDispose]: () => podman[Symbol.asyncDispose](),
       }
     },
   }
 }
-
-const noVerify = 'verifies nothing, keeps no blobs, handles no whiteouts, does not sync'
-
-export const contenders: readonly Contender[] = [
-  {
-    name: 'windlass',
-    compressions: ['gzip', 'zstd'],
-    programs: [],
-    prepare: async round =>
-      ready(windlassProgram, ['--root', join(round.directory, 'store'), '--progress', 'none', 'pull', refer(round)]),
-  },
-  {
-    name: 'curl+igzip+tar',
-    leavesOut: noVerify,
-    compressions: ['gzip'],
-    programs: ['curl', 'igzip', 'tar'],
-    prepare: async round => streamToTar('igzip -dc', round),
-  },
-  {
-    name: 'curl+zstd+tar',
-    leavesOut: noVerify,
-    compressions: ['zstd'],
-    programs: ['curl', 'zstd', 'tar'],
-    prepare: async round => streamToTar('zstd -dc', round),
-  },
-  {
-    name: 'docker',
-    leavesOut: 'keeps no blobs, does not sync layer data',
-    compressions: ['gzip'],
-    programs: ['docker', 'dockerd'],
-    async prepare(round) {
-      const daemon = await startDocker(join(round.directory, 'docker'), hostPrograms)
-      return {
-        ...ready('docker', ['-H', `unix://${daemon.socket}`, 'pull', '-q', refer(round)]),
-        daemons: [daemon.pid],
-        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
-      }
-    },
-  },
-  intoDocker('registry'),
-  intoDocker('load'),
-  {
-    name: 'podman',
-    leavesOut: 'keeps no blobs, does not sync layer data',
-    compressions: ['gzip', 'zstd'],
-    programs: ['podman'],
-    prepare: async round => {
-      const places = ['--root', join(round.directory, 'podman'), '--runroot', join(round.directory, 'run')]
-      const pull = ['pull', '-q', '--tls-verify=false', refer(round)]
-      return ready('podman', [...places, '--storage-driver', 'overlay', ...pull], { TMPDIR: round.directory })
-    },
-  },
-  intoPodman('registry'),
-  intoPodman('files'),
-  {
-    name: 'containerd',
-    leavesOut: 'does not sync layer data',
-    compressions: ['gzip', 'zstd'],
-    programs: ['containerd', 'ctr'],
-    async prepare(round) {
-      const daemon = await startContainerd(join(round.directory, 'containerd'), hostPrograms)
-      return {
-        ...ready('ctr', ['-a', daemon.socket, 'images', 'pull', '--plain-http', refer(round)]),
-        daemons: [daemon.pid],
-        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
-      }
-    },
-  },
-  {
-    name: 'into containerd',
-    compressions: ['gzip', 'zstd'],
-    programs: ['containerd'],
-    async prepare(round) {
-      const daemon = await startContainerd(join(round.directory, 'containerd'), hostPrograms)
-      return {
-        command: windlassInto('containerd', round, { CONTAINERD_ADDRESS: daemon.socket }),
-        daemons: [daemon.pid],
-        [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
-      }
-    },
-  },
-  {
-    name: 'skopeo+umoci',
-    leavesOut: 'makes one flat tree, does not sync',
-    compressions: ['gzip'],
-    programs: ['skopeo', 'umoci'],
-    prepare: async round => {
-      const script =
-        'set -e; skopeo copy -q --src-tls-verify=false "docker://$2" "oci:$1/layout:bench"; umoci unpack --image "$1/layout:bench" "$1/bundle"'
-      return ready('bash', ['-c', script, 'bash', round.directory, refer(round)], { TMPDIR: round.directory })
-    },
-  },
-]

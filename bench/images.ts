@@ -9,7 +9,7 @@ import { startDockerRegistry } from '../test/servers/docker-registry.ts'
 import { cached } from '../test/testbed/cache.ts'
 import { runScript } from '../test/testbed/command.ts'
 import { debianRecipes, debianTars, installScript } from '../test/testbed/debian.ts'
-import { buildLayout, pushImage } from '../test/testbed/image-layout.ts'
+import { buildLayout, type ImageSource, pushImage } from '../test/testbed/image-layout.ts'
 import { type LayerStep, packTree, stackLayers } from '../test/testbed/layers.ts'
 
 export const sizes = ['small', 'medium', 'big'] as const
@@ -18,7 +18,7 @@ export const compressions = ['gzip', 'zstd'] as const
 export type Compression = (typeof compressions)[number]
 
 export interface BenchImage {
-  /** The storage of a docker-registry that holds `bench:gzip` and `bench:zstd`. */
+  /** The storage of a docker-registry that holds `bench:gzip` and `bench:zstd`, of medium also `bench:changed`. */
   readonly storage: string
 }
 
@@ -38,14 +38,22 @@ async function buildImage(directory: string, size: Size): Promise<void> {
   const tars = [base, ...(await stackLayers(work, join(work, 'root'), await planSteps(work, size)))]
   const layout = join(work, 'layout')
   const config = { Cmd: ['/bin/sh'] }
-  await buildLayout(
-    layout,
-    compressions.map(name => ({ name, tars, compression: name, config })),
-  )
+  const images: ImageSource[] = compressions.map(name => ({ name, tars, compression: name, config }))
+  if (size === 'medium') {
+    images.push({ name: 'changed', tars: await changeModules(work, tars), compression: 'gzip', config })
+  }
+  await buildLayout(layout, images)
   await mkdir(join(directory, 'registry'))
   await using registry = await startDockerRegistry({ storage: join(directory, 'registry') })
-  for (const name of compressions) await pushImage(layout, name, `${registry.host}/bench:${name}`)
+  for (const { name } of images) await pushImage(layout, name, `${registry.host}/bench:${name}`)
   await rm(work, { recursive: true })
+}
+
+/** The same layers, but the one with the modules has one file more. */
+async function changeModules(work: string, tars: readonly string[]): Promise<string[]> {
+  const script = `cp "$1/modules.tar" "$1/changed.tar"; echo 2 >"$1/release"; tar -C "$1" --owner=0 --group=0 -rf "$1/changed.tar" release`
+  await runScript(script, [work])
+  return tars.map(tar => (tar === join(work, 'modules.tar') ? join(work, 'changed.tar') : tar))
 }
 
 /** small: the base alone. medium: six layers, about 130 000 entries. big: one layer of more than 3 GB above the base. */

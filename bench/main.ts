@@ -1,135 +1,62 @@
 /**
  * How fast images are pulled, beside what else can be done with the same bytes on the same machine in the same minutes.
  *
- *     npm run bench -- [--image small,medium,big] [--compression gzip,zstd] [--runs N] [--only NAME,…] [--json FILE]
+ *     npm run bench -- [pull] [again] [link] [growth] [--image small,medium,big] [--compression gzip,zstd] [--axis entries,bytes,layers,pulls]
+ *                      [--runs N] [--only NAME,…] [--peers-root DIR] [--place DIR] [--long] [--json FILE] [--docs DIR]
  *
+ * pull, the default: a cold store. again: a second pull, and one of the next release. link: 80 ms round trip, 25 MB/s for each connection. growth:
+ * images that grow along one axis; --long goes on to a million entries and 10 GB, --docs writes tables and plots.
+ * --peers-root is a Debian in a folder, whose engines are measured, too (test/testbed/newest.ts says how it is made). --place is where the filesystems
+ * lie that are pulled into: on a tmpfs the disk costs nothing.
  * Contenders whose programs are not there are left out, and named. Each run gets a fresh filesystem; caches are dropped, then the registry's blobs are read into them; contenders alternate.
+ * --only all also measures the deliveries of windlass into engines.
  */
 import { readFile, writeFile } from 'node:fs/promises'
-import { parseArgs } from 'node:util'
-import { type DockerRegistry, startDockerRegistry } from '../test/servers/docker-registry.ts'
-import { run, runCommand, runScript } from '../test/testbed/command.ts'
-import { openLoopFilesystem } from '../test/testbed/loop-filesystem.ts'
-import { type Contender, contenders } from './contenders.ts'
-import { benchImage, type Compression, compressions, type Size, sizes } from './images.ts'
-import { type Cost, measure } from './measure.ts'
+import { run } from '../test/testbed/command.ts'
+import { type Choice, type Mode, readChoice } from './choice.ts'
+import { formatGrowth, type GrowthResult, measureGrowth, writeGrowth } from './growth.ts'
+import { measureAgain, measureLink, measurePull } from './pull.ts'
 import { formatResult, type Result } from './table.ts'
-
-interface Choice {
-  readonly sizes: readonly Size[]
-  readonly compressions: readonly Compression[]
-  readonly contenders: readonly Contender[]
-  readonly runs: number
-  readonly json: string | undefined
-}
-
-function parseChoice(args: string[]): Choice {
-  const { values } = parseArgs({
-    args,
-    options: {
-      image: { type: 'string', default: 'small,medium' },
-      compression: { type: 'string', default: 'gzip,zstd' },
-      runs: { type: 'string', default: '3' },
-      only: { type: 'string', default: 'windlass,curl+igzip+tar,curl+zstd+tar' },
-      json: { type: 'string' },
-    },
-  })
-  const runs = Number(values.runs)
-  if (!(Number.isInteger(runs) && runs > 0)) throw new Error(`Cannot run ${values.runs} times: wanted 1 or more`)
-  const byName = contenders.map(({ name }) => name)
-  const names = values.only === 'all' ? byName : choose('--only', values.only, byName)
-  return {
-    sizes: choose('--image', values.image, sizes),
-    compressions: choose('--compression', values.compression, compressions),
-    contenders: contenders.filter(({ name }) => names.includes(name)),
-    runs,
-    json: values.json,
-  }
-}
-
-function choose<T extends string>(option: string, text: string, known: readonly T[]): T[] {
-  const names = text.split(',')
-  for (const name of names) {
-    if (!known.some(one => one === name))
-      throw new Error(`Cannot use ${option} ${name}: wanted some of ${known.join(', ')}`)
-  }
-  return known.filter(one => names.includes(one))
-}
-
-async function measureImage(choice: Choice, size: Size, compression: Compression): Promise<Result> {
-  const { storage } = await benchImage(size)
-  await using registry = await startDockerRegistry({ storage })
-  const layers = await readLayers(registry, compression)
-  const able = choice.contenders.filter(contender => contender.compressions.includes(compression))
-  const costs = new Map<string, Cost[]>(able.map(({ name }) => [name, []]))
-  for (let i = 0; i < choice.runs; i++) {
-    for (const contender of able) {
-      console.error(`${size} ${compression} run ${i + 1}/${choice.runs}: ${contender.name}`)
-      costs
-        .get(contender.name)
-        ?.push(await measureOnce(contender, storage, { host: registry.host, compression, layers }))
-    }
-  }
-  return {
-    size,
-    compression,
-    costs,
-    notes: able.flatMap(({ name, leavesOut }) => (leavesOut ? [`${name} ${leavesOut}`] : [])),
-  }
-}
-
-async function measureOnce(
-  contender: Contender,
-  storage: string,
-  round: { host: string; compression: Compression; layers: readonly string[] },
-): Promise<Cost> {
-  await using filesystem = await openLoopFilesystem()
-  await runScript('sync; echo 3 >/proc/sys/vm/drop_caches; find "$1" -type f -exec cat {} + >/dev/null', [storage])
-  await using prepared = await contender.prepare({ ...round, directory: filesystem.directory })
-  return await measure(prepared.command, filesystem.directory, prepared.daemons)
-}
-
-async function readLayers({ host }: DockerRegistry, compression: Compression): Promise<string[]> {
-  const accept = 'application/vnd.oci.image.manifest.v1+json'
-  const response = await fetch(`http://${host}/v2/bench/manifests/${compression}`, { headers: { accept } })
-  const manifest = (await response.json()) as { layers: { digest: string }[] }
-  return manifest.layers.map(({ digest }) => digest)
-}
 
 async function describeMachine(): Promise<string> {
   const cpu = /^model name\s*: (.*)$/m.exec(await readFile('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown processor'
   return `${await run('nproc', [])} cores of ${cpu}, Linux ${await run('uname', ['-r'])}, Node ${process.version}`
 }
 
-async function leaveOutMissing(choice: Choice): Promise<Choice> {
-  const able = await Promise.all(
-    choice.contenders.map(async ({ programs }) => (await missingOf(programs)).length === 0),
-  )
-  return { ...choice, contenders: choice.contenders.filter((_, at) => able[at]) }
+const results: (Result | GrowthResult)[] = []
+
+function tell(result: Result): void {
+  results.push(result)
+  console.log(`\n${formatResult(result)}`)
 }
 
-async function missingOf(programs: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(programs.map(program => runCommand('sh', ['-c', `command -v ${program} >/dev/null`])))
-  return programs.filter((_, at) => found[at]?.status !== 0)
+async function measurePulls(choice: Choice): Promise<void> {
+  for (const size of choice.sizes)
+    for (const compression of choice.compressions) tell(await measurePull(choice, size, compression))
 }
 
-const choice = await leaveOutMissing(parseChoice(process.argv.slice(2)))
-console.log(await describeMachine())
-const results: Result[] = []
-for (const size of choice.sizes) {
-  for (const compression of choice.compressions) {
-    const result = await measureImage(choice, size, compression)
-    results.push(result)
-    console.log(`\n${formatResult(result)}`)
+async function measureGrowths(choice: Choice): Promise<void> {
+  const found: GrowthResult[] = []
+  for (const axis of choice.axes) {
+    const result = await measureGrowth(choice, axis)
+    found.push(result)
+    console.log(`\n${formatGrowth(result)}`)
   }
+  results.push(...found)
+  if (choice.docs !== undefined) await writeGrowth(choice.docs, await describeMachine(), found)
 }
-for (const { name, programs } of contenders) {
-  if (choice.contenders.some(contender => contender.name === name)) continue
-  const missing = await missingOf(programs)
-  const why = missing.length > 0 ? `${missing.join(', ')} not found` : 'not chosen; see --only'
-  console.log(`not measured: ${name} (${why})`)
+
+const work: Readonly<Record<Mode, (choice: Choice) => Promise<void>>> = {
+  pull: measurePulls,
+  again: async choice => (await measureAgain(choice)).forEach(tell),
+  link: async choice => {
+    for (const size of choice.sizes) tell(await measureLink(choice, size))
+  },
+  growth: measureGrowths,
 }
-if (choice.json !== undefined) {
-  const plain = results.map(result => ({ ...result, costs: Object.fromEntries(result.costs) }))
-  await writeFile(choice.json, JSON.stringify(plain, undefined, 2))
-}
+
+const choice = await readChoice(process.argv.slice(2))
+console.log(await describeMachine())
+for (const mode of choice.modes) await work[mode](choice)
+for (const line of choice.leftOut) console.log(`not measured: ${line}`)
+if (choice.json !== undefined) await writeFile(choice.json, JSON.stringify(results, undefined, 2))

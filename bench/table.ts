@@ -1,41 +1,79 @@
-/** Medians and ratios of one image's runs, as text. */
+/** Medians, ratios and targets of one image's runs, as text. */
+import type { Contender } from './contenders.ts'
 import type { Cost } from './measure.ts'
 
-export interface Result {
-  readonly size: string
-  readonly compression: string
-  /** The runs of each contender, the first one being what the others are compared with. */
-  readonly costs: ReadonlyMap<string, readonly Cost[]>
-  readonly notes: readonly string[]
+export interface Row {
+  readonly contender: Pick<Contender, 'name' | 'role' | 'leavesOut'>
+  readonly runs: readonly Cost[]
 }
 
-/** What windlass promises for an image of any size. */
-const memoryPromised = 256 * 2 ** 20
+export interface Result {
+  /** What was measured: `medium, gzip`. */
+  readonly title: string
+  readonly rows: readonly Row[]
+  readonly targets: readonly Target[]
+}
 
-export function formatResult({ size, compression, costs, notes }: Result): string {
-  const rows = [...costs].map(([name, runs]) => ({ name, median: medianCost(runs), runs }))
-  const base = rows[0]?.median.wallMs ?? Number.NaN
-  const lines = rows.map(({ name, median, runs }) => [
-    name,
+/** What windlass is to reach. Of peers the best counts, in the same run. */
+export interface Target {
+  readonly what: 'wall of peers' | 'wall of pipeline' | 'cpu of peers' | 'memory' | 'wall'
+  /** A ratio, bytes or milliseconds. */
+  readonly atMost: number
+}
+
+export function formatResult({ title, rows, targets }: Result): string {
+  const medians = rows.map(({ contender, runs }) => ({ contender, runs, median: medianCost(runs) }))
+  const base = medians.find(({ contender }) => contender.role === 'windlass')?.median.wallMs ?? Number.NaN
+  const lines = medians.map(({ contender, runs, median }) => [
+    contender.name,
     seconds(median.wallMs),
     `${seconds(Math.min(...runs.map(({ wallMs }) => wallMs)))}-${seconds(Math.max(...runs.map(({ wallMs }) => wallMs)))}`,
     seconds(median.cpuMs),
-    `${Math.round(Math.max(...runs.map(({ memoryMax }) => memoryMax)) / 2 ** 20)}`,
-    `${Math.round(Math.max(...runs.map(({ diskMax }) => diskMax)) / 2 ** 20)}`,
+    mebibytes(peakOf(runs)),
+    mebibytes(Math.max(...runs.map(({ diskMax }) => diskMax))),
     (median.wallMs / base).toFixed(2),
   ])
   const table = alignColumns([['', 'wall s', 'range', 'cpu s', 'peak MiB', 'disk MiB', 'wall ratio'], ...lines])
-  return [`${size}, ${compression}`, ...table, ...checkMemory(costs), ...notes.map(note => `  ${note}`)].join('\n')
+  const notes = rows.flatMap(({ contender: { name, leavesOut } }) => (leavesOut ? [`  ${name} ${leavesOut}`] : []))
+  return [title, ...table, ...formatTargets(rows, targets), ...notes].join('\n')
 }
 
-function checkMemory(costs: Result['costs']): string[] {
-  const peak = Math.max(0, ...(costs.get('windlass') ?? []).map(({ memoryMax }) => memoryMax))
-  return peak > memoryPromised
-    ? [`  windlass held ${Math.round(peak / 2 ** 20)} MiB: more than the 256 it promises`]
-    : []
+function formatTargets(rows: readonly Row[], targets: readonly Target[]): string[] {
+  const judged = targets.map(target => judge(target, rows))
+  if (judged.length === 0) return []
+  return alignColumns([['  target', 'measured', 'wanted', ''], ...judged])
 }
 
-function medianCost(runs: readonly Cost[]): Cost {
+function judge({ what, atMost }: Target, rows: readonly Row[]): string[] {
+  const own = rows.find(({ contender }) => contender.role === 'windlass')
+  const other = findBest(what, rows)
+  const isAbsolute = what === 'memory' || what === 'wall'
+  if (own === undefined || (!isAbsolute && other === undefined)) return [`  ${what}`, '-', '', 'not measured']
+  const mine = medianCost(own.runs)
+  const theirs = other && medianCost(other.runs)
+  const measured = {
+    'wall of peers': mine.wallMs / (theirs?.wallMs ?? Number.NaN),
+    'wall of pipeline': mine.wallMs / (theirs?.wallMs ?? Number.NaN),
+    'cpu of peers': mine.cpuMs / (theirs?.cpuMs ?? Number.NaN),
+    memory: peakOf(own.runs),
+    wall: mine.wallMs,
+  }[what]
+  const show = { memory: mebibytes, wall: seconds }[what as string] ?? ((ratio: number) => ratio.toFixed(2))
+  const name = isAbsolute ? what : `${what.split(' ')[0]}, of ${other?.contender.name}`
+  return [`  ${name}`, show(measured), show(atMost), measured <= atMost ? 'reached' : 'missed']
+}
+
+function findBest(what: Target['what'], rows: readonly Row[]): Row | undefined {
+  const role = what === 'wall of pipeline' ? 'pipeline' : 'peer'
+  const cost = ({ runs }: Row): number => medianCost(runs)[what === 'cpu of peers' ? 'cpuMs' : 'wallMs']
+  return rows.filter(({ contender }) => contender.role === role).sort((a, b) => cost(a) - cost(b))[0]
+}
+
+function peakOf(runs: readonly Cost[]): number {
+  return Math.max(...runs.map(({ memoryMax }) => memoryMax))
+}
+
+export function medianCost(runs: readonly Cost[]): Cost {
   return {
     wallMs: median(runs.map(({ wallMs }) => wallMs)),
     cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
@@ -55,8 +93,12 @@ function seconds(ms: number): string {
   return (ms / 1000).toFixed(2)
 }
 
+function mebibytes(bytes: number): string {
+  return String(Math.round(bytes / 2 ** 20))
+}
+
 /** The first column to the left, numbers to the right. */
-function alignColumns(rows: readonly (readonly string[])[]): string[] {
+export function alignColumns(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map(row => row[column]?.length ?? 0)))
   return rows.map(row =>
     row

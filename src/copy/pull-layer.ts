@@ -9,7 +9,7 @@ import { watch } from '../flow/watch.ts'
 import type { AppliedLayer } from '../layer/apply.ts'
 import { adoptImplied } from '../layer/implied.ts'
 import { listLosses } from '../layer/ordinary.ts'
-import { openUnpack, type SpareThread, type Unpack } from '../layer/unpack.ts'
+import { openUnpack, type Unpack, type UnpackThreads } from '../layer/unpack.ts'
 import { type Digest, digestAlgorithm } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
 import type { BlobIngest, LayerIdentity, LayerIngest, LayerRecord, LockWait, Session } from '../places/store/types.ts'
@@ -20,6 +20,7 @@ import { type Holder, LockStage } from './lock-stage.ts'
 
 /** A layer on its way to where it goes: of the store, or of an engine. */
 export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories' | 'sync'> &
+  Partial<Pick<LayerIngest, 'writeBack'>> &
   AsyncDisposable & {
     /** Set if nothing is to be done any more. */
     readonly existing: object | undefined
@@ -56,8 +57,8 @@ export interface LayerJob {
   readonly parentDone: Promise<unknown>
   /** Bounds the layers that are downloaded and unpacked at a time. */
   readonly gate: Gate
-  /** For the first layer that is unpacked. */
-  readonly spare?: SpareThread | undefined
+  /** Those of all layers. */
+  readonly threads: UnpackThreads
   readonly signal: AbortSignal
   /** Which external program decompresses what; absent for in process. */
   readonly decompressors: DecompressorPlan | undefined
@@ -75,6 +76,9 @@ export interface LayerJob {
   readonly onRetry: (retry: RetryFacts) => void
   readonly onFallback: (fallback: FallbackFacts) => void
 }
+
+/** Left alone, the kernel begins to write after half a minute, and the disk has nothing to do until the end. For less a journal's commit is too dear. */
+const writeBackBytes = 128 * 1024 * 1024
 
 /** One layer on its way from a source into the store. */
 export class LayerPull {
@@ -220,14 +224,19 @@ export class LayerPull {
     const { signal } = this.#job
     const stop = new AbortController()
     const onFailed = (): void => stop.abort()
+    const { threads } = this.#job
     const { diffDirectory: directory } = target
-    await using unpack = await openUnpack({ directory, mode: 'overlay', signal, onFailed, spare: this.#job.spare })
+    await using unpack = await openUnpack({ directory, mode: 'overlay', signal, onFailed, threads })
     this.#unpack = unpack
     this.stages.thread = unpack
     try {
       const applied = await this.#pass(blob, AbortSignal.any([signal, stop.signal]), async content => {
         try {
-          for await (const chunk of readAhead(content)) await unpack.write(chunk)
+          for await (const chunk of readAhead(content)) {
+            const before = Math.floor(unpack.bytesUnpacked / writeBackBytes)
+            await unpack.write(chunk)
+            if (Math.floor(unpack.bytesUnpacked / writeBackBytes) > before) target.writeBack?.()
+          }
           return await unpack.end()
         } catch (error) {
           // What the thread died of counts, not the wait for bytes that this cut short.

@@ -3,7 +3,7 @@ import type { DecompressorPlan } from '../codec/external/plan.ts'
 import { WindlassError } from '../errors.ts'
 import { type BlameLimits, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import { Gate } from '../flow/gate.ts'
-import type { SpareThread } from '../layer/unpack.ts'
+import { UnpackThreads } from '../layer/unpack.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Store } from '../places/store/store.ts'
 import { readDiskSpace } from '../sys/disk.ts'
@@ -58,7 +58,8 @@ export interface LayersContext {
   readonly emit: Emit
   readonly stuck: Stuck
   readonly startedMs: number
-  readonly spare?: SpareThread | undefined
+  /** Some may have been started ahead. */
+  readonly threads?: UnpackThreads
   /** The layers are for an engine that unpacks them by itself, and has those with these chain IDs. */
   readonly engineLayers?: ReadonlySet<Digest>
   readonly engine?: LayerTaker
@@ -72,6 +73,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const failure = new AbortController()
   const signal = AbortSignal.any([context.signal, failure.signal])
   const gate = new Gate(context.options.layersMax ?? Math.min(availableParallelism() + 1, 6))
+  using threads = context.threads ?? new UnpackThreads()
   const active = new Map<number, LayerPull>()
   const pulls: LayerPull[] = []
   const holders = new Set<number | undefined>()
@@ -95,7 +97,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
         ...(taker !== undefined && { name: taker.name, take: content => taker.take(at, content) }),
       },
       gate,
-      spare: context.spare,
+      threads,
       layer,
       parent: image.layers[at - 1]?.chainId,
       parentDone: published[at - 1]?.promise ?? Promise.resolve(),

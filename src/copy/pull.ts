@@ -3,7 +3,7 @@ import { Channel } from '../flow/channel.ts'
 import { cancelledError, type RetryOptions } from '../flow/retry.ts'
 import { defaultSpeedFloor } from '../flow/speed.ts'
 import { Throttle } from '../flow/throttle.ts'
-import { SpareThread } from '../layer/unpack.ts'
+import { UnpackThreads } from '../layer/unpack.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform, parsePlatform } from '../oci/platform.ts'
 import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
@@ -135,7 +135,8 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   await using _decompressors = { [Symbol.asyncDispose]: async () => await options.decompressors?.settled() }
   await using session = await store.openSession(`pull ${text}`)
   const isNew = options.into === undefined && findDigest(store, reference) === undefined
-  using spare = isNew ? await SpareThread.start() : undefined
+  using threads = new UnpackThreads()
+  if (isNew) await threads.prepare()
   const registryOptions = {
     ...options.connections,
     credentials: options.credentials,
@@ -163,7 +164,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   const name = `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`
   emitResolved(image, name, emit)
   const network = openNetwork(hosts, options)
-  const layers = { network, session, store, options, signal, emit, stuck, startedMs, spare }
+  const layers = { network, session, store, options, signal, emit, stuck, startedMs, threads }
   const { pulls, changed } =
     options.into === undefined
       ? await storeImage(image, { ...layers, session, text, reference })

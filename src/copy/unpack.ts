@@ -7,7 +7,7 @@ import { readAhead } from '../flow/read-ahead.ts'
 import { verified } from '../flow/verify.ts'
 import type { AppliedLayer } from '../layer/apply.ts'
 import { listLosses } from '../layer/ordinary.ts'
-import { openUnpack } from '../layer/unpack.ts'
+import { openUnpack, type UnpackOptions, UnpackThreads } from '../layer/unpack.ts'
 import { type ImageConfig, parseImageConfig } from '../oci/image-config.ts'
 import { runtimeConfig } from '../oci/runtime-spec.ts'
 import { parseUserFiles, type UserLookup } from '../oci/user.ts'
@@ -68,8 +68,9 @@ async function build(
 ): Promise<void> {
   const root = bundle ? join(building, 'rootfs') : building
   if (bundle) await mkdir(root, { mode: 0o755 })
+  using threads = new UnpackThreads()
   for (const layer of image.layers) {
-    const losses = listLosses(await applyLayer(store, layer, root, signal))
+    const losses = listLosses(await applyLayer(store, layer, { directory: root, threads, signal }))
     for (const loss of losses) onWarning(`Left out of layer ${layer.blobDigest}: ${loss}`)
   }
   if (!bundle) return
@@ -80,12 +81,11 @@ async function build(
 async function applyLayer(
   store: Store,
   layer: LayerRecord,
-  directory: string,
-  signal: AbortSignal,
+  options: Pick<UnpackOptions, 'directory' | 'threads' | 'signal'>,
 ): Promise<AppliedLayer> {
-  const content = decompress(store.openBlobFile(layer.blobDigest), { signal, recycle: true })
+  const content = decompress(store.openBlobFile(layer.blobDigest), { signal: options.signal, recycle: true })
   const bytes = verified(content, { digest: layer.diffId, subject: `content of layer ${layer.blobDigest}` })
-  await using unpack = await openUnpack({ directory, mode: 'flat', signal })
+  await using unpack = await openUnpack({ ...options, mode: 'flat' })
   for await (const chunk of readAhead(bytes)) await unpack.write(chunk)
   return await unpack.end()
 }

@@ -8,7 +8,7 @@ import { buildTar, paxEntry, type RawEntry, rawEntry } from '../../test/tar-buil
 import { TestDirectory } from '../../test/unpack-tar.ts'
 import { isWindlassError } from '../errors.ts'
 import { defaultTarLimits } from '../tar/entry.ts'
-import { openUnpack, type Unpack } from './unpack.ts'
+import { openUnpack, type Unpack, UnpackThreads } from './unpack.ts'
 
 /** Far above what an end takes, far below a hang. */
 const endMs = 3_000
@@ -101,7 +101,7 @@ test('a thread that needs more memory than it may have is an error, not a hang',
     mode: 'overlay',
     signal: new AbortController().signal,
     limits: { ...defaultTarLimits, paxMax: body.length },
-    heapMiBMax: 8,
+    threads: new UnpackThreads(8),
   })
   const unpacking = unpack.write(buildTar([paxEntry(body), { name: 'x' }])).then(() => unpack.end())
   await assert.rejects(
@@ -114,11 +114,8 @@ test('a directory that is not there, or none, is an error', async () => {
   using directory = new TestDirectory()
   const signal = new AbortController().signal
   for (const name of ['missing', 'missing/too']) {
-    await using unpack = await openUnpack({ directory: join(directory.path, name), mode: 'overlay', signal })
-    await assert.rejects(
-      bounded(unpack.end()),
-      error => isWindlassError(error, 'FAILED') && /ENOENT/.test(error.message),
-    )
+    const opening = openUnpack({ directory: join(directory.path, name), mode: 'overlay', signal })
+    await assert.rejects(bounded(opening), { code: 'ENOENT' })
   }
 })
 
@@ -178,4 +175,34 @@ test('many unpacks at a time keep to their directories, and the process to its r
     assert.equal(readdirSync(join(directory.path, name, 'd')).length, 300)
     assert.equal(readFileSync(join(directory.path, name, 'd/7'), 'utf8').length, 700)
   }
+})
+
+test('a thread goes on to the next layer after a good one, a refused one and an abandoned one, and sees nothing of those before', async () => {
+  using directory = new TestDirectory()
+  using threads = new UnpackThreads()
+  const tids = new Set<number>()
+  const layers: RawEntry[][] = [
+    [{ name: 'a' }, { name: 'way', typeflag: '2', linkname: '/' }],
+    [{ name: 'b' }, { name: 'x', checksum: 'bad' }],
+    [{ name: 'c' }, { name: 'big', size: 100_000, data: 'x' }],
+    // Names that stand in the layers before, and would lead there.
+    [{ name: 'way/d' }, { name: 'e', typeflag: '1', linkname: 'way/d' }],
+  ]
+  for (const [n, layer] of layers.entries()) {
+    const path = join(directory.path, `${n}`)
+    mkdirSync(path)
+    await using unpack = await openUnpack({
+      directory: path,
+      mode: 'overlay',
+      threads,
+      signal: new AbortController().signal,
+    })
+    await unpack.write(buildTar(layer, { end: n !== 2 }))
+    if (n === 2) while (unpack.entries < 2) await sleep(1)
+    else await unpack.end().catch(() => {})
+    tids.add(unpack.tid)
+  }
+  assert.equal(tids.size, 1)
+  const names = layers.map((_, n) => readdirSync(join(directory.path, `${n}`)).sort())
+  assert.deepEqual(names, [['a', 'way'], ['b'], ['big', 'c'], ['e', 'way']])
 })

@@ -3,17 +3,17 @@ import type { RingMemory } from '../flow/ring.ts'
 import type { TarLimits } from '../tar/entry.ts'
 import type { AppliedLayer, UnpackMode } from './apply.ts'
 
-/** What the unpack thread is told to do. One that is not needed gets undefined, and ends. */
+/** What an unpack thread is told to do, once for each layer. One that is needed no more gets undefined, and ends. */
 export interface UnpackOrder {
   readonly ring: RingMemory
   readonly beat: SharedArrayBuffer
-  /** Becomes the thread's root. */
-  readonly directory: string
+  /** Open on the directory that becomes the thread's root, until the answer. */
+  readonly root: number
   readonly mode: UnpackMode
   readonly limits: TarLimits
 }
 
-/** Its one answer. */
+/** Its one answer to each. */
 export type UnpackAnswer =
   | { readonly kind: 'layer'; readonly layer: AppliedLayer }
   | { readonly kind: 'aborted' }

@@ -1,6 +1,6 @@
 /**
- * The unpack thread: everything it needs is loaded, then it waits for its order, walls itself in and works with synchronous calls only, from
- * the ring to the disk. It answers once, with what the layer was found to be or with what went wrong.
+ * The unpack thread: everything it needs is loaded, then it waits for orders. For each it walls itself in and works with synchronous calls only,
+ * from the ring to the disk. It answers once, with what the layer was found to be or with what went wrong.
  */
 import { parentPort } from 'node:worker_threads'
 import { wrapError } from '../errors.ts'
@@ -14,15 +14,17 @@ import { EntryAdapter } from './ordinary.ts'
 import type { UnpackAnswer, UnpackOrder } from './unpack-messages.ts'
 import { enterWall } from './wall.ts'
 
+// Behind the wall /proc would be the layer's.
+const maps = readIdMaps()
+const creator = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
+
 function run(order: UnpackOrder): UnpackAnswer {
   const beat = new Beat(order.beat)
   const reader = new TarReader(new RingReader(order.ring), order.limits)
-  const creator = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
   using applier = new LayerApplier(order.mode, creator, order.limits)
-  const maps = readIdMaps()
   const adapter = maps && new EntryAdapter(maps)
   beat.begin(gettid())
-  enterWall(order.directory)
+  enterWall(order.root)
   for (let entry = reader.next(); entry !== undefined; entry = reader.next()) {
     beat.enter(entry.name)
     adapter?.adapt(entry)
@@ -41,8 +43,8 @@ function answerTo(error: unknown): UnpackAnswer {
   return { kind: 'error', code, message }
 }
 
-parentPort?.once('message', (order: UnpackOrder | undefined) => {
-  if (order === undefined) return
+parentPort?.on('message', (order: UnpackOrder | undefined) => {
+  if (order === undefined) return parentPort?.close()
   try {
     parentPort?.postMessage(run(order))
   } catch (error) {

@@ -1,8 +1,11 @@
+import { closeSync, open } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { WindlassError } from '../errors.ts'
 import { createRing, RingAborted, RingWriter } from '../flow/ring.ts'
+import { O } from '../sys/libc.ts'
 import { defaultTarLimits, type TarLimits } from '../tar/entry.ts'
 import type { AppliedLayer, UnpackMode } from './apply.ts'
 import { Beat, createBeat } from './beat.ts'
@@ -22,22 +25,64 @@ export interface UnpackOptions {
   readonly directory: string
   readonly mode: UnpackMode
   readonly limits?: TarLimits
-  /** Mebibytes of heap for the thread, which holds what it must know of directories to the end: 512 if not given. */
-  readonly heapMiBMax?: number
+  /** Where the thread comes from; it has one of its own if absent. */
+  readonly threads?: UnpackThreads | undefined
   /** Told when the thread has failed: what it waits for need not be brought any more. `write` and `end` throw why. */
   readonly onFailed?: () => void
-  /** A thread that was started ahead; another one is started if it is taken already. */
-  readonly spare?: SpareThread | undefined
   /** Ends the unpack at once, also while the thread sits in a system call. */
   readonly signal: AbortSignal
 }
 
-/** Starts an unpack. */
-export async function openUnpack(options: UnpackOptions): Promise<Unpack> {
-  options.signal.throwIfAborted()
-  await startPool()
-  options.signal.throwIfAborted()
-  return new Unpack(options)
+/**
+ * Threads that unpack. They are kept from one layer to the next: to start one costs as much as a few thousand files. Disposing ends those that
+ * rest, and the others when they are given back.
+ */
+export class UnpackThreads implements Disposable {
+  readonly #heapMiBMax: number
+  readonly #resting: Worker[] = []
+  #isDisposed = false
+
+  /** @param heapMiBMax of each thread, which holds what it must know of directories to the end */
+  constructor(heapMiBMax: number = HEAP_MIB_MAX) {
+    this.#heapMiBMax = heapMiBMax
+  }
+
+  /** Starts one ahead of its first order. */
+  async prepare(): Promise<void> {
+    await startPool()
+    this.give(this.#start())
+  }
+
+  take(): Worker {
+    const worker = this.#resting.pop() ?? this.#start()
+    worker.ref()
+    return worker
+  }
+
+  /** Takes back one that has answered. */
+  give(worker: Worker): void {
+    worker.unref()
+    if (this.#isDisposed) worker.postMessage(undefined)
+    else this.#resting.push(worker)
+  }
+
+  #start(): Worker {
+    // The young generation is kept small, since entries die at once.
+    const limits = { maxOldGenerationSizeMb: this.#heapMiBMax, maxYoungGenerationSizeMb: 4 }
+    const worker = new Worker(threadUrl, { env: {}, resourceLimits: limits })
+    // One that dies while it rests is not needed; its error must not end the process.
+    worker.on('error', () => {})
+    worker.once('exit', () => {
+      const at = this.#resting.indexOf(worker)
+      if (at >= 0) this.#resting.splice(at, 1)
+    })
+    return worker
+  }
+
+  [Symbol.dispose](): void {
+    this.#isDisposed = true
+    for (const worker of this.#resting.splice(0)) worker.postMessage(undefined)
+  }
 }
 
 /** Every thread of libuv's pool is started first, by the main thread: a thread inherits the root of the one that starts it. */
@@ -45,78 +90,52 @@ async function startPool(): Promise<void> {
   await access('/')
 }
 
-/** A thread that loads what it needs while nobody needs it yet: that takes as long as a small layer. Disposing ends it, if nobody took it. */
-export class SpareThread implements Disposable {
-  #worker: Worker | undefined
+const openFile = promisify(open)
 
-  private constructor() {
-    const worker = startThread(HEAP_MIB_MAX)
-    worker.unref()
-    worker.on('error', () => {})
-    worker.once('exit', () => {
-      this.#worker = undefined
-    })
-    this.#worker = worker
-  }
-
-  static async start(): Promise<SpareThread> {
-    await startPool()
-    return new SpareThread()
-  }
-
-  /** Whoever takes it must give it its order. Undefined if it is taken, or died. */
-  take(): Worker | undefined {
-    const worker = this.#worker
-    this.#worker = undefined
-    worker?.ref()
-    return worker
-  }
-
-  [Symbol.dispose](): void {
-    this.#worker?.postMessage(undefined)
-    this.#worker = undefined
-  }
-}
-
-function startThread(heapMiBMax: number): Worker {
-  // The young generation is kept small, since entries die at once.
-  return new Worker(threadUrl, {
-    env: {},
-    resourceLimits: { maxOldGenerationSizeMb: heapMiBMax, maxYoungGenerationSizeMb: 4 },
-  })
+/**
+ * Starts an unpack.
+ * @throws Node's error if the directory cannot be opened
+ */
+export async function openUnpack(options: UnpackOptions): Promise<Unpack> {
+  options.signal.throwIfAborted()
+  await startPool()
+  options.signal.throwIfAborted()
+  return new Unpack(options, await openFile(options.directory, O.PATH | O.DIRECTORY))
 }
 
 /**
- * Unpacks one layer in a thread of its own. Write the tar's bytes, then `end()`. Dispose ends the thread: what was unpacked so far is left in
+ * Unpacks one layer in a thread. Write the tar's bytes, then `end()`. Dispose takes the thread from it: what was unpacked so far is left in
  * the directory, which the caller owns.
  */
 export class Unpack implements AsyncDisposable {
+  readonly #threads: UnpackThreads
+  readonly #ownsThreads: boolean
   readonly #worker: Worker
   readonly #writer: RingWriter
   readonly #beat: Beat
   readonly #answer: Promise<UnpackAnswer>
-  readonly #exited: Promise<unknown>
+  /** The thread is done with the order: true if it can take another. */
+  readonly #left: Promise<boolean>
   #settle: (answer: UnpackAnswer) => void = () => {}
   #failed: UnpackAnswer | undefined
   #bytes = 0
   #ended = false
 
-  constructor(options: UnpackOptions) {
+  /** @param root open on the directory; closed here */
+  constructor(options: UnpackOptions, root: number) {
     const ring = createRing(RING_BYTES)
     const beat = createBeat()
-    const order: UnpackOrder = {
-      ring,
-      beat,
-      directory: options.directory,
-      mode: options.mode,
-      limits: options.limits ?? defaultTarLimits,
-    }
+    const { mode, limits = defaultTarLimits } = options
     this.#writer = new RingWriter(ring)
     this.#beat = new Beat(beat)
-    this.#worker = options.spare?.take() ?? startThread(options.heapMiBMax ?? HEAP_MIB_MAX)
-    this.#exited = new Promise(resolve => this.#worker.once('exit', resolve))
-    this.#answer = this.#listen(options)
-    this.#worker.postMessage(order)
+    this.#ownsThreads = options.threads === undefined
+    this.#threads = options.threads ?? new UnpackThreads()
+    this.#worker = this.#threads.take()
+    const { answer, left } = this.#listen(options)
+    this.#answer = answer
+    // Not before: a thread that is late would move into whatever has the number then.
+    this.#left = left.finally(() => closeSync(root))
+    this.#worker.postMessage({ ring, beat, root, mode, limits } satisfies UnpackOrder)
   }
 
   /** Decompressed bytes that the thread has taken. */
@@ -174,32 +193,43 @@ export class Unpack implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#settle({ kind: 'aborted' })
     this.#writer.abort()
-    // The thread notices and ends itself. It is never terminated: V8 would stop it inside a native call, which ends the whole process.
-    // One in an uninterruptible system call cannot end at all: it is left behind rather than waited for.
+    // The thread notices and answers. It is never terminated: V8 would stop it inside a native call, which ends the whole process.
+    // One in an uninterruptible system call cannot answer at all: it is left behind rather than waited for.
+    const givenBack = this.#left.then(canGoOn => {
+      if (canGoOn) this.#threads.give(this.#worker)
+    })
+    if (this.#ownsThreads) this.#threads[Symbol.dispose]()
     const patience = sleep(joinMs, false, { ref: false })
-    if ((await Promise.race([this.#exited, patience])) === false) this.#worker.unref()
+    if ((await Promise.race([givenBack, patience])) === false) this.#worker.unref()
   }
 
-  #listen({ signal, onFailed }: UnpackOptions): Promise<UnpackAnswer> {
-    return new Promise(resolve => {
-      let settled = false
-      const settle = (answer: UnpackAnswer): void => {
-        if (settled) return
-        settled = true
-        signal.removeEventListener('abort', abort)
-        resolve(answer)
-        if (answer.kind === 'layer') return
-        this.#failed = answer
-        this.#writer.abort()
-        onFailed?.()
-      }
-      const abort = (): void => settle({ kind: 'aborted' })
-      this.#settle = settle
-      signal.addEventListener('abort', abort, { once: true })
-      this.#worker.once('message', settle)
-      this.#worker.once('error', error => settle(died(error as Error)))
-      this.#worker.once('exit', () => settle(died(new Error('it ended without an answer'))))
-    })
+  #listen({ signal, onFailed }: UnpackOptions): { answer: Promise<UnpackAnswer>; left: Promise<boolean> } {
+    const answer = Promise.withResolvers<UnpackAnswer>()
+    const left = Promise.withResolvers<boolean>()
+    let settled = false
+    const settle = (given: UnpackAnswer): void => {
+      if (settled) return
+      settled = true
+      signal.removeEventListener('abort', abort)
+      answer.resolve(given)
+      if (given.kind === 'layer') return
+      this.#failed = given
+      this.#writer.abort()
+      onFailed?.()
+    }
+    const leave = (given: UnpackAnswer, canGoOn: boolean): void => {
+      this.#worker.off('message', onMessage).off('error', onError).off('exit', onExit)
+      settle(given)
+      left.resolve(canGoOn)
+    }
+    const onMessage = (given: UnpackAnswer): void => leave(given, true)
+    const onError = (error: Error): void => leave(died(error), false)
+    const onExit = (): void => leave(died(new Error('it ended without an answer')), false)
+    const abort = (): void => settle({ kind: 'aborted' })
+    this.#settle = settle
+    signal.addEventListener('abort', abort, { once: true })
+    this.#worker.on('message', onMessage).on('error', onError).on('exit', onExit)
+    return { answer: answer.promise, left: left.promise }
   }
 }
 

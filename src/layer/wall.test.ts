@@ -27,6 +27,10 @@ const prisoner = `
     const started = { ...programs, execFilePromise: require('node:util').promisify(programs.execFile) }
     const { default: koffi } = await import(workerData.koffi), libc = await import(workerData.libc)
     enterWall(workerData.directory)
+    const outer = fs.openSync(workerData.outer), inner = fs.openSync(workerData.directory)
+    enterWall(outer)
+    // From one layer to the next.
+    enterWall(inner)
     const report = { open: [], tried: 0, root: fs.readdirSync('/'), outside: fs.existsSync(workerData.secret), mask: process.umask() }
     const attempt = async (name, call) => {
       report.tried++
@@ -70,6 +74,7 @@ const prisoner = `
 test('behind the wall no call reaches outside, nothing can be loaded, and the process keeps its root meanwhile', async () => {
   using directory = new TestDirectory()
   using outside = new TestDirectory()
+  using outer = new TestDirectory()
   const secret = join(outside.path, 'secret')
   await writeFile(secret, 'outside')
   for (const name of ['evil.cjs', 'evil.mjs', 'evil.env'])

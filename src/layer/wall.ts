@@ -1,29 +1,31 @@
 import fs from 'node:fs'
 import { createRequire, registerHooks, syncBuiltinESMExports } from 'node:module'
-import { AT_FDCWD, CLONE_FS, chdir, chroot, closeLibraries, cPath, lstatat, umask, unshare } from '../sys/libc.ts'
+import { AT_FDCWD, CLONE_FS, chroot, closeLibraries, cPath, fchdir, fstat, lstatat, umask, unshare } from '../sys/libc.ts'
+
+let isShut = false
 
 /**
- * Shuts the calling thread into `directory`: from here on this is its root, and no path that an archive plants can name anything
- * outside. Three things make the wall whole:
+ * Shuts the calling thread into the directory that `root` is open on: from here on this is its root, and no path that an archive plants can name
+ * anything outside. Called again, for another layer, it moves the thread there: by the descriptor, since no path leads out. Three things make
+ * the wall whole:
  *
  * - the root, working directory and umask are the thread's own (`unshare(CLONE_FS)`), so the rest of the process keeps its own;
  * - an asynchronous file call would be carried out by libuv's pool, which stands outside: all of them are taken away;
  * - nothing may be loaded or started any more, since a module, library or program would now come out of the archive: the loaders are taken away
  *   too, and so are programs and threads, which would inherit the root.
  */
-export function enterWall(directory: string): void {
-  removeAsyncCalls()
-  removePrograms()
-  removeLoaders()
-  const path = cPath(directory)
-  // With the dot, so that a symlink is not taken for what it leads to.
-  const outside = lstatat(AT_FDCWD, cPath(`${directory}/.`))
-  unshare(CLONE_FS)
-  chroot(path)
-  chdir(cPath('/'))
-  umask(0)
-  const inside = lstatat(AT_FDCWD, cPath('/'))
-  if (outside === undefined || inside?.ino !== outside.ino) throw new Error('chroot did not take effect')
+export function enterWall(root: number): void {
+  if (!isShut) {
+    removeAsyncCalls()
+    removePrograms()
+    removeLoaders()
+    unshare(CLONE_FS)
+    umask(0)
+    isShut = true
+  }
+  fchdir(root)
+  chroot(cPath('.'))
+  if (lstatat(AT_FDCWD, cPath('/'))?.ino !== fstat(root).ino) throw new Error('chroot did not take effect')
 }
 
 /** What the message of every removed call says. */

@@ -85,6 +85,7 @@ const c = {
   unshare: declare('int unshare(int flags)'),
   chroot: declare('int chroot(const void *path)'),
   chdir: declare('int chdir(const void *path)'),
+  fchdir: declare('int fchdir(int fd)'),
   umask: declare('unsigned int umask(unsigned int mask)'),
   openat: declare('int openat(int dir, const void *path, int flags, unsigned int mode)'),
   readlinkat: declare('int64_t readlinkat(int dir, const void *path, void *target, size_t size)'),
@@ -161,6 +162,11 @@ export function chroot(path: Uint8Array): void {
 
 export function chdir(path: Uint8Array): void {
   check(c.chdir(path), 'chdir', path)
+}
+
+/** Also into a directory that lies outside of the thread's root. */
+export function fchdir(fd: number): void {
+  check(c.fchdir(fd), 'fchdir')
 }
 
 /** Sets the file mode creation mask and returns the old one. Belongs to the thread after `unshare(CLONE_FS)`. */

@@ -57,8 +57,8 @@ function openProxy(
   proxyTls: NonNullable<ProxyAgent.Options['proxyTls']>,
   { connectMs }: Timeouts,
 ): ProxyAgent {
-  const Proxy = loadProxyAgent()
-  return new Proxy({
+  const ViaProxy = loadProxyAgent()
+  return new ViaProxy({
     ...options,
     uri: proxy.href,
     proxyTls,

@@ -95,6 +95,8 @@ class ExistingLayer implements LayerIngest {
 
   async sync(): Promise<void> {}
 
+  writeBack(): void {}
+
   async commit(): Promise<LayerRecord> {
     return this.existing
   }
@@ -141,6 +143,11 @@ class FreshLayer implements LayerIngest {
     } catch (error) {
       throw wrapError(error, `Cannot sync layer ${this.#layer.chainId}`)
     }
+  }
+
+  writeBack(): void {
+    // A sync that failed fails all that come after it.
+    this.#context.disk.sync().catch(() => {})
   }
 
   async commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<LayerRecord> {

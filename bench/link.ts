@@ -16,15 +16,11 @@ export interface LinkOptions {
 export async function openLink(target: string, options: LinkOptions): Promise<Link> {
   const [host, port] = target.split(':')
   const sockets = new Set<Socket>()
-  const server = createServer({ noDelay: true }, client => {
-    const upstream = openSocket({ host: host ?? '', port: Number(port), noDelay: true })
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, client => {
+    const upstream = openSocket({ host: host ?? '', port: Number(port), noDelay: true, allowHalfOpen: true })
     for (const socket of [client, upstream]) {
       sockets.add(socket)
-      socket.once('close', () => {
-        sockets.delete(socket)
-        client.destroy()
-        upstream.destroy()
-      })
+      socket.once('close', () => sockets.delete(socket))
       socket.on('error', () => {})
     }
     // The handshake on loopback costs nothing: its round trip is paid by the first bytes.
@@ -51,16 +47,23 @@ const aheadBytesMin = 256 * 1024
 function passOn(from: Socket, to: Socket, options: LinkOptions & { firstMs: number }): void {
   const { roundTripMs, bytesPerSecond, firstMs } = options
   const windowBytes = Math.max(aheadBytesMin, (bytesPerSecond * roundTripMs * 2) / 1000)
+  // One timer for all of it: timers of different lengths may fire in another order than they are due.
+  const onTheWay: { readonly dueMs: number; readonly deliver: () => void }[] = []
   let sentMs = performance.now() + firstMs
   let pending = 0
-  const later = (deliver: () => void): void => {
-    setTimeout(deliver, sentMs + roundTripMs / 2 - performance.now())
+  const arrive = (): void => {
+    while ((onTheWay[0]?.dueMs ?? Infinity) <= performance.now()) onTheWay.shift()?.deliver()
+    if (onTheWay[0] !== undefined) setTimeout(arrive, onTheWay[0].dueMs - performance.now())
+  }
+  const send = (deliver: () => void): void => {
+    onTheWay.push({ dueMs: sentMs + roundTripMs / 2, deliver })
+    if (onTheWay.length === 1) arrive()
   }
   from.on('data', chunk => {
     sentMs = Math.max(sentMs, performance.now()) + (chunk.length * 1000) / bytesPerSecond
     pending += chunk.length
     if (pending > windowBytes) from.pause()
-    later(() => {
+    send(() => {
       if (to.destroyed) return
       to.write(chunk, () => {
         pending -= chunk.length
@@ -68,5 +71,7 @@ function passOn(from: Socket, to: Socket, options: LinkOptions & { firstMs: numb
       })
     })
   })
-  from.once('end', () => later(() => to.end()))
+  from.once('end', () => send(() => to.end()))
+  // What it has sent still arrives.
+  from.once('close', () => send(() => to.destroySoon()))
 }

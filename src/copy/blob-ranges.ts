@@ -18,9 +18,9 @@ export interface RangeOptions {
 /** More connections for one blob bring little, and registries count them. */
 const rangesMaxDefault = 4
 const segmentBytesDefault = 4 * 1024 * 1024
-const leftMinDefault = 64 * 1024 * 1024
+const leftMinDefault = 16 * 1024 * 1024
 /** Time for a connection to find its speed. */
-const waitedMsDefault = 1_000
+const waitedMsDefault = 500
 /** What all layers together hold ahead of their streams. */
 const aheadBytesMax = 32 * 1024 * 1024
 /** Waiting for less than this per segment is no waiting. */

@@ -26,7 +26,6 @@ const prisoner = `
     const programs = require('node:child_process'), threads = require('node:worker_threads')
     const started = { ...programs, execFilePromise: require('node:util').promisify(programs.execFile) }
     const { default: koffi } = await import(workerData.koffi), libc = await import(workerData.libc)
-    enterWall(workerData.directory)
     const outer = fs.openSync(workerData.outer), inner = fs.openSync(workerData.directory)
     enterWall(outer)
     // From one layer to the next.
@@ -84,6 +83,7 @@ test('behind the wall no call reaches outside, nothing can be loaded, and the pr
   const worker = new Worker(prisoner, {
     eval: true,
     workerData: {
+      outer: outer.path,
       directory: directory.path,
       secret,
       until,

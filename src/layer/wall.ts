@@ -1,6 +1,17 @@
 import fs from 'node:fs'
 import { createRequire, registerHooks, syncBuiltinESMExports } from 'node:module'
-import { AT_FDCWD, CLONE_FS, chroot, closeLibraries, cPath, fchdir, fstat, lstatat, umask, unshare } from '../sys/libc.ts'
+import {
+  AT_FDCWD,
+  CLONE_FS,
+  chroot,
+  closeLibraries,
+  cPath,
+  fchdir,
+  fstat,
+  lstatat,
+  umask,
+  unshare,
+} from '../sys/libc.ts'
 
 let isShut = false
 

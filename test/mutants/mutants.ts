@@ -27,8 +27,8 @@ function guardsOf(
 }
 
 const chroot: Edit[] = [
-  ['  chroot(path)\n', ''],
-  ["if (outside === undefined || inside?.ino !== outside.ino) throw new Error('chroot did not take effect')", ''],
+  ["  chroot(cPath('.'))\n", ''],
+  ["if (lstatat(AT_FDCWD, cPath('/'))?.ino !== fstat(root).ino) throw new Error('chroot did not take effect')", ''],
 ]
 const advisories = (name: string): string => `test/advisories/${name}.test.ts`
 
@@ -42,7 +42,7 @@ const layer: Mutant[] = [
     [
       'src/layer/wall.ts',
       advisories('symlink-parent'),
-      ['if (outside === undefined || inside?.ino !== outside.ino)', 'if (true)'],
+      ["if (lstatat(AT_FDCWD, cPath('/'))?.ino !== fstat(root).ino)", 'if (true)'],
     ],
     [
       'src/layer/apply.ts',

@@ -80,7 +80,9 @@ function testKind(kind: EngineKind): void {
     return spawn(program, args, { ...spawnOptions({}), stdio: 'ignore' })
   }
 
-  for (const fault of isLong ? faults : few) {
+  // One that starts none of them has nothing to meet.
+  const short = kind.startsDecompressor ? few : few.slice(0, 1)
+  for (const fault of isLong ? faults : short) {
     test(`the image comes as ever: ${fault}`, async context => {
       await writeFile(log, '')
       for (const name of ['unpigz', 'pigz', 'igzip', 'gzip', 'zstd']) await plantBroken(directory, fault, name, log)

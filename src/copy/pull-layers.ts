@@ -120,6 +120,8 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   }
   const runs = startOrder(image, context).map(async at => {
     try {
+      // Such an engine unpacks one layer after the other: while the first one comes it has nothing to do, and the others would only slow that down.
+      if (taker !== undefined && at > 0) await published[0]?.promise
       await pulls[at]?.run()
       published[at]?.resolve()
     } catch (error) {

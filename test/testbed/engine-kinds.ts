@@ -46,21 +46,29 @@ interface DockerStart {
 }
 
 async function startDockerEngine({ directory, path, engines, features }: DockerStart): Promise<TestEngine> {
-  const flags =
-    features === undefined ? [] : ['--feature', 'containerd-snapshotter=true', '--storage-driver', 'overlayfs']
-  const daemon = await startDocker(directory, path, engines, flags)
-  const { docker } = daemon
+  const flags = ['--feature', 'containerd-snapshotter=true', '--storage-driver', 'overlayfs']
+  let count = 0
+  const open = () => startDocker(join(directory, `${count++}`), path, engines, features === undefined ? [] : flags)
+  let daemon = await open()
+  const host = () => `unix://${daemon.socket}`
   return {
     into: 'docker',
-    env: { DOCKER_HOST: `unix://${daemon.socket}` },
-    pullCommand: reference => [...engines, 'docker', '-H', `unix://${daemon.socket}`, 'pull', '-q', reference],
+    get env() {
+      return { DOCKER_HOST: host() }
+    },
+    pullCommand: reference => [...engines, 'docker', '-H', host(), 'pull', '-q', reference],
     async describe(reference) {
-      const [image] = JSON.parse(await docker(['image', 'inspect', reference]))
+      const [image] = JSON.parse(await daemon.docker(['image', 'inspect', reference]))
       const { Id, RepoTags, RepoDigests, RootFS, Config, Architecture } = image
       return { Id, RepoTags, RepoDigests, RootFS, Config, Architecture }
     },
-    runIn: reference => docker(['run', '--rm', '--network', 'none', reference, 'echo', 'alive']),
-    remove: async reference => void (await docker(['rmi', '-f', reference])),
+    runIn: reference => daemon.docker(['run', '--rm', '--network', 'none', reference, 'echo', 'alive']),
+    async remove(reference) {
+      if (features === undefined) return void (await daemon.docker(['rmi', '-f', reference]))
+      // A pull that hung keeps there what it has begun, and the image with it.
+      await daemon[Symbol.asyncDispose]()
+      daemon = await open()
+    },
     [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
   }
 }

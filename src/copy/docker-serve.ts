@@ -6,7 +6,7 @@ import { pullFrom } from '../places/docker/images.ts'
 import { type LoopbackBlob, LoopbackRegistry } from '../places/loopback/registry.ts'
 import type { Document } from '../places/place.ts'
 import { readPlain } from './docker-load.ts'
-import { type DockerTransfer, sendWhile, type Transferred, type Unreached } from './engine-transfer.ts'
+import { asRefusal, type DockerTransfer, type Refused, sendWhile, type Transferred } from './engine-transfer.ts'
 import { LayerPhases } from './layer-phases.ts'
 import { Outlet } from './outlet.ts'
 import type { LayerPull } from './pull-layer.ts'
@@ -16,7 +16,7 @@ import type { ResolvedImage } from './resolve.ts'
  * Through a pull of the daemon's own, from a registry on loopback that has the layers as plain tars under their diffIds, and the very config: the ID is the same. A layer
  * flows on while it is fetched and decompressed, and the daemon unpacks one while the next ones come. Its content is verified on both sides.
  */
-export async function serveImage(transfer: DockerTransfer): Promise<Transferred | Unreached> {
+export async function serveImage(transfer: DockerTransfer): Promise<Transferred | Refused> {
   const { image, context, client, present } = transfer
   const phases = new LayerPhases(image, context.emit)
   const served = new ServedLayers(transfer)
@@ -26,7 +26,6 @@ export async function serveImage(transfer: DockerTransfer): Promise<Transferred 
     documents: [manifest],
     openBlob: digest => (digest === config ? bytesOf(image.config.bytes) : served.open(digest)),
   })
-  let isRefused = false
   try {
     const pulls = await sendWhile(
       transfer,
@@ -37,18 +36,14 @@ export async function serveImage(transfer: DockerTransfer): Promise<Transferred 
       },
       async stop => {
         const from = { repository: registry.repository, digest: manifest.descriptor.digest }
-        await pullFrom(client, from, { signal: stop, onMessage: phases.handlePull }).catch(error => {
-          isRefused = !stop.aborted && !registry.isReached
-          throw error
-        })
+        await pullFrom(client, from, { signal: stop, onMessage: phases.handlePull })
         served.release()
       },
     )
     phases.finish()
     return { pulls, sent: image.layers.filter(({ chainId }) => !present.has(chainId)).length }
   } catch (error) {
-    if (!isRefused) throw error
-    return { unreached: error }
+    return asRefusal(error)
   }
 }
 

@@ -1,3 +1,4 @@
+import { isWindlassError, type WindlassError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { DockerClient } from '../places/docker/client.ts'
 import type { DeliveryContext } from './destination.ts'
@@ -25,9 +26,15 @@ export interface Transferred {
   readonly sent: number
 }
 
-/** The engine could not ask for the image, or did not: another route may do. */
-export interface Unreached {
-  readonly unreached: unknown
+/** The engine said that it will not have the image by this route: it cannot reach us, or may not. Another one may do. */
+export interface Refused {
+  readonly refused: WindlassError
+}
+
+/** What an engine said, if that is why the transfer failed; throws what else went wrong. */
+export function asRefusal(error: unknown): Refused {
+  if (isWindlassError(error, 'FAILED') && error.facts['engine'] !== undefined) return { refused: error }
+  throw error
 }
 
 interface Hooks extends Pick<LayersContext, 'emit' | 'onStart' | 'engine'> {

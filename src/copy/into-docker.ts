@@ -1,4 +1,4 @@
-import { type ErrorCode, isWindlassError, WindlassError, wrapError } from '../errors.ts'
+import { type ErrorCode, isWindlassError, WindlassError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform } from '../oci/platform.ts'
 import { formatFamiliar, type Reference, repositoryName } from '../oci/reference.ts'
@@ -199,10 +199,9 @@ class DockerDelivery {
   async #carry(transfer: DockerTransfer): Promise<Transferred> {
     if (this.#route === 'load') return await loadImage(transfer)
     const served = await serveImage(transfer)
-    if (!('unreached' in served)) return served
-    if (this.#daemon.wanted !== undefined) throw served.unreached
-    const { message } = wrapError(served.unreached, `Cannot deliver into ${this.#client.name}`)
-    this.#context.emit({ type: 'warning', message: `${message}; going on with docker load` })
+    if (!('refused' in served)) return served
+    if (this.#daemon.wanted !== undefined) throw served.refused
+    this.#context.emit({ type: 'warning', message: `${served.refused.message}; going on with docker load` })
     this.#route = 'load'
     return await loadImage(transfer)
   }
@@ -256,7 +255,8 @@ class DockerDelivery {
     } catch (error) {
       signal.throwIfAborted()
       const message = isWindlassError(error) ? error.message : String(error)
-      emit({ type: 'warning', message: `${message}; the image is in docker under its name, but not under its digest` })
+      const state = this.#name === undefined ? 'its ID alone' : 'its name, but not under its digest'
+      emit({ type: 'warning', message: `${message}; the image is in docker under ${state}` })
       return false
     }
   }

@@ -1,4 +1,4 @@
-import { WindlassError, wrapError } from '../errors.ts'
+import { WindlassError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform } from '../oci/platform.ts'
 import { formatReference } from '../oci/reference.ts'
@@ -74,10 +74,9 @@ async function bring(podman: Podman, transfer: Transfer, route: PodmanRoute): Pr
   if (route !== 'files') {
     tell('registry', 'a registry of windlass on loopback')
     const served = await serveToPodman(transfer, podman)
-    if (!('unreached' in served)) return served.pulls
-    if (route === 'registry') throw served.unreached
-    const { message } = wrapError(served.unreached, 'Cannot deliver into podman')
-    emit({ type: 'warning', message: `${message}; going on with files` })
+    if (!('refused' in served)) return served.pulls
+    if (route === 'registry') throw served.refused
+    emit({ type: 'warning', message: `${served.refused.message}; going on with files` })
   }
   tell('files', 'verified files')
   const { image, context, present } = transfer

@@ -1,7 +1,7 @@
 import { formatPlatform } from '../oci/platform.ts'
 import { LoopbackRegistry } from '../places/loopback/registry.ts'
 import type { Podman } from '../places/podman/podman.ts'
-import { sendWhile, type Transfer, type Unreached } from './engine-transfer.ts'
+import { asRefusal, type Refused, sendWhile, type Transfer } from './engine-transfer.ts'
 import type { LayerPull } from './pull-layer.ts'
 
 /**
@@ -11,7 +11,7 @@ import type { LayerPull } from './pull-layer.ts'
 export async function serveToPodman(
   transfer: Transfer,
   podman: Podman,
-): Promise<{ readonly pulls: readonly LayerPull[] } | Unreached> {
+): Promise<{ readonly pulls: readonly LayerPull[] } | Refused> {
   const { image, context } = transfer
   const { config, layers } = image
   const ready = new Map<string, Promise<void>>()
@@ -36,7 +36,6 @@ export async function serveToPodman(
     await using blob = await context.session.openBlob(descriptor, context.signal)
     yield* blob.read()
   }
-  let isRefused = false
   const sending = sendWhile(
     transfer,
     {
@@ -49,17 +48,13 @@ export async function serveToPodman(
     async stop => {
       const platform = isOneIndex ? formatPlatform(image.imageConfig) : undefined
       const options = { isExcused: () => waiting > 0, signal: stop }
-      await podman.pullFrom(`${registry.repository}:latest`, platform, options).catch(error => {
-        isRefused = !stop.aborted && !registry.isReached
-        throw error
-      })
+      await podman.pullFrom(`${registry.repository}:latest`, platform, options)
     },
   )
   try {
     return { pulls: await sending }
   } catch (error) {
-    if (isRefused) return { unreached: error }
-    throw error
+    return asRefusal(error)
   }
 }
 

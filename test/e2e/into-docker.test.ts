@@ -147,3 +147,18 @@ test('a route that this docker does not have is refused before anything is downl
   assert.equal(status, 1, stderr)
   assert.match(stderr, /Cannot use route containerd: docker at .* does not keep its images in one/)
 })
+
+test('a docker that cannot reach our loopback is served by docker load', async () => {
+  const directory = await bed.makeDirectory('elsewhere')
+  await using far = await startDocker(directory, spies.directory, ['unshare', '--net'])
+  const env = { DOCKER_HOST: `unix://${far.socket}` }
+  const pullInto = (...args: string[]) =>
+    windlassFor(bed.root, env).try('pull', '--into', 'docker', '--progress', 'plain', ...args, bed.refer('multi'))
+  const named = await pullInto('--route', 'registry')
+  assert.equal(named.status, 1, named.stderr)
+  const { status, stderr } = await pullInto()
+  assert.equal(status, 0, stderr)
+  assert.match(stderr, /; going on with docker load/)
+  assert.match(stderr, /the image is in docker under its name, but not under its digest/)
+  assert.match(await far.docker(['images', '-q', bed.refer('multi')]), /^[0-9a-f]{12}$/)
+})

@@ -34,7 +34,6 @@ export class LoopbackRegistry implements AsyncDisposable {
   readonly #server: Server
   readonly #image: LoopbackImage
   readonly #path: string
-  #isReached = false
 
   private constructor(server: Server, image: LoopbackImage, path: string) {
     const { port } = server.address() as AddressInfo
@@ -60,11 +59,6 @@ export class LoopbackRegistry implements AsyncDisposable {
     return new LoopbackRegistry(server, image, `${repositoryPrefix}/${randomBytes(16).toString('hex')}`)
   }
 
-  /** The engine has asked for the image: it can reach this registry. */
-  get isReached(): boolean {
-    return this.#isReached
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise(resolve => this.#server.close(resolve))
     this.#server.closeAllConnections()
@@ -85,7 +79,6 @@ export class LoopbackRegistry implements AsyncDisposable {
     if (/^\/v2\/?$/.test(url)) return void response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
     const [, path, kind, name = ''] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/?]+)$/.exec(url) ?? []
     if (path !== this.#path) return void response.writeHead(404).end()
-    this.#isReached = true
     if (kind === 'manifests') return sendDocument(response, this.#findDocument(name), isHead)
     const blob = this.#image.openBlob(name as Digest)
     if (blob === undefined) return void response.writeHead(404).end()

@@ -90,14 +90,14 @@ export const disks = {
   DISKS_UNSEEN: {
     severity: 'unseen',
     en: {
-      title: 'Something of the disk could not be tried',
-      meaning: 'No small file without a name can be made there.',
-      advice: ['Run it as root, or look at the filesystem’s kind.'],
+      title: 'Something of the disk could not be seen',
+      meaning: 'What would tell it failed or is not allowed to this user.',
+      advice: ['Run it as root.'],
     },
     zh: {
-      title: '磁盘的部分情况无法尝试',
-      meaning: '那里无法创建无名小文件。',
-      advice: ['请以 root 运行，或检查文件系统类型。'],
+      title: '磁盘的部分情况无法看到',
+      meaning: '能说明情况的操作失败，或该用户无权执行。',
+      advice: ['请以 root 运行。'],
     },
   },
   D_TYPE_MISSING: {

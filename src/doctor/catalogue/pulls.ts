@@ -390,4 +390,32 @@ export const pulls = {
       ],
     },
   },
+  FETCH_PLACES_LOST: {
+    severity: 'problem',
+    en: {
+      title: 'Downloads wait for a place among the parallel ones, and nobody has one',
+      meaning:
+        'containerd 2.1.0 to 2.1.3 does not give such a place back after certain failures. When all are lost, every pull waits for ever.',
+      advice: ['Restart containerd; containers go on. Upgrade to 2.1.4 or 2.2.0.'],
+    },
+    zh: {
+      title: '下载在等待并行名额，而名额无人占用',
+      meaning: 'containerd 2.1.0 至 2.1.3 在某些失败后不归还名额。全部丢失后，所有拉取都会永远等待。',
+      advice: ['重启 containerd，容器会继续运行。请升级到 2.1.4 或 2.2.0。'],
+    },
+  },
+  DOWNLOADS_LEFT: {
+    severity: 'note',
+    en: {
+      title: 'Parts of layers are left over from downloads that ended',
+      meaning:
+        'dockerd begins anew and forgets them; containerd goes on with its own if the same layer is pulled again.',
+      advice: ['dockerd removes them when it is started; for containerd: ctr content prune references.'],
+    },
+    zh: {
+      title: '遗留有已结束下载的层片段',
+      meaning: 'dockerd 会从头开始并忘记它们；containerd 再次拉取同一层时会接着用自己的片段。',
+      advice: ['dockerd 启动时会删除它们；containerd 可用：ctr content prune references。'],
+    },
+  },
 } as const satisfies Entries

@@ -117,4 +117,17 @@ export const resources = {
       advice: ['提高其单元的 TasksMax（docker 自带的是 infinity）。'],
     },
   },
+  RESOURCES_UNSEEN: {
+    severity: 'unseen',
+    en: {
+      title: 'The limits of the engine cannot be seen',
+      meaning: 'Its control groups are not where this process could read them.',
+      advice: ['Run windlass doctor as root on the host itself, not in a container.'],
+    },
+    zh: {
+      title: '无法看到引擎的资源上限',
+      meaning: '其控制组不在本进程可读取的位置。',
+      advice: ['请在主机本身（而非容器内）以 root 运行 windlass doctor。'],
+    },
+  },
 } as const satisfies Entries

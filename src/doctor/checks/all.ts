@@ -2,6 +2,7 @@
 import type { Check } from './check.ts'
 import { clock } from './clock.ts'
 import { connections } from './connections.ts'
+import { controlGroupView } from './control-group-view.ts'
 import { dType } from './d-type.ts'
 import { decompressorFile } from './decompressor-file.ts'
 import { decompressorLibrary } from './decompressor-library.ts'
@@ -10,9 +11,11 @@ import { decompressorPrograms } from './decompressor-programs.ts'
 import { decompressorSettings } from './decompressor-settings.ts'
 import { diskSpace } from './disk-space.ts'
 import { entropy } from './entropy.ts'
+import { fetchPlaces } from './fetch-places.ts'
 import { fileGates } from './file-gates.ts'
 import { heldPipes } from './held-pipes.ts'
 import { knownFaults } from './known-faults.ts'
+import { leftDownloads } from './left-downloads.ts'
 import { leftOver } from './left-over.ts'
 import { locks } from './locks.ts'
 import { memory } from './memory.ts'
@@ -34,7 +37,7 @@ import { unitSettings } from './unit-settings.ts'
 import { zstdLayers } from './zstd-layers.ts'
 
 export const allChecks: readonly Check[] = [
-  ...[runningEngines, knownFaults, unitSettings, locks, leftOver, heldPipes],
+  ...[runningEngines, knownFaults, unitSettings, locks, leftOver, leftDownloads, heldPipes, fetchPlaces],
   ...[decompressorPrograms, decompressorSettings, decompressorFile, decompressorLibrary, decompressorPackage],
   ...[diskSpace, dType, overlaySupport, overlayPlace, storageDriver, syncTime],
   ...[
@@ -48,5 +51,5 @@ export const allChecks: readonly Check[] = [
     zstdLayers,
     connections,
   ],
-  ...[fileGates, memory, processor, processLimits, pressure, clock, entropy],
+  ...[fileGates, controlGroupView, memory, processor, processLimits, pressure, clock, entropy],
 ]

@@ -19,7 +19,10 @@ export const diskSpace: CheckOf<'directory'> = {
     const space = await host.disk.filesystem(path)
     if (host.disk.silent.has(path))
       return [makeFinding('DISK_SILENT', subject, { evidence: [`statfs of ${path} did not return`] })]
-    if (space === undefined) return []
+    if (space === undefined) {
+      const evidence = [`statfs of ${path} failed: it is not there, or only root may look there`]
+      return [makeFinding('DISKS_UNSEEN', subject, { evidence, severity: 'note' })]
+    }
     return judge(subject, space, await findMount(host, directory))
   },
 }

@@ -20,7 +20,7 @@ async function startWorker(program: string, then: string): Promise<Worker> {
   const script = `exec 3< <(exec sleep 60); (exec -a unpigz /usr/bin/unpigz -d -c <&3 3<&- >/dev/null) & echo $!; exec 3<&-; ${then}`
   const shell = spawn(program, ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
   const [line] = await once(shell.stdout, 'data')
-  await sleep(300)
+  await sleep(500)
   return {
     shell,
     worker: Number(String(line)),

@@ -1,5 +1,11 @@
 import type { HostView } from '../../sys/host-view.ts'
-import { descendantsOf, type ProcessTable, readArguments, readDescriptors } from '../../sys/process-files.ts'
+import {
+  descendantsOf,
+  type ProcessTable,
+  readArguments,
+  readDescriptors,
+  readProcessTable,
+} from '../../sys/process-files.ts'
 import type { ProcessFacts } from '../../sys/tasks.ts'
 import { isEngineName } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
@@ -11,26 +17,39 @@ const untars = new Set(['docker-untar', 'docker-applyLayer', 'storage-untar', 's
 /** Names under which such processes are seen: only those are asked for their command lines. */
 const names = /^(unpigz|igzip|pigz|xz|exe|docker-untar|docker-applyLa|storage-untar|storage-applyL|dockerd|podman|sh)/
 
+/** What is at its very beginning or end looks the same for a moment. */
+const watchMs = 2000
+
 /** Decompressors and untars that no pull holds on to: of a daemon that is gone, or of a pull that the engine forgot. */
 export const leftOver: CheckOf<'host'> = {
   name: 'left-over',
   of: 'host',
-  look(_, context) {
-    const { host, table, engines } = context
-    const engineIds = new Set(engines.map(({ process }) => process.pid))
-    const workers = [...table.values()].filter(
-      entry => names.test(entry.name) && !engineIds.has(entry.pid) && isWorker(host, entry),
+  async look(_, context) {
+    const first = findLeft(context)
+    if (first.length === 0) return []
+    await context.host.pause(watchMs, context.signal)
+    const still = new Set(
+      findLeft({ ...context, table: readProcessTable(context.host) }).map(({ facts }) => facts['pid']),
     )
-    if (workers.length === 0) return []
-    const owners = [...table.values()].filter(({ name }) => isEngineName(name))
-    const kept = new Set(owners.flatMap(owner => descendantsOf(table, owner.pid).map(({ pid }) => pid)))
-    const orphans = workers.filter(({ pid }) => !kept.has(pid))
-    const forgotten = findForgotten(
-      context,
-      workers.filter(({ pid }) => kept.has(pid)),
-    )
-    return [...orphans.map(entry => tellOrphan(host, table, entry, engines.length)), ...forgotten]
+    return first.filter(({ facts }) => still.has(facts['pid']))
   },
+}
+
+function findLeft(context: CheckContext): Finding[] {
+  const { host, table, engines } = context
+  const engineIds = new Set(engines.map(({ process }) => process.pid))
+  const workers = [...table.values()].filter(
+    entry => names.test(entry.name) && !engineIds.has(entry.pid) && isWorker(host, entry),
+  )
+  if (workers.length === 0) return []
+  const owners = [...table.values()].filter(({ name }) => isEngineName(name))
+  const kept = new Set(owners.flatMap(owner => descendantsOf(table, owner.pid).map(({ pid }) => pid)))
+  const orphans = workers.filter(({ pid }) => !kept.has(pid))
+  const forgotten = findForgotten(
+    context,
+    workers.filter(({ pid }) => kept.has(pid)),
+  )
+  return [...orphans.map(entry => tellOrphan(host, table, entry, engines.length)), ...forgotten]
 }
 
 function isWorker(host: HostView, { pid, state }: ProcessFacts): boolean {

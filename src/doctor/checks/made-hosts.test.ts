@@ -6,8 +6,11 @@ import { FixtureHost } from '../../../test/fixture-host.ts'
 import type { Check } from './check.ts'
 import { clock } from './clock.ts'
 import { connections } from './connections.ts'
+import { controlGroupView } from './control-group-view.ts'
 import { entropy } from './entropy.ts'
+import { fetchPlaces } from './fetch-places.ts'
 import { fileGates } from './file-gates.ts'
+import { leftDownloads } from './left-downloads.ts'
 import { memory } from './memory.ts'
 import { overlaySupport } from './overlay.ts'
 import { pressure } from './pressure.ts'
@@ -175,4 +178,41 @@ test('who may not see the descriptors of others says so, and does not call the h
   const host = new FixtureHost({})
   host.denied.add('/proc/1/fd')
   assert.deepEqual(codesOf(await runCheck(fileGates, host)), ['SECURITY_UNSEEN'])
+})
+
+test('containerd whose downloads wait for places that nobody has; one that reads meanwhile is well', async () => {
+  const waits =
+    'goroutine 7 [select, 12 minutes]:\ngolang.org/x/sync/semaphore.(*Weighted).Acquire(...)\ncore/remotes/docker.dockerFetcher.open(...)'
+  const reads = 'goroutine 8 [IO wait]:\nnet/http.(*body).Read(...)\ncore/remotes/docker.dockerFetcher.Fetch(...)'
+  const visit = (dump: string) =>
+    runCheck(fetchPlaces, new FixtureHost({ answers: { '/debug.sock /debug/pprof/goroutine?debug=2': dump } }), {
+      engines: [makeEngine(7, { kind: 'containerd', sockets: ['/debug.sock'] })],
+    })
+  assert.deepEqual(codesOf(await visit(`${waits}\n\n${waits}`)), ['FETCH_PLACES_LOST'])
+  assert.deepEqual(codesOf(await visit(`${waits}\n\n${reads}`)), [])
+})
+
+test('parts of layers that nobody works at are counted; open ones are not', async () => {
+  const ingests = '/data/io.containerd.content.v1.content/ingest'
+  const [old, open] = ['a'.repeat(64), 'b'.repeat(64)]
+  const files = {
+    [`${ingests}/${old}/data`]: 'half a layer',
+    [`${ingests}/${open}/data`]: 'more',
+    '/data/tmp/GetImageBlob12': 'docker',
+  }
+  const host = new FixtureHost({ files, links: { '/proc/7/fd/3': `${ingests}/${open}/data` } })
+  const place = { dataRoot: '/data', dataPath: '/data' }
+  const [containerd] = await runCheck(leftDownloads, host, {
+    engines: [makeEngine(7, { kind: 'containerd', ...place })],
+  })
+  assert.deepEqual([containerd?.code, containerd?.facts], ['DOWNLOADS_LEFT', { count: 1, bytes: 12 }])
+  const [docker] = await runCheck(leftDownloads, host, { engines: [makeEngine(7, place)] })
+  assert.deepEqual(docker?.facts, { count: 1, bytes: 6 })
+})
+
+test('limits that cannot be read are told as unseen, not as well', async () => {
+  const elsewhere = { '/proc/7/cgroup': '0::/system.slice/docker.service\n' }
+  assert.deepEqual(codesOf(await look(controlGroupView, elsewhere)), ['RESOURCES_UNSEEN'])
+  assert.deepEqual(codesOf(await look(controlGroupView, {})), ['RESOURCES_UNSEEN'])
+  assert.deepEqual(codesOf(await look(controlGroupView, { ...elsewhere, [`${service}/cgroup.procs`]: '7\n' })), [])
 })

@@ -10,6 +10,7 @@ const nearlyFull = 0.95
 export const memory: CheckOf<'engine'> = {
   name: 'memory',
   of: 'engine',
+  after: [{ check: 'control-group-view', unless: ['RESOURCES_UNSEEN'] }],
   look(engine, { host }) {
     const groups = findGroups(host, engine.process.pid, 'memory')
     const subject = describeEngine(engine)

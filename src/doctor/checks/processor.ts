@@ -18,6 +18,7 @@ interface Periods {
 export const processor: CheckOf<'engine'> = {
   name: 'processor',
   of: 'engine',
+  after: [{ check: 'control-group-view', unless: ['RESOURCES_UNSEEN'] }],
   async look(engine, { host, signal }) {
     const groups = findGroups(host, engine.process.pid, 'cpu').filter(
       group => (readPeriods(host, group)?.throttled ?? 0) > 0,

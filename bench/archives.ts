@@ -42,11 +42,9 @@ async function makeFiles(): Promise<string> {
   return files
 }
 
-function tell(what: string, { wallMs, cpuMs, memoryMax, diskMax }: Cost): void {
+function tell(what: string, { wallMs, cpuMs, memoryMax }: Cost): void {
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
-  console.log(
-    `| ${what} | ${seconds(wallMs)} | ${seconds(cpuMs)} | ${Math.round(memoryMax / 2 ** 20)} MiB | ${(diskMax / gigabyte).toFixed(1)} GB |`,
-  )
+  console.log(`| ${what} | ${seconds(wallMs)} | ${seconds(cpuMs)} | ${Math.round(memoryMax / 2 ** 20)} MiB |`)
 }
 
 /** Into a store of its own, which goes again. */
@@ -66,7 +64,7 @@ async function loadPacked(): Promise<void> {
 
 try {
   const files = await makeFiles()
-  console.log(`| ${gigabytes} GB | wall | CPU | peak memory | disk |\n|---|---|---|---|---|`)
+  console.log(`| ${gigabytes} GB | wall | CPU | peak memory |\n|---|---|---|---|`)
   tell('pack --compress none', await windlass(home, 'pack', '--compress', 'none', files, name))
   await rm(files, { recursive: true })
   tell('save', await windlass(home, 'save', '-o', file, name))

@@ -1,4 +1,4 @@
-import { openImage } from '../copy/places.ts'
+import { namelessDomain, openImage } from '../copy/places.ts'
 import { parseTransport, type Transport } from '../copy/transport.ts'
 import { checkSignatures, readPublicKey } from '../copy/trust/check.ts'
 import { nameWithDigest } from '../copy/trust/gatekeeper.ts'
@@ -39,7 +39,8 @@ export async function verifySignature(context: Context, text: string | undefined
     throw new WindlassError('UNSUPPORTED', `Cannot verify ${text}: ${transport.kind} holds no signatures`, { hint })
   }
   const top = await retry(() => source.resolve(reference, signal), retrying)
-  const name = nameWithDigest(reference, top.descriptor.digest)
+  const { digest } = top.descriptor
+  const name = reference.domain === namelessDomain ? digest : nameWithDigest(reference, digest)
   const toCheck = { name, reference, documents: [top], sources: [source] }
   const found = await checkSignatures(
     toCheck,
@@ -60,7 +61,7 @@ export async function verifySignature(context: Context, text: string | undefined
       context,
       `Signed by ${key}: ${signature} (${form}${signed === undefined ? ', names no repository' : `, for ${signed}`})`,
     )
-  if (context.json) writeJson(context, { reference: name, digest: top.descriptor.digest, signatures })
+  if (context.json) writeJson(context, { reference: name, digest, signatures })
   else writeLine(context, name)
   return 0
 }
@@ -75,7 +76,7 @@ function readPlace(text: string): Transport {
 /** Of an image of a layout, only the digest is known to be its own. */
 function readIdentity(text: string | undefined, transport: Transport, reference: Reference): SignedIdentity {
   if (text !== undefined) return { type: 'exactRepository', dockerRepository: repositoryName(parseReference(text)) }
-  return transport.kind === 'docker' || reference.domain !== 'archive'
+  return transport.kind === 'docker' || reference.domain !== namelessDomain
     ? { type: 'matchRepository' }
     : { type: 'matchDigest' }
 }

@@ -25,6 +25,9 @@ export interface PlaceOptions {
   readonly signal: AbortSignal
 }
 
+/** Stands for a host where an archive's image has no name. */
+export const namelessDomain = 'archive'
+
 /** A source and what is to be read from it. */
 export interface OpenedSource extends AsyncDisposable {
   readonly source: Source
@@ -58,7 +61,7 @@ export async function openImage(transport: Transport, options: PlaceOptions): Pr
   try {
     const image = chooseImage(archive, transport)
     const wanted = transport.kind === 'docker-archive' ? transport.reference : undefined
-    const reference = wanted ?? readNames(image, () => {})[0] ?? { domain: 'archive', path: 'image' }
+    const reference = wanted ?? readNames(image, () => {})[0] ?? { domain: namelessDomain, path: 'image' }
     return { source: image.source, reference, [Symbol.asyncDispose]: () => archive[Symbol.asyncDispose]() }
   } catch (error) {
     await archive[Symbol.asyncDispose]()

@@ -1,3 +1,4 @@
+import type { Descriptor } from './descriptor.ts'
 import { type Digest, digestAlgorithm, digestHex } from './digest.ts'
 
 /** Distribution-spec, "Referrers Tag Schema": the index of what refers to a digest, where a registry has no API for it. Parts are cut to fit a tag. */
@@ -10,7 +11,33 @@ const cosignSuffixes = ['sig', 'att', 'sbom'] as const
 
 /** The tags by which cosign finds what belongs to a digest. */
 export function cosignTags(digest: Digest): string[] {
-  return cosignSuffixes.map(suffix => `${digestAlgorithm(digest)}-${digestHex(digest)}.${suffix}`)
+  return cosignSuffixes.map(suffix => cosignTag(digest, suffix))
+}
+
+function cosignTag(digest: Digest, suffix: string): string {
+  return `${digestAlgorithm(digest)}-${digestHex(digest)}.${suffix}`
+}
+
+const cosignKind = 'dev.cosignproject.cosign/'
+const kindSuffixes: ReadonlyMap<string, string> = new Map([
+  [`${cosignKind}sigs`, 'sig'],
+  [`${cosignKind}atts`, 'att'],
+  [`${cosignKind}sboms`, 'sbom'],
+])
+
+/** The layouts that `cosign save` writes hold one image, and what belongs to it by an annotation `kind`. */
+export function isCosignPart({ annotations }: Descriptor): boolean {
+  return kindSuffixes.has(annotations?.['kind'] ?? '')
+}
+
+/** The tag that such a part has at a registry; undefined if the image is another one, or the part is none. */
+export function cosignPartTag(part: Descriptor, entries: readonly Descriptor[], digest: Digest): string | undefined {
+  const suffix = kindSuffixes.get(part.annotations?.['kind'] ?? '')
+  const isImage = (entry: Descriptor) =>
+    /^dev\.cosignproject\.cosign\/image(Index)?$/.test(entry.annotations?.['kind'] ?? '')
+  const images = entries.filter(isImage)
+  const isOfImage = images.length === 1 && images[0]?.digest === digest
+  return suffix === undefined || !isOfImage ? undefined : cosignTag(digest, suffix)
 }
 
 /** True for a tag that names no image, but what refers to one. */

@@ -170,8 +170,10 @@ test('a policy lets in what is signed as its most specific rule demands, and ref
 
 test('what is pulled is what was asked about, though the tag moves meanwhile', async () => {
   const [asked, other] = [await pushImage(), await pushImage()]
+  let times = 0
   const gatekeeper: Gatekeeper = {
     check: async ({ documents }) => {
+      times++
       assert.equal(documents[0]?.descriptor.digest, asked.manifest.digest)
       await home.run('push', '-q', other.name, asked.name)
       return undefined
@@ -179,7 +181,7 @@ test('what is pulled is what was asked about, though the tag moves meanwhile', a
   }
   const root = join(directory, `store-${++stores}`)
   const { digest } = await pull(asked.name, { root, credentials: noCredentials, gatekeeper }).result
-  assert.equal(digest, asked.manifest.digest)
+  assert.deepEqual([times, digest], [1, asked.manifest.digest])
   const ids = [asked, other].map(async ({ name }) => JSON.parse(await home.run('inspect', name))[0].Id)
   assert.equal(JSON.parse(await openWindlass(root).run('inspect', asked.name))[0].Id, await ids[0])
   assert.notEqual(await ids[0], await ids[1])
@@ -267,6 +269,9 @@ test('what the real cosign signs is accepted, and what it attests is none', {
   await cosign('sign', ...offline, '--new-bundle-format=false', reference)
   const both = JSON.parse(await home.run('verify', '--json', '--signature', '--key', key, image.name))
   assert.deepEqual(both.signatures.map(({ form }: { form: string }) => form).toSorted(), ['bundle', 'simple signing'])
+  await cosign('save', '--allow-http-registry', '--dir', 'saved', reference)
+  const saved = ['--identity', image.repository, `oci:${directory}/saved`]
+  assert.equal(await home.run('verify', '--signature', '--key', key, ...saved), image.manifest.digest)
   // And cosign finds what was copied.
   const target = `${far.host}/cosigned:1`
   await home.run('copy', '--referrers', `docker://${image.name}`, `docker://${target}`)

@@ -4,7 +4,7 @@ import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../oci/digest.ts'
 import { type Index, type Manifest, manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
 import { isIndexType, isManifestType, mediaTypes } from '../../oci/media-types.ts'
-import { cosignTags, isReferrersTag, referrersTag } from '../../oci/referrers.ts'
+import { cosignPartTag, cosignTags, isCosignPart, isReferrersTag, referrersTag } from '../../oci/referrers.ts'
 import type { BlobRequest, BlobStream, Document, Referrer, Source } from '../place.ts'
 import type { ArchivedImage } from './archive.ts'
 import { type Files, readSmallFile } from './files.ts'
@@ -31,7 +31,7 @@ export async function listLayoutImages(files: Files): Promise<ArchivedImage[]> {
   const { manifests } = await readLayoutIndex(files)
   const byDigest = new Map<Digest, { descriptor: Descriptor; names: string[] }>()
   for (const descriptor of manifests) {
-    if (!isDocument(descriptor)) continue
+    if (!isDocument(descriptor) || isCosignPart(descriptor)) continue
     const name = nameOf(descriptor)
     if (name === undefined ? (await readSubject(files, descriptor)) !== undefined : isReferrersTag(name)) continue
     const known = byDigest.get(descriptor.digest) ?? { descriptor, names: [] }
@@ -106,16 +106,15 @@ class LayoutSource implements Source {
   /** An index names what refers to others like what is named (oras, cosign), or by the tags that a registry would have. */
   async listReferrers(digest: Digest, signal: AbortSignal): Promise<readonly Referrer[]> {
     const tags = cosignTags(digest)
-    const fallback = referrersTag(digest)
+    const { manifests } = await readLayoutIndex(this.#files)
     const found: Referrer[] = []
-    for (const descriptor of (await readLayoutIndex(this.#files)).manifests) {
+    for (const descriptor of manifests.filter(isDocument)) {
       signal.throwIfAborted()
-      if (!isDocument(descriptor)) continue
       const name = nameOf(descriptor)
-      const { mediaType, size } = descriptor
-      const bare = { mediaType, size, digest: descriptor.digest }
-      if (name !== undefined && tags.includes(name)) found.push({ descriptor: bare, tag: name })
-      else if (name === fallback) found.push(...listOf(await readListed(this.#files, descriptor)))
+      const bare = { mediaType: descriptor.mediaType, size: descriptor.size, digest: descriptor.digest }
+      const tag = tags.find(tag => tag === name) ?? cosignPartTag(descriptor, manifests, digest)
+      if (tag !== undefined) found.push({ descriptor: bare, tag })
+      else if (name === referrersTag(digest)) found.push(...listOf(await readListed(this.#files, descriptor)))
       else if ((await readSubject(this.#files, descriptor)) === digest) found.push({ descriptor: bare })
     }
     return found

@@ -2,7 +2,7 @@ import type { ProgramStage } from '../codec/external/program-stage.ts'
 import { meterInput, meterOutput, meterWork, type PipelineSample, StageMeter, samplePipeline } from '../flow/stage.ts'
 import type { Unpack } from '../layer/unpack.ts'
 import type { BlobIngest } from '../places/store/types.ts'
-import { readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
+import { isHeld, readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
 import type { StageFacts } from './events.ts'
 import type { LockStage } from './lock-stage.ts'
 
@@ -12,7 +12,7 @@ const unpackInputNeeded = 1024 * 1024
 /** The threads of libuv's pool, and those of them that the kernel holds: syncs, renames and writes of the partial are done there. */
 function readPool(): { readonly size: number; readonly held: readonly TaskFacts[] } {
   const threads = readTasks(process.pid).filter(({ name }) => name.startsWith('libuv-worker'))
-  return { size: threads.length, held: threads.filter(({ state }) => state === 'D') }
+  return { size: threads.length, held: threads.filter(isHeld) }
 }
 
 export function probePool(closer: boolean) {
@@ -134,7 +134,7 @@ export class LayerStages {
 
   get #meters(): StageMeter[] {
     const after = this.engine.item === undefined ? this.unpack : this.engine
-    return [this.lock.meter, this.source, this.spool, this.decompress, after, this.sync, this.commit]
+    return [this.lock.meter, this.lock.opening, this.source, this.spool, this.decompress, after, this.sync, this.commit]
   }
 
   sample(closer = false): PipelineSample {

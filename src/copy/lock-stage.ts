@@ -1,7 +1,8 @@
 import { describeState } from '../flow/evidence.ts'
-import { StageMeter } from '../flow/stage.ts'
+import { meterWork, StageMeter } from '../flow/stage.ts'
 import type { LockHolder, LockWait } from '../places/store/types.ts'
 import { readTask } from '../sys/tasks.ts'
+import { probePool } from './layer-stages.ts'
 
 type HolderFacts = Partial<Pick<ReturnType<StageMeter['sample']>, 'waits' | 'item' | 'task' | 'units' | 'bytesIn'>>
 
@@ -19,6 +20,8 @@ export interface Holder {
  */
 export class LockStage {
   readonly meter = new StageMeter('lock', 'lock', closer => this.#probe(closer))
+  /** What is done to the disk before and after the wait: directories and a partial are made. */
+  readonly opening = new StageMeter('open', 'open', probePool)
   /** For whoever takes the lock. */
   readonly wait: LockWait
   readonly #beside = new AbortController()
@@ -36,6 +39,7 @@ export class LockStage {
       beside: this.#beside.signal,
       onHeld: find => {
         this.#find = find
+        this.opening.active = false
         this.meter.active = true
       },
     }
@@ -44,7 +48,7 @@ export class LockStage {
   /** Whatever takes a lock with `wait`. */
   async take<T>(work: Promise<T>): Promise<T> {
     try {
-      return await work
+      return await meterWork(work, this.opening)
     } finally {
       this.#find = undefined
       this.#facts = {}

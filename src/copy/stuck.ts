@@ -4,6 +4,7 @@ import type { VerdictKind } from '../flow/blame.ts'
 /** Nobody can kill a task that the kernel holds, and nothing else will give these back their turn. */
 export const diskVerdicts: ReadonlySet<VerdictKind> = new Set([
   'disk-wait',
+  'stuck-open',
   'stuck-spool',
   'stuck-entry',
   'stuck-sync',

@@ -5,15 +5,19 @@ import { WindlassError } from '../errors.ts'
 import { adoptImplied } from '../layer/implied.ts'
 import { quote } from '../oci/quote.ts'
 import { removeTree } from '../places/store/remove-tree.ts'
+import { type DirectoryLock, tryLockDirectory } from '../sys/directory-lock.ts'
 import { FilesystemSync, syncDirectory } from '../sys/disk.ts'
 import { AT_FDCWD, cPath, lutimensat, writeTimespec } from '../sys/libc.ts'
+
+const buildingPrefix = '.windlass-'
 
 /** mkfs makes it in the root of every ext4. */
 const lostAndFound = 'lost+found'
 
 /**
  * A directory that is being made. A new one is built beside its place and renamed. One that exists is built inside, so on its own filesystem, and
- * what was built is moved up: it stays the directory that it is, which may be a mount point or where a shell stands.
+ * what was built is moved up: it stays the directory that it is, which may be a mount point or where a shell stands. What others were building there when they
+ * died is removed.
  */
 export class TargetDirectory {
   /** An empty directory of root's with mode 0755: what is to become the content of the target. */
@@ -21,9 +25,11 @@ export class TargetDirectory {
   readonly #place: string
   readonly #isNew: boolean
   readonly #doing: string
+  readonly #lock: DirectoryLock
 
-  private constructor(building: string, place: string, options: { isNew: boolean; doing: string }) {
+  private constructor({ building, lock }: Building, place: string, options: { isNew: boolean; doing: string }) {
     this.building = building
+    this.#lock = lock
     this.#place = place
     this.#isNew = options.isNew
     this.#doing = options.doing
@@ -37,12 +43,14 @@ export class TargetDirectory {
   static async open(directory: string, doing: string): Promise<TargetDirectory> {
     const existing = await findExisting(directory, doing)
     if (existing !== undefined) {
+      await sweepDead(existing)
       await checkEmpty(existing, doing)
       return new TargetDirectory(await makeBuilding(existing), existing, { isNew: false, doing })
     }
     await mkdir(dirname(directory), { recursive: true })
     const parent = await realpath(dirname(directory))
     const place = join(parent, basename(directory))
+    await sweepDead(parent)
     return new TargetDirectory(await makeBuilding(parent), place, { isNew: true, doing })
   }
 
@@ -61,11 +69,13 @@ export class TargetDirectory {
       await this.#moveUp(adopts)
       await syncDirectory(this.#place)
     }
+    this.#lock[Symbol.dispose]()
   }
 
   /** Removes what was built. */
   async discard(): Promise<void> {
-    await removeTree(this.building)
+    await removeBuilding(this.building)
+    this.#lock[Symbol.dispose]()
   }
 
   async #moveUp(adopts: boolean): Promise<void> {
@@ -111,12 +121,36 @@ async function isEmptyDirectory(path: string): Promise<boolean> {
   return (await lstat(path)).isDirectory() && (await readdir(path)).length === 0
 }
 
+interface Building {
+  readonly building: string
+  readonly lock: DirectoryLock
+}
+
 /** The parent may hand down its group or a default ACL's mode. */
-async function makeBuilding(parent: string): Promise<string> {
-  const building = await mkdtemp(join(parent, '.windlass-'))
+async function makeBuilding(parent: string): Promise<Building> {
+  const building = await mkdtemp(join(parent, buildingPrefix))
+  const lock = tryLockDirectory(building)
+  // Between the two it looked dead to a sweep.
+  if (lock === undefined) return await makeBuilding(parent)
   await chown(building, 0, 0)
   await chmod(building, 0o755)
-  return building
+  return { building, lock }
+}
+
+/** Removes what nobody is building any more. What cannot be removed stays, and does no harm to what is made now. */
+async function sweepDead(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const path = join(parent, name)
+    if (!/^\.windlass-[A-Za-z0-9]{6}$/.test(name) || (await lstat(path).catch(ignoreAbsent))?.uid !== 0) continue
+    using lock = tryLockDirectory(path)
+    if (lock !== undefined) await removeBuilding(path).catch(() => {})
+  }
+}
+
+/** Nobody else may enter it any more: users of this host may own parts of it, and would put others in the way. */
+async function removeBuilding(building: string): Promise<void> {
+  await chmod(building, 0o700).catch(ignoreAbsent)
+  await removeTree(building)
 }
 
 async function syncFilesystem(directory: string): Promise<void> {

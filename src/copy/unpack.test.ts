@@ -14,6 +14,7 @@ import {
   openStore,
   pullFixture,
 } from '../places/store/fixture.test.ts'
+import { tryLockDirectory } from '../sys/directory-lock.ts'
 import { cPath, lgetxattr, lsetxattr, MNT_DETACH, mount, umount } from '../sys/libc.ts'
 import { unpackImage } from './unpack.ts'
 
@@ -180,6 +181,30 @@ test('a bundle keeps the owner and mode of its directory; the root filesystem in
   assert.deepEqual([mode & 0o7777, uid, gid], [0o700, 1000, 1001])
   await unpack(join(directory, 'new'), true)
   assert.equal(statSync(join(directory, 'new')).mode & 0o7777, 0o755)
+})
+
+test('what a dead process was building is removed, and nothing else', async t => {
+  const { directory, unpack } = await openImage(t)
+  const makeLeft = async (parent: string, name: string): Promise<string> => {
+    const path = join(parent, name)
+    await mkdir(join(path, 'etc'), { recursive: true })
+    await writeFile(join(path, 'etc/half'), 'x')
+    return path
+  }
+  await makeLeft(directory, '.windlass-dead01')
+  using _lock = tryLockDirectory(await makeLeft(directory, '.windlass-living')) ?? assert.fail('it was locked')
+  await chown(await makeLeft(directory, '.windlass-others'), 7, 7)
+  await makeLeft(directory, '.windlass-x')
+  await symlink('.windlass-x', join(directory, '.windlass-symlnk'))
+  await unpack(join(directory, 'new'))
+  assertUnpacked(join(directory, 'new'))
+  const left = ['.windlass-living', '.windlass-others', '.windlass-symlnk', '.windlass-x', 'new']
+  assert.deepEqual(namesIn(directory), left)
+  const existing = join(directory, 'existing')
+  await mkdir(existing)
+  await makeLeft(existing, '.windlass-dead03')
+  await unpack(existing)
+  assertUnpacked(existing)
 })
 
 test('where a shell stands, it goes on standing', async t => {

@@ -54,6 +54,7 @@ export type VerdictKind =
   | 'stopped'
   /** Asleep in the kernel where no signal reaches it (state D): a disk, a frozen filesystem, a security agent. */
   | 'disk-wait'
+  | 'stuck-open'
   | 'stuck-spool'
   | 'stuck-entry'
   | 'stuck-sync'
@@ -100,6 +101,7 @@ interface Rule {
 
 const rules: Readonly<Record<StageKind, Rule>> = {
   lock: { stuck: 'stuck-lock', idleMs: 'lockIdleMs', isDisk: false },
+  open: { stuck: 'stuck-open', idleMs: 'diskIdleMs', isDisk: true },
   source: { stuck: 'silent-source', idleMs: 'sourceIdleMs', isDisk: false },
   spool: { stuck: 'stuck-spool', idleMs: 'diskIdleMs', isDisk: true },
   decompress: { stuck: 'stuck-decompressor', idleMs: 'decompressorIdleMs', isDisk: false },

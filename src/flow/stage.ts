@@ -1,14 +1,14 @@
 /** Facts about the steps of a pipeline: cheap to write on the hot path, readable at any time. `blame` concludes from them. */
 
 /**
- * What a stage does: `source` brings bytes from afar, `spool` writes the partial, `sync` and `commit` carry no bytes. `lock` waits for another process
+ * What a stage does: `source` brings bytes from afar, `spool` writes the partial, `open`, `sync` and `commit` carry no bytes. `lock` waits for another process
  * that makes the same thing, and moves when that does. `process` is one whose work is not known. A pipe or a ring is no stage: what is in it is the `inputBytes` of its reader, its room the `outputRoom` of its writer.
  */
-export type StageKind = 'lock' | 'source' | 'spool' | 'decompress' | 'unpack' | 'sync' | 'commit' | 'process'
+export type StageKind = 'lock' | 'open' | 'source' | 'spool' | 'decompress' | 'unpack' | 'sync' | 'commit' | 'process'
 
 /** Bytes go through a stage of this kind, so that what the stages beside it wait for says something about it. */
 export function carriesBytes(kind: StageKind): boolean {
-  return kind !== 'lock' && kind !== 'sync' && kind !== 'commit'
+  return kind !== 'lock' && kind !== 'open' && kind !== 'sync' && kind !== 'commit'
 }
 
 /**

@@ -2,8 +2,8 @@
  * The front process: the shell of bin/windlass, which stays and waits for the program. A process with one thread in a system call that does not
  * return cannot be reaped, not even after SIGKILL, and whoever waits for it waits as long; its front can leave in its place.
  */
-import { closeSync, existsSync, readFileSync } from 'node:fs'
-import { familyOf, readProcess, threadIds } from './tasks.ts'
+import { closeSync, existsSync } from 'node:fs'
+import { familyOf, isHeld, readProcess, readTasks } from './tasks.ts'
 
 /** libc is loaded where it is needed: the thread that watches over the main one shall cost little. */
 const loadLibc = () => import('./libc.ts')
@@ -63,13 +63,5 @@ function closeQuietly(fd: number): void {
 }
 
 function hasHeldThread(): boolean {
-  return threadIds(process.pid).some(tid => {
-    try {
-      return readFileSync(`/proc/self/task/${tid}/stat`, 'latin1')
-        .replace(/^.*\) /s, '')
-        .startsWith('D')
-    } catch {
-      return false // it has ended
-    }
-  })
+  return readTasks(process.pid).some(isHeld)
 }

@@ -120,6 +120,7 @@ const c = {
   exit: declare('void _exit(int status)'),
   prctl: declare('int prctl(int option, uint64_t argument)'),
   syscallNumber: declare('int64_t syscall(int64_t number)'),
+  flock: declare('int flock(int fd, int operation)'),
   fcntlLock: declare('int fcntl(int fd, int command, void *lock)'),
   fcntlInt: declare('int fcntl(int fd, int command, int argument)'),
   pipe2: declare('int pipe2(void *fds, int flags)'),
@@ -413,6 +414,16 @@ export function tryLockByte(fd: number, offset: number, kind: 'shared' | 'exclus
   const errno = lastErrno()
   if (errno === osConstants.errno.EAGAIN || errno === osConstants.errno.EACCES) return false
   throw new SystemError('fcntl', errno)
+}
+
+const LOCK_EX_NB = 2 | 4
+
+/** Locks a file or directory for this open file description (flock(2)), if nobody has it. The lock goes when the descriptor is closed, also by death. */
+export function tryFlock(fd: number): boolean {
+  if (c.flock(fd, LOCK_EX_NB) >= 0) return true
+  const errno = lastErrno()
+  if (errno === osConstants.errno.EAGAIN) return false
+  throw new SystemError('flock', errno)
 }
 
 /** Lays out one struct timespec at `offset`: seconds since the epoch (may be negative) and nanoseconds 0 to 999 999 999. */

@@ -24,6 +24,17 @@ export interface ProcessFacts {
   readonly startTicks: number
 }
 
+/**
+ * Where a task waits for the answer of a filesystem that a program serves (fs/fuse/dev.c). A signal reaches it, and it waits on: once the program has
+ * taken the request, not even a kill ends the wait.
+ */
+const servedWait = 'request_wait_answer'
+
+/** True for a task that the kernel holds: state D, or one that would be held if it were killed. */
+export function isHeld({ state, wchan }: Pick<TaskFacts, 'state' | 'wchan'>): boolean {
+  return state === 'D' || wchan === servedWait
+}
+
 /** A field is undefined where the kernel or our rights do not give it: `wchan`, `syscall` and `ioBytes` need those of a tracer. */
 export interface TaskFacts {
   readonly pid: number

@@ -9,9 +9,8 @@ import { runMutant, type Verdict } from './run.ts'
 const { values } = parseArgs({
   options: { only: { type: 'string', default: '' }, jobs: { type: 'string', default: '2' } },
 })
-const chosen = mutants.filter(({ row, file, test, edits }) =>
-  [row, file, test, edits.join()].join(' ').includes(values.only),
-)
+const only = new RegExp(values.only)
+const chosen = mutants.filter(({ row, file, test, edits }) => [row, file, test, edits.join()].join(' ').match(only))
 
 async function eachInTurn<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const queue = items.values()

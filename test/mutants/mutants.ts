@@ -523,6 +523,13 @@ const durability: Mutant[] = [
       ],
     ],
   ]),
+  ...guardsOf('a filesystem that does not answer', [
+    [
+      'src/sys/tasks.ts',
+      'test/faults/failing.test.ts',
+      ["return state === 'D' || wchan === servedWait", "return state === 'D'"],
+    ],
+  ]),
   ...guardsOf('a full disk', [
     [
       'src/places/store/reserve.ts',

@@ -12,6 +12,7 @@ const kinds: Readonly<Record<string, string>> = {
   'dribbling-decompressor': 'gave next to nothing out',
   stopped: 'was stopped by a signal',
   'disk-wait': 'hung in the kernel, waiting for the disk',
+  'stuck-open': 'could not be opened in the store',
   'stuck-spool': 'could not write what was downloaded',
   'stuck-entry': 'did not get on with an entry',
   'stuck-sync': 'waited for a sync that did not return',
@@ -35,6 +36,7 @@ const evidenceShown = 2
 const diskEvidenceShown = 4
 const diskKinds: ReadonlySet<string> = new Set([
   'disk-wait',
+  'stuck-open',
   'stuck-spool',
   'stuck-entry',
   'stuck-sync',

@@ -9,6 +9,7 @@ import { Store } from '../places/store/store.ts'
 import type { Session } from '../places/store/types.ts'
 import { BlobHosts } from './blob-hosts.ts'
 import type { PullEvent } from './events.ts'
+import { namelessDomain } from './places.ts'
 import { checkRoot } from './privilege.ts'
 import {
   admit,
@@ -76,7 +77,7 @@ async function runLoad(
   const context = { store, session, options, emit, stuck }
   const resolved: { image: ResolvedImage; toLoad: ImageToLoad; reference: Reference }[] = []
   for (const [at, toLoad] of images.entries()) {
-    const reference = toLoad.names[0] ?? { domain: 'archive', path: `image-${at + 1}` }
+    const reference = toLoad.names[0] ?? { domain: namelessDomain, path: `image-${at + 1}` }
     const image = await resolve(toLoad.source, reference, context)
     for (const subject of toLoad.subjects ?? [])
       await admit(options.gatekeeper, image.documents, {

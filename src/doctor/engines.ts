@@ -104,7 +104,7 @@ async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKin
   const isStopped = /[Tt]/.test(process.state)
   const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
   const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
-  const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
+  const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + inItsRoot(host, pid, dataRoot)
   const isOpen = environment !== undefined && descriptors.some(({ target }) => target !== '')
   const common = { kind, process, args, program, version, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
   return { ...common, decompressors: await findDecompressors(host, common) }
@@ -132,6 +132,12 @@ function findDataRoot(host: HostView, { kind, pid, args, descriptors }: DataRoot
   const root = host.link(`/proc/${pid}/root`) ?? '/'
   const inside = !isOurs && root !== '/' && open?.startsWith(`${root}/`) ? open.slice(root.length) : open
   return { dataRoot: inside ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
+}
+
+/** Of a process whose root is a directory of its mounts the kernel names files by the path from the top of those. */
+function inItsRoot(host: HostView, pid: number, path: string): string {
+  const root = host.link(`/proc/${pid}/root`) ?? '/'
+  return root !== '/' && path.startsWith(`${root}/`) ? path.slice(root.length) : path
 }
 
 function optionOf(args: readonly string[], names: readonly string[]): string | undefined {

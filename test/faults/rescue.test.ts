@@ -1,19 +1,18 @@
 /** Pulls that hang for good, and are brought to their end: the client is still there and is told that all is well. */
 import assert from 'node:assert/strict'
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
-import { run, runCommand } from '../testbed/command.ts'
+import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
-import type { newestEngines } from '../testbed/newest.ts'
+import { type Engines, newestEngines, runOf } from '../testbed/newest.ts'
 import { mountAsDocker } from '../testbed/peers.ts'
 import { program, SickEngine } from './doctor-bed.ts'
 import { type MadeLayer, makeDirectory, makeFile, makeLayer, makeNoise, type ServedImage, serveImage } from './image.ts'
@@ -48,6 +47,8 @@ interface Outcome {
 }
 
 interface Patient {
+  /** The program that the engine starts. */
+  readonly decompressor: 'unpigz' | 'igzip'
   readonly sick: SickEngine
   readonly hasUntar: boolean
   readonly disk: string
@@ -73,53 +74,60 @@ async function rescue(pid: number, args: readonly string[] = ['--yes'], wrapper:
   return { status, root, outcomes: (JSON.parse(stdout) as { readonly outcomes: readonly Outcome[] }).outcomes }
 }
 
+/** On a busy machine the next layer may get stuck only when the command has ended. */
+async function rescueToTheEnd(client: ChildProcess, pid: number): Promise<void> {
+  let rescued = 0
+  for (let rounds = 0; rounds < 8 && client.exitCode === null; rounds++) {
+    const { status, outcomes } = await rescue(pid)
+    assert.ok(
+      outcomes.every(({ result }) => result === 'rescued'),
+      JSON.stringify(outcomes),
+    )
+    assert.equal(status, 0)
+    rescued += outcomes.length
+  }
+  assert.ok(rescued > 0 || client.exitCode !== null)
+  await endsWell(client)
+}
+
 async function endsWell(client: ChildProcess): Promise<void> {
   if (client.exitCode === null && client.signalCode === null) await once(client, 'exit')
   assert.deepEqual([client.exitCode, client.signalCode], [0, null])
 }
 
-async function startStuckPull({ sick, hasUntar }: Patient, fault: Fault): Promise<ChildProcess> {
-  await plantBroken(sick.shims, fault)
+async function startStuckPull({ sick, hasUntar, decompressor }: Patient, fault: Fault): Promise<ChildProcess> {
+  await plantBroken(sick.shims, fault, decompressor)
   const client = sick.startPull(image.reference)
   await sick.unpacking(hasUntar)
-  await sleep(500)
+  await waitUntil('it is stuck', 20_000, () => sick.children().some(({ pid }) => isStuck(pid, fault)))
   return client
 }
 
 /** What must be true of any engine. */
 function testRescues(patient: () => Patient, faults: readonly Fault[]): void {
-  afterEach(() => patient().sick.free())
+  afterEach(async () => {
+    const { sick } = patient()
+    rmSync(join(sick.shims, 'igzip'), { force: true })
+    await sick.free()
+  })
 
   for (const fault of faults) {
     test(`whose decompressor does this: ${fault}`, row, async () => {
       const { sick, readFromImage } = patient()
       const client = await startStuckPull(patient(), fault)
-      const { status, outcomes } = await rescue(sick.pid)
-      assert.equal(outcomes.length, layers.length, JSON.stringify(outcomes))
-      assert.ok(
-        outcomes.every(({ result }) => result === 'rescued'),
-        JSON.stringify(outcomes),
-      )
-      assert.equal(status, 0)
-      await endsWell(client)
+      await rescueToTheEnd(client, sick.pid)
       const noise = await readFromImage(image.reference, 'noise')
       assert.ok(noise.equals((layers[0] as MadeLayer).tar.subarray(512, 512 + 12 * MiB)))
     })
   }
 
   test('whose healthy decompressor was stopped, with all its threads; a second pull waits for it', row, async () => {
-    const { sick, hasUntar, readFromImage } = patient()
+    const { sick, readFromImage } = patient()
     const client = sick.startPull(image.reference)
-    const { decompressor } = await sick.unpacking(hasUntar)
-    process.kill(decompressor, 'SIGSTOP')
+    await stopAtOnce(sick)
     const second = sick.startPull(image.references[1] as string)
     await sleep(1000)
-    const { outcomes } = await rescue(sick.pid)
-    assert.ok(outcomes.length > 0)
-    assert.ok(
-      outcomes.every(({ result }) => result === 'rescued'),
-      JSON.stringify(outcomes),
-    )
+    await rescueToTheEnd(client, sick.pid)
     await Promise.all([endsWell(client), endsWell(second)])
     const noise = await readFromImage(image.references[1] as string, 'noise')
     assert.ok(noise.equals((layers[0] as MadeLayer).tar.subarray(512, 512 + 12 * MiB)))
@@ -141,6 +149,115 @@ function testRescues(patient: () => Patient, faults: readonly Fault[]): void {
   })
 }
 
+/** igzip is done with such a layer in a tenth of a second. */
+async function stopAtOnce(sick: SickEngine): Promise<void> {
+  const deadline = performance.now() + 20_000
+  for (;;) {
+    const running = sick.children().find(({ name }) => /^(igzip|unpigz|pigz)$/.test(name))
+    if (running !== undefined) return void process.kill(running.pid, 'SIGSTOP')
+    assert.ok(performance.now() < deadline, 'no decompressor was started')
+    await new Promise(resolve => setImmediate(resolve))
+  }
+}
+
+/** The faults come after 300 000 bytes, one before all. */
+function isStuck(pid: number, fault: Fault): boolean {
+  const [state = '', written = ''] = factsOf(pid)
+  return fault === 'stop-reading' ? state === 'S' : Number(written.replace('wchar: ', '')) >= 300_000
+}
+
+/** What must be refused, and leaves all as it was: tried with one engine. */
+function testRefusals(patient: () => Patient): void {
+  const refusals: readonly { readonly fault: Fault; readonly code: string }[] = [
+    { fault: 'close-stdout-and-live', code: 'RESCUE_OUTPUT_CLOSED' },
+    { fault: 'flip-and-sleep', code: 'RESCUE_PREFIX_DIFFERS' },
+  ]
+  for (const { fault, code } of refusals) {
+    test(`that is refused, since the decompressor does this: ${fault}`, row, async () => {
+      await expectRefusal(patient(), fault, code)
+    })
+  }
+
+  test('that is refused, since somebody else traces the decompressor', row, async () => {
+    await expectRefusal(patient(), 'sleep', 'RESCUE_TRACED', async pid => {
+      const tracer = spawn('strace', ['-qq', '-o', '/dev/null', '-p', String(pid)], { stdio: 'ignore' })
+      await waitUntil('it is traced', 10_000, () => !/TracerPid:\t0/.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+      return async () => {
+        tracer.kill('SIGINT')
+        await once(tracer, 'exit')
+      }
+    })
+  })
+
+  test('that is refused without the right to trace, and without the right to look', row, async () => {
+    const seize = ['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace']
+    await expectRefusal(patient(), 'sleep', undefined, undefined, seize)
+  })
+
+  test('that is killed while it writes: the next one goes on at the very byte', row, async () => {
+    const { sick, readFromImage } = patient()
+    const client = await startStuckPull(patient(), 'sleep')
+    const root = mkdtempSync(join(directory, 'root-'))
+    const first = spawn(program, ['doctor', '--rescue', '--yes', '--root', root, '--pid', String(sick.pid)], {
+      stdio: 'ignore',
+    })
+    await waitUntil('it writes', 40_000, () => journalOf(root).includes('"step":"writer"'))
+    first.kill('SIGKILL')
+    await once(first, 'exit')
+    await waitUntil('its writer has ended', 10_000, () => /done|EPIPE/.test(countOf(root)))
+    const { outcomes } = await rescue(sick.pid, ['--yes', '--root', root])
+    assert.ok(outcomes.length > 0 && outcomes.every(({ result }) => result === 'rescued'), JSON.stringify(outcomes))
+    await rescueToTheEnd(client, sick.pid)
+    const noise = await readFromImage(image.reference, 'noise')
+    assert.ok(noise.equals((layers[0] as MadeLayer).tar.subarray(512, 512 + 12 * MiB)))
+  })
+}
+
+function journalOf(root: string): string {
+  return filesOf(root, '.jsonl')
+}
+
+function countOf(root: string): string {
+  return filesOf(root, '.count')
+}
+
+function filesOf(root: string, suffix: string): string {
+  const directory = join(root, 'cures')
+  const names = existsSync(directory) ? readdirSync(directory).filter(name => name.endsWith(suffix)) : []
+  return names.map(name => readFileSync(join(directory, name), 'utf8')).join('')
+}
+
+/** @param code any if undefined; `prepare` makes it impossible, and gives how that is taken back */
+async function expectRefusal(
+  patient: Patient,
+  fault: Fault,
+  code: string | undefined,
+  prepare: (pid: number) => Promise<() => Promise<void>> = async () => async () => {},
+  wrapper: readonly string[] = [],
+): Promise<void> {
+  const { sick, hasUntar } = patient
+  await startStuckPull(patient, fault)
+  const { decompressor } = await sick.unpacking(hasUntar)
+  const takeBack = await prepare(decompressor)
+  try {
+    const before = factsOf(decompressor)
+    const { status, outcomes } = await rescue(sick.pid, ['--yes', '--pid', String(decompressor)], wrapper)
+    if (wrapper.length === 0 || outcomes.length > 0) {
+      assert.deepEqual(
+        outcomes.map(({ result }) => result),
+        ['refused'],
+        JSON.stringify(outcomes),
+      )
+      assert.equal(status, 11)
+    }
+    if (code !== undefined) assert.equal(outcomes[0]?.code, code, JSON.stringify(outcomes))
+    await sleep(300)
+    assert.deepEqual(factsOf(decompressor), before)
+  } finally {
+    await takeBack()
+  }
+}
+
 /** State, and bytes written: a process that goes on as before has the same. */
 function factsOf(pid: number): readonly string[] {
   const state = readFileSync(`/proc/${pid}/stat`, 'latin1')
@@ -149,7 +266,7 @@ function factsOf(pid: number): readonly string[] {
   return [state, /wchar: \d+/.exec(readFileSync(`/proc/${pid}/io`, 'latin1'))?.[0] ?? '']
 }
 
-async function openDocker(engines = undefined as ReturnType<typeof newestEngines>) {
+async function openDocker(engines?: Engines) {
   const loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
   const shims = mkdtempSync(join(directory, 'shims-'))
   const docker = await startDocker(join(loop.directory, 'docker'), shims, engines)
@@ -167,27 +284,41 @@ async function openDocker(engines = undefined as ReturnType<typeof newestEngines
   return {
     loop,
     daemon: docker,
-    patient: { sick, hasUntar: engines === undefined, disk: loop.directory, readFromImage },
+    patient: {
+      sick,
+      decompressor: 'unpigz' as const,
+      hasUntar: engines === undefined,
+      disk: loop.directory,
+      readFromImage,
+    },
   }
 }
 
-async function openContainerd(engines = undefined as ReturnType<typeof newestEngines>) {
+async function openContainerd(engines?: Engines) {
   const loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
   const shims = mkdtempSync(join(directory, 'shims-'))
   const containerd = await startContainerd(join(loop.directory, 'containerd'), shims, engines)
   const client = [...(engines ?? []), 'ctr', '-a', containerd.socket, 'images']
   const sick = new SickEngine(containerd.pid, shims, [...client, 'pull', '--plain-http'], [...client, 'rm', '--sync'])
   const readFromImage = async (reference: string, path: string) => {
-    const target = join(loop.directory, 'mounted')
-    await mkdir(target, { recursive: true })
-    await containerd.ctr('images', 'mount', reference, target)
-    try {
-      return readFileSync(join(target, path))
-    } finally {
-      await containerd.ctr('images', 'unmount', '--rm', target)
-    }
+    const copy = join(mkdtempSync(join(directory, 'copy-')), 'file')
+    const script = `mkdir "$1"; ctr -a "$2" images mount "$3" "$1" >&2; cp "$1/$4" "$5"; ctr -a "$2" images unmount --rm "$1"`
+    const args = [join(loop.directory, 'mounted'), containerd.socket, reference, path, copy]
+    await runOf(engines ?? [], ['sh', '-ec', script, 'sh', ...args]) // the mount is seen in the root of the engine alone
+    rmSync(join(loop.directory, 'mounted'), { recursive: true, force: true })
+    return readFileSync(copy)
   }
-  return { loop, daemon: containerd, patient: { sick, hasUntar: false, disk: loop.directory, readFromImage } }
+  return {
+    loop,
+    daemon: containerd,
+    patient: {
+      sick,
+      decompressor: engines === undefined ? ('unpigz' as const) : ('igzip' as const),
+      hasUntar: false,
+      disk: loop.directory,
+      readFromImage,
+    },
+  }
 }
 
 function testEngine(
@@ -213,9 +344,15 @@ const everyFault: readonly Fault[] = ['spin', 'sleep', 'stop-reading', 'stop-its
 
 describe('a rescue of', { concurrency: true }, () => {
   describe('a docker pull', { concurrency: 1 }, () =>
-    testEngine(openDocker, isLong ? everyFault : ['spin', 'stop-reading']),
+    testEngine(() => openDocker(), isLong ? everyFault : ['spin', 'stop-reading'], testRefusals),
   )
   describe('a containerd pull', { concurrency: 1 }, () =>
-    testEngine(openContainerd, isLong ? everyFault : ['stop-itself']),
+    testEngine(() => openContainerd(), isLong ? everyFault : ['stop-itself']),
+  )
+  const newest = newestEngines()
+  if (newest === undefined) return
+  describe('a pull of the newest docker', { concurrency: 1 }, () => testEngine(() => openDocker(newest), everyFault))
+  describe('a pull of the newest containerd', { concurrency: 1 }, () =>
+    testEngine(() => openContainerd(newest), everyFault),
   )
 })

@@ -48,8 +48,31 @@ export const command = defineCommand({
       type: 'boolean',
       summary: 'bring pulls whose decompressor is stuck to their end: do what it has left undone, and let it leave',
     },
-    'dry-run': { type: 'boolean', summary: 'with --rescue: say what would be done, and do nothing' },
-    yes: { type: 'boolean', short: 'y', summary: 'with --rescue: do not ask' },
+    metrics: {
+      type: 'string',
+      value: 'FILE',
+      summary: 'with --watch --rescue: keep counts in this file, as the textfile collector of Prometheus reads them',
+    },
+    'install-service': {
+      type: 'boolean',
+      summary: 'have systemd run --watch --rescue on this host; --undo takes it back',
+    },
+    fixes: {
+      type: 'boolean',
+      summary: 'list what can be done so that the next pull does not hang, and what was done here',
+    },
+    fix: {
+      type: 'string',
+      value: 'ID',
+      summary: 'do one of these: shim-ENGINE, disable-ENGINE, restart-ENGINE, or kill-PID for a stuck decompressor',
+    },
+    undo: {
+      type: 'string',
+      value: 'ID',
+      summary: 'take back what --fix has done, by the name that it told, or the last',
+    },
+    'dry-run': { type: 'boolean', summary: 'with --rescue, --fix and --undo: say what would be done, and do nothing' },
+    yes: { type: 'boolean', short: 'y', summary: 'with --rescue, --fix and --undo: do not ask' },
     watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
   },
   examples: [
@@ -67,9 +90,24 @@ export const command = defineCommand({
   async run(context, _operands, options) {
     const { diagnose } = await import('../../doctor/diagnose.ts')
     const { LiveHost } = await import('../../sys/host-view.ts')
+    if (options.rescue && options.watch) {
+      const { serveRescues } = await import('../doctor/rescue-service.ts')
+      return await serveRescues(context, new LiveHost(), options)
+    }
     if (options.rescue) {
       const { rescue } = await import('../doctor/rescue.ts')
       return await rescue(context, new LiveHost(), options)
+    }
+    if (options['install-service']) {
+      const { installService } = await import('../doctor/cures.ts')
+      return await installService(context, new LiveHost(), options)
+    }
+    if (options.fixes || options.fix !== undefined || options.undo !== undefined) {
+      const { fix, listCures, undo } = await import('../doctor/cures.ts')
+      if (options.fix !== undefined) return await fix(context, new LiveHost(), options.fix, options)
+      if (options.undo !== undefined) return await undo(context, new LiveHost(), options.undo, options)
+      await listCures(context, new LiveHost(), options)
+      return 0
     }
     const language = languageOf(context.env)
     const registry = await readRegistry(context, options)

@@ -1,5 +1,4 @@
 /** `windlass doctor --rescue`: what would be done, the question, what was done, and whether it helped. */
-import { join } from 'node:path'
 import { catalogue } from '../../doctor/catalogue.ts'
 import { Journal, readJournals } from '../../doctor/cures/journal.ts'
 import type { Finding } from '../../doctor/finding.ts'
@@ -13,6 +12,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import type { Context } from '../command.ts'
 import { confirm } from '../confirm.ts'
 import { writeJson, writeLine, writeNote } from '../output.ts'
+import { journalDirectory } from './journal-directory.ts'
 
 export interface RescueOptions {
   readonly pid: number | undefined
@@ -23,7 +23,7 @@ export interface RescueOptions {
 }
 
 /** What became of one stuck decompressor. Survives JSON. */
-interface Outcome {
+export interface Outcome {
   readonly result: 'rescued' | 'planned' | 'refused' | 'declined' | 'interrupted'
   readonly pid: number
   readonly program: string
@@ -35,12 +35,11 @@ interface Outcome {
   readonly facts?: Readonly<Record<string, string | number | boolean>>
 }
 
-/** Where the cures of this host are written down. */
-function journalDirectory({ root }: Pick<Context, 'root'>): string {
-  return join(root, 'cures')
+/** What is not seen may be stuck. */
+function exitOf(outcomes: readonly Outcome[], isHidden: boolean): number {
+  if (!outcomes.every(({ result }) => result === 'rescued' || result === 'planned')) return 11
+  return isHidden ? 10 : 0
 }
-
-const problem = 11
 
 /**
  * Rescues one after the other, and looks again: the next layer of a pull meets the same decompressor.
@@ -48,9 +47,11 @@ const problem = 11
  */
 export async function rescue(context: Context, host: HostView, options: RescueOptions): Promise<number> {
   const outcomes: Outcome[] = []
+  let isHidden = false
   for (let quiet = 0; ; ) {
     const { stuck, findings } = await findStuck(host, { signal: context.signal, pid: options.pid })
     const fresh = stuck.filter(({ line }) => !outcomes.some(({ pid }) => pid === line.decompressor[0]?.pid))
+    isHidden = findings.some(({ code }) => code === 'PULLS_HIDDEN')
     for (const one of fresh) outcomes.push(await rescueOne(context, host, one, options))
     if (fresh.length > 0) quiet = 0
     else if (++quiet > looksAfter(outcomes, findings)) {
@@ -59,14 +60,13 @@ export async function rescue(context: Context, host: HostView, options: RescueOp
       break
     }
   }
-  const isWell = outcomes.every(({ result }) => result === 'rescued' || result === 'planned')
-  return isWell ? 0 : problem
+  return exitOf(outcomes, isHidden)
 }
 
 /** Between one layer and the next an engine may seem to do nothing. What moves may still get stuck, but is not waited for without an end. */
 function looksAfter(outcomes: readonly Outcome[], findings: readonly Finding[]): number {
   if (!outcomes.some(({ result }) => result === 'rescued')) return 0
-  return findings.some(({ code }) => code === 'PULL_MOVES' || code === 'PULL_WAITS') ? 8 : 1
+  return findings.some(({ code }) => code === 'PULL_MOVES' || code === 'PULL_WAITS') ? 8 : 2
 }
 
 function lastWord(outcomes: readonly Outcome[], findings: readonly Finding[]): string {
@@ -75,7 +75,13 @@ function lastWord(outcomes: readonly Outcome[], findings: readonly Finding[]): s
   return codes.length === 0 ? rest : `${rest} (${codes.join(', ')})`
 }
 
-async function rescueOne(context: Context, host: HostView, stuck: Stuck, options: RescueOptions): Promise<Outcome> {
+/** Plans, asks, carries out, and tells. */
+export async function rescueOne(
+  context: Context,
+  host: HostView,
+  stuck: Stuck,
+  options: RescueOptions,
+): Promise<Outcome> {
   const about = aboutOf(stuck)
   const outcome = await attempt(context, host, stuck, options).catch(
     (error: unknown): Omit<Outcome, keyof typeof about> => {

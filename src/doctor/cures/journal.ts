@@ -26,18 +26,24 @@ export class Journal implements Disposable {
 
   /**
    * @param directory is made if it is not there, for its owner alone
+   * @param id of the one to go on in; a new one of that kind if absent
    * @throws WindlassError NO_SPACE, PERMISSION
    */
-  constructor(directory: string, kind: string) {
+  constructor(directory: string, kind: string, id?: string) {
     this.#directory = directory
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
-      this.id = freeName(directory, kind)
-      this.#fd = openSync(this.#pathOf(suffix), 'ax', 0o600)
+      this.id = id ?? freeName(directory, kind)
+      this.#fd = openSync(this.#pathOf(suffix), id === undefined ? 'ax' : 'a', 0o600)
       syncDirectory(directory)
     } catch (error) {
       throw wrapError(error, `Cannot begin a journal in ${directory}`)
     }
+  }
+
+  /** To write down what is done to an earlier cure. */
+  static reopen(directory: string, id: string): Journal {
+    return new Journal(directory, '', id)
   }
 
   /** Returns when it is on the disk. @throws WindlassError NO_SPACE, PERMISSION */

@@ -137,6 +137,7 @@ async function writeRest(
       )
     throw error
   }
+  before[Symbol.dispose]() // containerd cannot unmount what somebody has a file open in
   if (owed === 0 || subject.stdout === undefined || first.done === true) return 0
   tell(`write ${owed.toLocaleString('en-US')} bytes in its place`)
   const countFile = journal.pathOf('count')

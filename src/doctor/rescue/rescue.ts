@@ -25,7 +25,7 @@ export interface PlanOptions {
 export interface RescuePlan extends AsyncDisposable {
   readonly subject: Subject
   readonly choice: Choice
-  readonly before: Before
+  readonly before: Before & Disposable
   readonly unfinished: Unfinished | undefined
 }
 
@@ -94,14 +94,17 @@ function peek(path: string): Buffer {
 /** The engine's file as far as it is written. */
 function openBefore({ position: { file } }: Choice): Before & Disposable {
   if (file === undefined) return { length: 0, read: () => Buffer.alloc(0), [Symbol.dispose]() {} }
-  const fd = openSync(file.link, 'r')
+  let fd: number | undefined = openSync(file.link, 'r')
   return {
     length: file.position,
     read(at, length) {
       const bytes = Buffer.alloc(length)
-      return bytes.subarray(0, readSync(fd, bytes, 0, length, at))
+      return fd === undefined ? Buffer.alloc(0) : bytes.subarray(0, readSync(fd, bytes, 0, length, at))
     },
-    [Symbol.dispose]: () => closeSync(fd),
+    [Symbol.dispose]() {
+      if (fd !== undefined) closeSync(fd)
+      fd = undefined
+    },
   }
 }
 

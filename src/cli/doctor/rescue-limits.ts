@@ -1,0 +1,29 @@
+/** How often a service may try: whatever is wrong with a host, it must not become a storm. */
+
+/** The same process is not tried again before. */
+const againMs = 10 * 60_000
+const triesMax = 3
+const hourMs = 60 * 60_000
+const perHourMax = 30
+/** More are forgotten, the oldest first: processes that ended long ago. */
+const rememberedMax = 1000
+
+export class RescueLimits {
+  readonly #byProcess = new Map<string, number[]>()
+  #all: number[] = []
+
+  /** @param key of the processes; it tells those from others that get their numbers */
+  mayTry(key: string, now: number): boolean {
+    const times = this.#byProcess.get(key) ?? []
+    this.#all = this.#all.filter(time => now - time < hourMs)
+    const isRested = now - (times.at(-1) ?? Number.NEGATIVE_INFINITY) >= againMs
+    return isRested && times.length < triesMax && this.#all.length < perHourMax
+  }
+
+  tried(key: string, now: number): void {
+    this.#byProcess.set(key, [...(this.#byProcess.get(key) ?? []), now])
+    this.#all.push(now)
+    const [oldest] = this.#byProcess.keys()
+    if (this.#byProcess.size > rememberedMax && oldest !== undefined) this.#byProcess.delete(oldest)
+  }
+}

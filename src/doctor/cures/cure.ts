@@ -1,0 +1,218 @@
+/** What can be done so that the next pull does not hang: the cures of one engine, smallest first. Planned from facts alone. */
+import { dirname, join } from 'node:path'
+import type { HostView } from '../../sys/host-view.ts'
+import { type Engine, isOlder } from '../engines.ts'
+import type { FileChange } from './file-change.ts'
+import { formatShim } from './shim-file.ts'
+
+type CureKind = 'shim' | 'disable' | 'restart'
+
+export interface Cure {
+  /** `shim-dockerd`; with the process ID behind it where several engines of a kind run. */
+  readonly id: string
+  readonly kind: CureKind
+  readonly engine: Engine
+  readonly title: string
+  readonly changes: readonly FileChange[]
+  /** Command lines that are run after the changes, and after they are undone. */
+  readonly commands: readonly (readonly string[])[]
+  /** What it reaches, and can break. */
+  readonly reaches: string
+  readonly effect: string
+  readonly undo: string
+  /** Why it cannot be done here, and what can be done instead. */
+  readonly obstacle: string | undefined
+}
+
+/** What of the host decides how a cure looks. */
+export interface CureFacts {
+  /** Of the engine, if systemd started it: `docker.service`. */
+  readonly unit: string | undefined
+  /** Where the shim of each decompressor can be put, and what is there. */
+  readonly shims: readonly ShimPlace[]
+  /** Settings file of an init that is no systemd. */
+  readonly settings: { readonly path: string; readonly content: string } | undefined
+  readonly containers: number | undefined
+  readonly isLiveRestore: boolean | undefined
+}
+
+interface ShimPlace {
+  readonly name: string
+  /** As the engine names it; undefined if no directory comes before the decompressor's own. */
+  readonly path: string | undefined
+  /** gzip, as the engine finds it. */
+  readonly gzip: string | undefined
+}
+
+export function planCures(engine: Engine, suffix: string, facts: CureFacts): Cure[] {
+  return [planShim(engine, suffix, facts), planDisable(engine, suffix, facts), planRestart(engine, suffix, facts)]
+}
+
+function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
+  const places = shims.filter((place): place is ShimPlace & { path: string; gzip: string } => {
+    return place.path !== undefined && place.gzip !== undefined
+  })
+  // containerd looks its decompressor up once, dockerd before 20.10 too.
+  const isAtOnce = engine.kind === 'dockerd' && !isOlder(engine.version, 20.1)
+  return {
+    id: `shim-${suffix}`,
+    kind: 'shim',
+    engine,
+    title: 'gzip in the place of the decompressor, earlier in the PATH of the engine',
+    changes: places.map(({ path, gzip }) => ({
+      path: engine.rootPrefix + path,
+      before: undefined,
+      after: formatShim(gzip, nameOf(engine)),
+      mode: 0o755,
+    })),
+    commands: [],
+    reaches:
+      'every program of this host that looks for it along the same PATH; one processor instead of several, so slower',
+    effect: isAtOnce
+      ? 'at once: the engine looks it up for each layer'
+      : 'after a restart: this engine looks it up once',
+    undo: 'the file is removed',
+    obstacle: places.length > 0 ? undefined : obstacleOf(shims),
+  }
+}
+
+function obstacleOf(shims: readonly ShimPlace[]): string {
+  if (shims.length === 0) return 'this engine runs no decompressor'
+  if (shims.some(({ gzip }) => gzip === undefined)) return 'there is no gzip on the PATH of the engine'
+  return 'no directory on the PATH of the engine comes before that of its decompressor and is free, its own and safe'
+}
+
+function planDisable(engine: Engine, suffix: string, { unit, settings }: CureFacts): Cure {
+  const variables = engine.decompressors.flatMap(({ variable }) => (variable === undefined ? [] : [variable]))
+  const lines = variables.map(name => `Environment=${name}=true\n`).join('')
+  const dropIn = `/etc/systemd/system/${unit}.d/windlass-no-decompressor.conf`
+  const exported = variables.map(name => `export ${name}=true\n`).join('')
+  const changes: FileChange[] =
+    unit !== undefined
+      ? [{ path: dropIn, before: undefined, after: `# Made by windlass.\n[Service]\n${lines}`, mode: 0o644 }]
+      : settings === undefined
+        ? []
+        : [
+            {
+              path: settings.path,
+              before: settings.content,
+              after: `${withEnd(settings.content)}${exported}`,
+              mode: 0o644,
+            },
+          ]
+  const isPossible = variables.length > 0 && changes.length > 0 && engine.rootPrefix === ''
+  return {
+    id: `disable-${suffix}`,
+    kind: 'disable',
+    engine,
+    title: `the engine decompresses by itself: ${variables.map(name => `${name}=true`).join(' ') || 'no variable does that'}`,
+    changes: isPossible ? changes : [],
+    commands: unit === undefined ? [] : [['systemctl', 'daemon-reload']],
+    reaches: `${nameOf(engine)} alone, which decompresses on one processor then`,
+    effect: `after a restart of the engine, which is not done here (restart-${suffix})`,
+    undo: 'the file is removed, or gets its old content',
+    obstacle: isPossible ? undefined : disableObstacle(engine, variables),
+  }
+}
+
+function disableObstacle(engine: Engine, variables: readonly string[]): string {
+  if (variables.length === 0) return `${engine.kind} reads no variable that forbids it its decompressor`
+  const settings = variables.map(name => `${name}=true`).join(' ')
+  return `neither systemd nor an init that is known has started it: put ${settings} into the environment of whatever does`
+}
+
+function withEnd(text: string): string {
+  return text === '' || text.endsWith('\n') ? text : `${text}\n`
+}
+
+function planRestart(engine: Engine, suffix: string, { unit, containers, isLiveRestore }: CureFacts): Cure {
+  const isKept = engine.kind === 'containerd' || isLiveRestore === true
+  const count = containers === undefined ? 'an unknown number of' : String(containers)
+  const fate = isKept ? 'go on' : 'ARE STOPPED (live-restore is off)'
+  return {
+    id: `restart-${suffix}`,
+    kind: 'restart',
+    engine,
+    title: `restart ${unit ?? nameOf(engine)}`,
+    changes: [],
+    commands: unit === undefined ? [] : [['systemctl', 'restart', unit]],
+    reaches: `all pulls and builds of this engine are broken off; ${count} running containers ${fate}`,
+    effect: 'at once',
+    undo: 'there is none',
+    obstacle: unit === undefined ? 'systemd has not started it: restart it with whatever does' : undefined,
+  }
+}
+
+export function nameOf({ kind, process }: Engine): string {
+  return `${kind} ${process.pid}`
+}
+
+/** Everything about the host that `planCures` wants to know of one engine. */
+export async function readCureFacts(host: HostView, engine: Engine): Promise<CureFacts> {
+  const { pid } = engine.process
+  const cgroup = host.text(`/proc/${pid}/cgroup`) ?? ''
+  const [, unit] = /^(?:0:|\d+:name=systemd):(?:\/[^\n]*)?\/([\w@.-]+\.service)$/m.exec(cgroup) ?? []
+  const hasSystemd = host.names('/run/systemd/system').length > 0
+  const info = engine.kind === 'dockerd' ? await askDocker(host, engine) : {}
+  return {
+    unit: hasSystemd ? unit : undefined,
+    shims: await Promise.all(
+      engine.decompressors
+        .filter(({ path }) => path !== undefined)
+        .map(({ name, path = '' }) => findShimPlace(host, engine, name, path)),
+    ),
+    settings: hasSystemd ? undefined : await findSettings(host, engine),
+    containers: info.containers,
+    isLiveRestore: info.isLiveRestore,
+  }
+}
+
+async function askDocker(host: HostView, { sockets, rootPrefix }: Engine) {
+  for (const socket of sockets) {
+    const answer = await host.ask(`${rootPrefix}${socket}`, '/info')
+    const [, containers] = /"ContainersRunning":(\d+)/.exec(answer?.body ?? '') ?? []
+    const [, live] = /"LiveRestoreEnabled":(true|false)/.exec(answer?.body ?? '') ?? []
+    if (containers !== undefined) return { containers: Number(containers), isLiveRestore: live === 'true' }
+  }
+  return {}
+}
+
+/** sysvinit and openrc source these before they start the daemon. */
+const settingsOf: Readonly<Partial<Record<Engine['kind'], readonly string[]>>> = {
+  dockerd: ['/etc/default/docker', '/etc/conf.d/docker'],
+  containerd: ['/etc/default/containerd', '/etc/conf.d/containerd'],
+}
+
+async function findSettings(host: HostView, { kind, rootPrefix }: Engine) {
+  if (rootPrefix !== '') return undefined
+  for (const path of settingsOf[kind] ?? []) {
+    const content = await host.disk.text(path)
+    if (content !== undefined) return { path, content }
+  }
+  return undefined
+}
+
+const typeMask = 0o170000
+const directoryType = 0o040000
+const regularType = 0o100000
+
+async function findShimPlace(host: HostView, engine: Engine, name: string, found: string): Promise<ShimPlace> {
+  const directories = (engine.environment?.get('PATH') ?? '').split(':').filter(directory => directory.startsWith('/'))
+  const before = directories.slice(0, directories.indexOf(dirname(found)))
+  let path: string | undefined
+  for (const directory of before) {
+    const facts = await host.disk.file(engine.rootPrefix + directory)
+    const isSafe = facts !== undefined && (facts.mode & typeMask) === directoryType && (facts.mode & 0o022) === 0
+    if (isSafe && (await host.disk.file(join(engine.rootPrefix + directory, name))) === undefined) {
+      path = join(directory, name)
+      break
+    }
+  }
+  let gzip: string | undefined
+  for (const directory of directories) {
+    const facts = await host.disk.file(join(engine.rootPrefix + directory, 'gzip'))
+    const isProgram = facts !== undefined && (facts.mode & typeMask) === regularType && (facts.mode & 0o111) !== 0
+    if (isProgram) gzip ??= join(directory, 'gzip')
+  }
+  return { name, path, gzip }
+}

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { isWindlassError } from '../../errors.ts'
+import { LiveHost } from '../../sys/host-view.ts'
+import type { Engine } from '../engines.ts'
+import { applyCure, undoable, undoCure } from './apply.ts'
+import { type Cure, type CureFacts, planCures } from './cure.ts'
+import { formatDiff } from './file-change.ts'
+import { Journal, readJournals } from './journal.ts'
+import { planService } from './service.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-cures-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+
+const host = new LiveHost()
+
+function engineOf(facts: Partial<Engine> = {}): Engine {
+  const process = { pid: 42, startTicks: 7 } as Engine['process']
+  const decompressors = [
+    { name: 'unpigz', path: '/usr/bin/unpigz', variable: 'MOBY_DISABLE_PIGZ', value: undefined, use: 'used' as const },
+  ]
+  const none = { args: [], program: undefined, dataRoot: undefined, dataPath: undefined, sockets: [], isOpen: true }
+  return {
+    kind: 'dockerd',
+    process,
+    version: '20.10.24',
+    rootPrefix: '',
+    environment: new Map(),
+    decompressors,
+    ...none,
+    ...facts,
+  }
+}
+
+const facts: CureFacts = {
+  unit: 'docker.service',
+  shims: [{ name: 'unpigz', path: '/usr/local/bin/unpigz', gzip: '/usr/bin/gzip' }],
+  settings: undefined,
+  containers: 3,
+  isLiveRestore: false,
+}
+
+function cureOf(kind: Cure['kind'], engine = engineOf(), known = facts): Cure {
+  return planCures(engine, engine.kind, known).find(cure => cure.kind === kind) as Cure
+}
+
+test('a shim takes effect at once where the engine looks its decompressor up for each layer, and else after a restart', () => {
+  const [change] = cureOf('shim').changes
+  assert.equal(change?.path, '/usr/local/bin/unpigz')
+  assert.match(change?.after ?? '', /^#!\/bin\/sh\n.*\nexec \/usr\/bin\/gzip "\$@"\n$/)
+  assert.match(cureOf('shim').effect, /^at once/)
+  assert.match(cureOf('shim', engineOf({ version: '19.3.15' })).effect, /^after a restart/)
+  assert.match(cureOf('shim', engineOf({ kind: 'containerd', version: '1.6.20' })).effect, /^after a restart/)
+})
+
+test('the variable is the one that this engine reads, in a drop-in of its unit', () => {
+  const { changes, commands } = cureOf('disable')
+  assert.equal(changes[0]?.path, '/etc/systemd/system/docker.service.d/windlass-no-decompressor.conf')
+  assert.match(changes[0]?.after ?? '', /\[Service\]\nEnvironment=MOBY_DISABLE_PIGZ=true\n$/)
+  assert.deepEqual(commands, [['systemctl', 'daemon-reload']])
+  const igzip = {
+    name: 'igzip',
+    path: undefined,
+    variable: 'CONTAINERD_DISABLE_IGZIP',
+    value: undefined,
+    use: 'used' as const,
+  }
+  const unpigz = { ...igzip, name: 'unpigz', variable: 'CONTAINERD_DISABLE_PIGZ' }
+  const newest = cureOf('disable', engineOf({ kind: 'containerd', decompressors: [igzip, unpigz] }))
+  assert.match(
+    newest.changes[0]?.after ?? '',
+    /CONTAINERD_DISABLE_IGZIP=true\nEnvironment=CONTAINERD_DISABLE_PIGZ=true/,
+  )
+})
+
+test('without systemd the settings of the init get a line more; without both it is said what to do', () => {
+  const settings = { path: '/etc/default/docker', content: 'DOCKER_OPTS=x' }
+  const [change] = cureOf('disable', engineOf(), { ...facts, unit: undefined, settings }).changes
+  assert.equal(change?.after, 'DOCKER_OPTS=x\nexport MOBY_DISABLE_PIGZ=true\n')
+  const helpless = cureOf('disable', engineOf(), { ...facts, unit: undefined })
+  assert.deepEqual(helpless.changes, [])
+  assert.match(helpless.obstacle ?? '', /MOBY_DISABLE_PIGZ=true/)
+})
+
+test('a restart says what it stops', () => {
+  assert.match(cureOf('restart').reaches, /3 running containers ARE STOPPED/)
+  assert.match(cureOf('restart', engineOf(), { ...facts, isLiveRestore: true }).reaches, /3 running containers go on/)
+  assert.match(
+    cureOf('restart', engineOf(), { ...facts, unit: undefined }).obstacle ?? '',
+    /systemd has not started it/,
+  )
+})
+
+/** A cure whose files are ours: one that is changed and one that is new. */
+function localCure(name: string): {
+  readonly cure: Cure
+  readonly old: string
+  readonly fresh: string
+  readonly journals: string
+} {
+  const old = join(directory, `${name}-old`)
+  const fresh = join(directory, `${name}.service.d`, 'fresh.conf')
+  writeFileSync(old, 'a\nb\n')
+  const changes = [
+    { path: old, before: 'a\nb\n', after: 'a\nb\nc\n', mode: 0o644 },
+    { path: fresh, before: undefined, after: 'new\n', mode: 0o644 },
+  ]
+  return {
+    cure: { ...cureOf('disable'), changes, commands: [['true']] },
+    old,
+    fresh,
+    journals: join(directory, `${name}-journals`),
+  }
+}
+
+test('a cure is applied and undone, and nothing of it is left', async () => {
+  const { cure, old, fresh, journals } = localCure('whole')
+  const id = await applyCure(host, cure, { directory: journals })
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\nc\n')
+  assert.equal(readFileSync(fresh, 'utf8'), 'new\n')
+  const [record] = undoable(readJournals(journals))
+  assert.equal(record?.id, id)
+  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  assert.ok(!existsSync(join(fresh, '..')))
+  assert.deepEqual(undoable(readJournals(journals)), [])
+})
+
+test('one that a death broke off after its first file is undone from the journal', async () => {
+  const { cure, old, fresh, journals } = localCure('dead')
+  using journal = new Journal(journals, 'disable')
+  journal.write('begin', { changes: cure.changes, commands: [] })
+  writeFileSync(old, 'a\nb\nc\n')
+  const [record] = undoable(readJournals(journals))
+  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  assert.ok(!existsSync(fresh))
+})
+
+test('a file that somebody has changed since is left as it is', async () => {
+  const { cure, old, journals } = localCure('changed')
+  await applyCure(host, cure, { directory: journals })
+  writeFileSync(old, 'mine\n')
+  const [record] = undoable(readJournals(journals))
+  await assert.rejects(undoCure(host, record as NonNullable<typeof record>, { directory: journals }), error =>
+    isWindlassError(error, 'FAILED'),
+  )
+  assert.equal(readFileSync(old, 'utf8'), 'mine\n')
+})
+
+test('a command that fails takes back what was changed before it', async () => {
+  const { cure, old, fresh, journals } = localCure('fails')
+  await assert.rejects(applyCure(host, { ...cure, commands: [['false']] }, { directory: journals }))
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  assert.ok(!existsSync(fresh))
+  assert.deepEqual(undoable(readJournals(journals)), [])
+})
+
+test('a diff shows what comes and what goes', () => {
+  assert.deepEqual(formatDiff({ path: '/f', before: 'a\nb\n', after: 'a\nb\nc\n', mode: 0 }), [
+    '--- /f',
+    '+++ /f',
+    ' a',
+    ' b',
+    '+c',
+  ])
+  assert.deepEqual(formatDiff({ path: '/f', before: undefined, after: 'x\n', mode: 0 }), [
+    '--- /dev/null',
+    '+++ /f',
+    '+x',
+  ])
+})
+
+test('the service runs the program that installs it, and leaves the writer of a rescue alone when it is stopped', () => {
+  const { after, path } = planService('/opt/a b/windlass')
+  assert.equal(path, '/etc/systemd/system/windlass-rescue.service')
+  assert.match(after, /^ExecStart=\/opt\/a\\x20b\/windlass doctor --watch --rescue --yes$/m)
+  assert.match(after, /^KillMode=process$/m)
+})

@@ -1,0 +1,92 @@
+/** Files that a cure writes, and how that is taken back: only as long as nobody else has changed them. */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { WindlassError, wrapError } from '../../errors.ts'
+
+/** Plain data: survives JSON. */
+export interface FileChange {
+  readonly path: string
+  /** Undefined if there is no such file. */
+  readonly before: string | undefined
+  readonly after: string
+  readonly mode: number
+}
+
+/** @throws WindlassError FAILED if the file is not as it was when the change was planned; NO_SPACE, PERMISSION */
+export function applyChange(change: FileChange): void {
+  expect(change.path, change.before, 'Cannot change')
+  write(change.path, change.after, change.mode)
+}
+
+/** @returns whether there was something to take back. @throws WindlassError FAILED if somebody has changed the file since; NO_SPACE, PERMISSION */
+export function revertChange({ path, before, after, mode }: FileChange): boolean {
+  const now = readIfThere(path)
+  if (now === before) return false
+  expect(path, after, 'Cannot take back the change of')
+  if (before !== undefined) {
+    write(path, before, mode)
+    return true
+  }
+  rmSync(path)
+  // A directory of drop-ins was made for this file, unless there is something else in it.
+  if (dirname(path).endsWith('.d') && readdirSync(dirname(path)).length === 0) rmdirSync(dirname(path))
+  return true
+}
+
+/** A unified diff of the whole file, which is short. */
+export function formatDiff({ path, before, after }: FileChange): string[] {
+  const old = linesOf(before ?? '')
+  const fresh = linesOf(after)
+  const common = old.findIndex((line, at) => line !== fresh[at])
+  const kept = common < 0 ? old.length : common
+  return [
+    `--- ${before === undefined ? '/dev/null' : path}`,
+    `+++ ${path}`,
+    ...old.slice(Math.max(0, kept - 2), kept).map(line => ` ${line}`),
+    ...old.slice(kept).map(line => `-${line}`),
+    ...fresh.slice(kept).map(line => `+${line}`),
+  ]
+}
+
+function linesOf(text: string): string[] {
+  return text === '' ? [] : text.replace(/\n$/, '').split('\n')
+}
+
+function expect(path: string, wanted: string | undefined, doing: string): void {
+  if (readIfThere(path) === wanted) return
+  const state = wanted === undefined ? 'it is there already' : 'somebody else has changed it'
+  throw new WindlassError('FAILED', `${doing} ${path}: ${state}`, {
+    hint: 'look at the file, and run the command again',
+  })
+}
+
+function readIfThere(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, 'utf8') : undefined
+}
+
+/** Whole or not at all, and durable. */
+function write(path: string, content: string, mode: number): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    const fresh = `${path}.windlass-new`
+    writeFileSync(fresh, content, { mode, flush: true })
+    renameSync(fresh, path)
+    const directory = openSync(dirname(path), 'r')
+    fsyncSync(directory)
+    closeSync(directory)
+  } catch (error) {
+    throw wrapError(error, `Cannot write ${path}`)
+  }
+}

@@ -17,12 +17,15 @@ const unusual: readonly (readonly [RegExp, string])[] = [
 
 /**
  * Which pigz and which zlib really work together: as the loader puts them together for a child of the engine. It runs the program only to tell its version,
- * which the engine's own user may always do, and not if everybody may replace it.
+ * and only one that its package vouches for: what somebody put in its place may do anything.
  */
 export const decompressorLibrary: CheckOf<'engine'> = {
   name: 'decompressor-library',
   of: 'engine',
-  after: [{ check: 'decompressor-file', unless: ['DECOMPRESSOR_WRITABLE'] }],
+  after: [
+    { check: 'decompressor-file', unless: ['DECOMPRESSOR_WRITABLE'] },
+    { check: 'decompressor-package', unless: ['DECOMPRESSOR_UNOWNED', 'DECOMPRESSOR_ALTERED', 'DECOMPRESSORS_UNSEEN'] },
+  ],
   async look(engine, context) {
     const used = usedDecompressor(engine)
     if (used?.path === undefined || engine.rootPrefix !== '') return []

@@ -24,21 +24,27 @@ export async function runChecks(
 ): Promise<ChecksResult> {
   const seen: Seen[] = []
   const skipped: SkippedCheck[] = []
-  for (const wave of orderChecks(checks)) {
-    const found = wave.flatMap(check =>
-      items
-        .filter(({ kind }) => kind === check.of)
-        .map(async (item): Promise<Seen | undefined> => {
-          const obstacle = obstacleOf(check, item, seen)
-          if (obstacle === undefined) return { check: check.name, item, findings: await look(check, item, context) }
-          skipped.push({ check: check.name, item: item.key, because: describeFinding(obstacle) })
-          return undefined
-        }),
-    )
-    seen.push(...(await Promise.all(found)).filter(one => one !== undefined))
-    context.signal.throwIfAborted()
+  const done = new Map<string, Promise<void>>()
+  const lookUnlessPointless = async (check: Check, item: Item) => {
+    const obstacle = obstacleOf(check, item, seen)
+    if (obstacle === undefined) seen.push({ check: check.name, item, findings: await look(check, item, context) })
+    else skipped.push({ check: check.name, item: item.key, because: describeFinding(obstacle) })
   }
-  return { findings: withoutExplained(checks, seen), skipped }
+  for (const check of orderChecks(checks).flat()) {
+    const before = (check.after ?? []).map(dependency => done.get(dependency.check))
+    const own = items.filter(({ kind }) => kind === check.of)
+    const run = async () => {
+      await Promise.all(before)
+      await Promise.all(own.map(item => lookUnlessPointless(check, item)))
+    }
+    done.set(check.name, run())
+  }
+  await Promise.all(done.values())
+  context.signal.throwIfAborted()
+  // In the order of the checks, however long each took.
+  const at = new Map(checks.map(({ name }, index) => [name, index]))
+  const sorted = seen.toSorted((a, b) => (at.get(a.check) ?? 0) - (at.get(b.check) ?? 0))
+  return { findings: withoutExplained(checks, sorted), skipped }
 }
 
 /** What does not end, or fails in a way that nobody foresaw, is told and holds up nobody. */

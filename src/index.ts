@@ -4,6 +4,7 @@
  */
 export { DecompressorPlan, type PlanOptions, planDecompressors } from './codec/external/plan.ts'
 export { type CopyOptions, type CopyResult, type CopyRun, copyImages, type ImageToCopy } from './copy/copy-image.ts'
+export { type CopiedImage, type CopyToOptions, type CopyToRun, copyTo, type DeliveredImage } from './copy/copy-to.ts'
 export { type DiffOptions, type DiffRun, diffImages } from './copy/diff-images.ts'
 export type { LayerPhase, LayerProgress, PullEvent, PullResult } from './copy/events.ts'
 export { type GetOptions, type GetRun, type GotPath, getPath } from './copy/get-path.ts'

@@ -19,8 +19,11 @@ export interface Destination {
 export interface DeliveryContext extends LayersContext {
   /** The store keeps what was downloaded. */
   readonly session: Session
+  /** What it is to be called there. */
   readonly reference: Reference
   readonly credentials: CredentialSource
+  /** True if the image is from elsewhere than that name says: the registry of the name may not have it. */
+  readonly isRenamed?: boolean
 }
 
 export interface Delivered {

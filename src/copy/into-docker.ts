@@ -144,7 +144,7 @@ class DockerDelivery {
     const isNamed = existing === undefined ? this.#route === 'load' : before?.id === existing
     if (name !== undefined && !isNamed) await this.#tag(existing ?? this.#id)
     const id = existing ?? (await this.#check(name))
-    const isRecorded = await this.#record(reference, credentials)
+    const isRecorded = this.#context.isRenamed !== true && (await this.#record(reference, credentials))
     if (!this.#facts.usesContainerd && (name !== undefined || isRecorded)) await this.#removeDeliveryNames()
     this.#tell(this.#summary(isRecorded))
     if (this.#facts.usesContainerd) {

@@ -22,7 +22,7 @@ import {
   settle,
   tell,
 } from './pull.ts'
-import { type Emit, pullLayers } from './pull-layers.ts'
+import { type Emit, type LayersContext, pullLayers } from './pull-layers.ts'
 import { type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { diskMsDefault, Stuck } from './stuck.ts'
 import type { PolicySubject } from './trust/policy.ts'
@@ -30,6 +30,8 @@ import type { PolicySubject } from './trust/policy.ts'
 /** An image to be taken into the store, and the names that it gets there. */
 export interface ImageToLoad {
   readonly source: Source
+  /** What it is called at the source, where that has several. */
+  readonly reference?: Reference
   readonly names: readonly Reference[]
   /** Where it comes from and what it is called there, once for each name: what a policy speaks of. */
   readonly subjects?: readonly PolicySubject[]
@@ -77,21 +79,13 @@ async function runLoad(
   const context = { store, session, options, emit, stuck }
   const resolved: { image: ResolvedImage; toLoad: ImageToLoad; reference: Reference }[] = []
   for (const [at, toLoad] of images.entries()) {
-    const reference = toLoad.names[0] ?? { domain: namelessDomain, path: `image-${at + 1}` }
-    const image = await resolve(toLoad.source, reference, context)
-    for (const subject of toLoad.subjects ?? [])
-      await admit(options.gatekeeper, image.documents, {
-        ...context,
-        subject,
-        sources: [toLoad.source],
-        retrying: retryingOf(context),
-      })
-    resolved.push({ image, toLoad, reference })
+    const reference = toLoad.reference ?? toLoad.names[0] ?? { domain: namelessDomain, path: `image-${at + 1}` }
+    resolved.push({ image: await resolveAdmitted(toLoad, reference, context), toLoad, reference })
   }
   await checkComplete(from, resolved, context)
   const staged: { image: ResolvedImage; names: readonly string[] }[] = []
   for (const { image, toLoad, reference } of resolved) {
-    await stage(image, { ...context, source: toLoad.source, reference })
+    await pullLayers(image, openLayers(image, { ...context, source: toLoad.source, reference }))
     staged.push({ image, names: toLoad.names.map(formatReference) })
   }
   for (const { image, names } of staged) {
@@ -106,7 +100,8 @@ async function runLoad(
   }))
 }
 
-interface StageContext {
+/** What is at hand for the images of one run. */
+export interface LoadContext {
   readonly store: Store
   readonly session: Session
   readonly options: LoadOptions
@@ -118,7 +113,7 @@ interface StageContext {
 async function checkComplete(
   from: string,
   resolved: readonly { image: ResolvedImage; toLoad: ImageToLoad; reference: Reference }[],
-  { store, session }: StageContext,
+  { store, session }: LoadContext,
 ): Promise<void> {
   const missing = new Map<Digest, string>()
   for (const { image, toLoad, reference } of resolved)
@@ -135,14 +130,28 @@ async function checkComplete(
   throw new WindlassError('INCOMPLETE', `Cannot load ${from}: ${state}`, { facts: { missing: missing.size } })
 }
 
-function retryingOf({ options, emit }: StageContext) {
+function retryingOf({ options, emit }: LoadContext) {
   return {
     signal: options.signal ?? new AbortController().signal,
     onRetry: (error: WindlassError): void => emit({ type: 'warning', message: error.message }),
   }
 }
 
-async function resolve(source: Source, reference: Reference, context: StageContext): Promise<ResolvedImage> {
+/** One image of a source, if the policy lets it in. */
+export async function resolveAdmitted(
+  { source, subjects = [] }: Omit<ImageToLoad, 'names'>,
+  reference: Reference,
+  context: LoadContext,
+): Promise<ResolvedImage> {
+  const image = await resolve(source, reference, context)
+  const { gatekeeper } = context.options
+  const retrying = retryingOf(context)
+  for (const subject of subjects)
+    await admit(gatekeeper, image.documents, { ...context, subject, sources: [source], retrying })
+  return image
+}
+
+async function resolve(source: Source, reference: Reference, context: LoadContext): Promise<ResolvedImage> {
   const { store, session, options, emit } = context
   const wanted = options.platform === undefined ? undefined : parsePlatform(options.platform, readHostPlatform())
   const image = await resolveImage(new BlobHosts(source), reference, wanted ?? readHostPlatform(), {
@@ -153,22 +162,17 @@ async function resolve(source: Source, reference: Reference, context: StageConte
   return image
 }
 
-/** The layers of one image, unpacked and published; nothing names them yet but the session. */
-async function stage(
+/** All that `pullLayers` needs to bring the layers of an image. */
+export function openLayers(
   image: ResolvedImage,
-  { source, reference, ...context }: StageContext & { readonly source: Source; readonly reference: Reference },
-): Promise<void> {
+  { source, reference, ...context }: LoadContext & { readonly source: Source; readonly reference: Reference },
+): LayersContext {
   const { options, emit } = context
   const startedMs = performance.now()
   const name = formatReference(reference)
   emit({ type: 'start', reference: name, registry: source.name })
   const pullOptions = { ...options, credentials: noCredentials }
   emitResolved(image, name, emit)
-  await pullLayers(image, {
-    ...context,
-    network: openNetwork(new BlobHosts(source), pullOptions),
-    options: pullOptions,
-    signal: retryingOf(context).signal,
-    startedMs,
-  })
+  const network = openNetwork(new BlobHosts(source), pullOptions)
+  return { ...context, network, options: pullOptions, signal: retryingOf(context).signal, startedMs }
 }

@@ -12,6 +12,8 @@ import type { RegistryOptions } from '../places/registry/repository.ts'
 import { openRegistrySink } from '../places/registry/upload.ts'
 import { Store } from '../places/store/store.ts'
 import { openStoreSource } from '../places/store/store-source.ts'
+import type { Destination } from './destination.ts'
+import { openEngine } from './engines.ts'
 import type { Transport } from './transport.ts'
 
 export interface PlaceOptions {
@@ -170,17 +172,30 @@ export interface OpenedSink {
   readonly placement: Placement
 }
 
-/** Opens a place for writing; the caller disposes the sink. The store is none of them: what goes there is loaded. */
-export async function openSink(
-  transport: Exclude<Transport, { readonly kind: 'store' }>,
-  options: PlaceOptions,
-): Promise<OpenedSink> {
+/** How a place takes an image: blobs and documents as they are, unpacked into the store, or delivered in the manner of an engine. */
+export type Target =
+  | ({ readonly manner: 'sink' } & OpenedSink)
+  | { readonly manner: 'store'; readonly reference: Reference }
+  | { readonly manner: 'engine'; readonly reference: Reference; readonly destination: Destination }
+
+const engines = { 'docker-daemon': 'docker', containerd: 'containerd', 'containers-storage': 'podman' } as const
+
+/** Opens any place to copy to; the caller disposes the sink, if it is one. */
+export async function openTarget(transport: Transport, options: PlaceOptions): Promise<Target> {
+  if (transport.kind === 'store') return { manner: 'store', reference: parseReference(transport.text) }
   if (transport.kind === 'containerd' || isEngine(transport)) {
-    const engine =
-      transport.kind === 'containerd' ? 'containerd' : transport.kind === 'docker-daemon' ? 'docker' : 'podman'
-    const hint = `'windlass pull --into ${engine}' delivers an image from a registry`
-    throw new WindlassError('UNSUPPORTED', `Cannot copy to ${transport.kind}: engines are read from only`, { hint })
+    const reference = 'reference' in transport ? transport.reference : parseReference(transport.text)
+    const { destination } = await openEngine(engines[transport.kind], { env: options.env ?? {} })
+    return { manner: 'engine', reference, destination }
   }
+  return { manner: 'sink', ...(await openSink(transport, options)) }
+}
+
+/** Places that keep images as blobs and documents. */
+export type SinkTransport = Extract<Transport, { readonly kind: 'docker' | 'oci' | 'oci-archive' | 'docker-archive' }>
+
+/** Opens such a place for writing; the caller disposes the sink. */
+export async function openSink(transport: SinkTransport, options: PlaceOptions): Promise<OpenedSink> {
   if (transport.kind === 'docker') {
     const { reference } = transport
     return { sink: openRegistrySink(reference, options.registry), placement: { tag: reference.tag } }

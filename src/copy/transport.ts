@@ -15,7 +15,7 @@ export type Transport =
   | { readonly kind: 'docker-archive'; readonly path: string; readonly reference: Reference | undefined }
 
 const words =
-  'docker://REF, store:REF, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:REF], and to read from, docker-daemon:REF, containerd:REF, containers-storage:REF'
+  'docker://REF, store:REF, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:REF], docker-daemon:REF, containerd:REF or containers-storage:REF'
 
 /**
  * Reads what `copy` takes for SRC and DEST.

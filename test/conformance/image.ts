@@ -23,7 +23,7 @@ export function memoryImage(text = 'content'): MemoryImage {
     blobs.set(digestOf(bytes), bytes)
     return descriptorOf(bytes, mediaType)
   }
-  const plain = [[{ name: 'a', data: text }], [{ name: 'b', data: 'x'.repeat(200_000) }]].map(entries =>
+  const plain = [[{ name: 'a', data: text }], [{ name: 'b', data: `${text}${'x'.repeat(200_000)}` }]].map(entries =>
     buildTar(entries),
   )
   const layers = [plain[0], plain[1], plain[0]].map(bytes => put(gzipSync(bytes as Buffer), mediaTypes.ociLayerGzip))

@@ -1,6 +1,3 @@
-import { WindlassError } from '../../errors.ts'
-import { parsePlatform } from '../../oci/platform.ts'
-import { parseReference } from '../../oci/reference.ts'
 import { archiveOptions, readFileOptions, refuseFileOptions } from '../archive-options.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
@@ -11,8 +8,8 @@ import { placeOptions, showRun } from '../transfer.ts'
 export const command = defineCommand({
   description:
     "Copies an image between any two places, in skopeo's words: docker://REF, a registry; oci:DIR[:NAME], an OCI layout; oci-archive:FILE[:NAME]; docker-archive:FILE[:REF]; " +
-    "store:REF, windlass' own; and from docker-daemon:REF, containerd:REF and containers-storage:REF, the engines of this host. Digests stay; an archive of docker, and what docker and podman give, has the image's ID and plain layers, but no manifest. From one registry to another nothing is kept on this host, and between repositories of one registry blobs are mounted. " +
-    "All platforms of an index go along, unless one is chosen; a docker archive and the store take this machine's.",
+    "store:REF, windlass' own; docker-daemon:REF, containerd:REF and containers-storage:REF, the engines of this host, into which an image is delivered as by 'pull --into'. Digests stay; an archive of docker, and what docker and podman give, has the image's ID and plain layers, but no manifest. From one registry to another nothing is kept on this host, and between repositories of one registry blobs are mounted. " +
+    "All platforms of an index go along, unless one is chosen; a docker archive, the store and engines take this machine's.",
   operands: [{ name: 'SRC' }, { name: 'DEST' }],
   rootFor: (_options, [, to]) => (to?.startsWith('store:') ? 'making owners' : undefined),
   options: {
@@ -34,63 +31,36 @@ export const command = defineCommand({
     },
     { line: 'windlass copy docker://app:2.4 oci-archive:/media/disk/app.tar', does: 'Onto a disk.' },
     { line: 'windlass copy docker-daemon:app:2.4 oci:app', does: 'Out of docker.' },
+    {
+      line: 'windlass copy oci-archive:/media/disk/app.tar docker-daemon:app:2.4',
+      does: 'Into docker, without its decompressor.',
+    },
     { line: 'windlass copy docker-archive:app.tar store:app:2.4', does: 'Into the store, under a name.' },
   ],
   exits: ['2  the image was not found', '3  a registry denied access', '4  network or TLS', '5  stalled', '6  corrupt'],
   async run(context, [from = '', to = ''], { platform, layers, checksum, split, referrers, policy, ...network }) {
     const { parseTransport } = await import('../../copy/transport.ts')
-    const { openImage, openSink } = await import('../../copy/places.ts')
+    const { openImage } = await import('../../copy/places.ts')
+    const { copyTo } = await import('../../copy/copy-to.ts')
     const source = parseTransport(from)
     const target = parseTransport(to)
     const files = { checksum, split }
     if (!target.kind.endsWith('-archive')) refuseFileOptions(files, 'the destination is no archive')
     const options = { ...(await placeOptions(context, network)), files: readFileOptions(files) }
-    const { root, signal } = context
-    const choices = { root, signal, ...(layers !== undefined && { layersMax: layers }) }
     const gatekeeper = await openPolicy(context, policy)
     await using image = await openImage(source, options)
     // What is in the store or in an engine was let in before.
     const isHere = ['store', 'containerd', 'docker-daemon', 'containers-storage'].includes(source.kind)
     const subject = isHere ? undefined : { transport: source.kind, reference: image.reference }
-    if (target.kind === 'store') {
-      if (referrers) {
-        const hint = 'copy to an OCI layout, an OCI archive or a registry'
-        throw new WindlassError('UNSUPPORTED', 'Cannot copy referrers to the store: it has no place for them', { hint })
-      }
-      const { load } = await import('../../copy/load.ts')
-      const names = [parseReference(target.text)]
-      const chosen = { ...choices, gatekeeper, ...(platform !== undefined && { platform }) }
-      const [loaded] = await showRun(
-        context,
-        `Copying ${from}`,
-        load(from, [{ source: image.source, names, subjects: subject === undefined ? [] : [subject] }], chosen),
-      )
-      if (context.json) writeJson(context, loaded)
-      else writeLine(context, `${loaded?.digest}`)
-      return 0
-    }
-    const { copyImages } = await import('../../copy/copy-image.ts')
-    const { sink, placement } = await openSink(target, options)
-    await using _sink = sink
     const isNear =
       source.kind === 'docker' && target.kind === 'docker' && source.reference.domain === target.reference.domain
-    const run = copyImages(
-      [
-        {
-          source: image.source,
-          reference: image.reference,
-          placements: [placement],
-          ...(subject !== undefined && { subject }),
-          ...(isNear && { mountFrom: [source.reference.path] }),
-        },
-      ],
-      sink,
-      { ...choices, referrers, gatekeeper, ...(platform !== undefined && { platform: parsePlatform(platform) }) },
-    )
-    const [result] = await showRun(context, `Copying ${from}`, run)
-    if (referrers) writeNote(context, `Copied ${result?.referrersCopied} documents that refer to it`)
+    const mountFrom = isNear ? [source.reference.path] : undefined
+    const choices = { from, layersMax: layers, platform, referrers, gatekeeper, subject, mountFrom }
+    const result = await showRun(context, `Copying ${from}`, copyTo(image, target, { ...options, ...choices }))
+    if ('referrersCopied' in result && referrers)
+      writeNote(context, `Copied ${result.referrersCopied} documents that refer to it`)
     if (context.json) writeJson(context, result)
-    else writeLine(context, `${result?.digest}`)
+    else writeLine(context, `${result.digest}`)
     return 0
   },
 })

@@ -7,6 +7,7 @@ export const commandTable: readonly CommandEntry[] = [
   { name: 'load', summary: 'Load images from an archive', load: () => import('./commands/load.ts') },
   { name: 'save', summary: 'Save images to an archive', load: () => import('./commands/save.ts') },
   { name: 'copy', summary: 'Copy an image between any two places', load: () => import('./commands/copy.ts') },
+  { name: 'sync', summary: 'Copy a list of images', load: () => import('./commands/sync.ts') },
   { name: 'diff', summary: 'Compare the files of two images', load: () => import('./commands/diff.ts') },
   { name: 'get', summary: 'Print a file of an image', load: () => import('./commands/get.ts') },
   { name: 'pack', summary: 'Make an image from a directory', load: () => import('./commands/pack.ts') },

@@ -1,4 +1,5 @@
 import { archiveOptions, readFileOptions, refuseFileOptions } from '../archive-options.ts'
+import { chunkOptions, withChunks } from '../chunks.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
 import { writeJson, writeLine, writeNote } from '../output.ts'
@@ -14,6 +15,7 @@ export const command = defineCommand({
   rootFor: (_options, [, to]) => (to?.startsWith('store:') ? 'making owners' : undefined),
   options: {
     ...connectionOptions,
+    ...chunkOptions,
     platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', summary: 'copy one platform of an index only' },
     layers: { type: 'integer', value: 'N', min: 1, max: 64, summary: 'how many layers at a time; default is 4' },
     referrers: {
@@ -38,7 +40,11 @@ export const command = defineCommand({
     { line: 'windlass copy docker-archive:app.tar store:app:2.4', does: 'Into the store, under a name.' },
   ],
   exits: ['2  the image was not found', '3  a registry denied access', '4  network or TLS', '5  stalled', '6  corrupt'],
-  async run(context, [from = '', to = ''], { platform, layers, checksum, split, referrers, policy, ...network }) {
+  async run(
+    context,
+    [from = '', to = ''],
+    { platform, layers, checksum, split, referrers, policy, 'chunk-size': chunkSize, ...network },
+  ) {
     const { parseTransport } = await import('../../copy/transport.ts')
     const { openImage } = await import('../../copy/places.ts')
     const { copyTo } = await import('../../copy/copy-to.ts')
@@ -46,7 +52,7 @@ export const command = defineCommand({
     const target = parseTransport(to)
     const files = { checksum, split }
     if (!target.kind.endsWith('-archive')) refuseFileOptions(files, 'the destination is no archive')
-    const options = { ...(await placeOptions(context, network)), files: readFileOptions(files) }
+    const options = { ...withChunks(await placeOptions(context, network), chunkSize), files: readFileOptions(files) }
     const gatekeeper = await openPolicy(context, policy)
     await using image = await openImage(source, options)
     // What is in the store or in an engine was let in before.

@@ -16,6 +16,8 @@ export interface TrustOptions {
    * its `*.cert`, each with its `.key`, as what to show.
    */
   readonly certificateDirectories?: readonly string[] | undefined
+  /** A directory with such files for this registry, whatever its name; it counts instead. */
+  readonly certificateDirectory?: string | undefined
   /** Hosts (`host`, `host:port`, blocks of addresses) whose certificates are not checked, and that may speak plain http. */
   readonly insecure?: readonly string[] | undefined
 }
@@ -42,7 +44,8 @@ export class Trust {
   /** @param registry its `host[:port]` */
   constructor(registry: string, options: TrustOptions) {
     this.#registry = new URL(`https://${registry}`).host
-    const directory = findDirectory(this.#registry, options.certificateDirectories ?? [])
+    const { certificateDirectory: named, certificateDirectories = [] } = options
+    const directory = named === undefined ? findDirectory(this.#registry, certificateDirectories) : readNamed(named)
     const own = options.caFile === undefined ? [] : [readPem(options.caFile)]
     this.#authorities = [...own, ...(directory?.authorities ?? [])]
     this.#pairs = [...readPair(options), ...(directory?.pairs ?? [])]
@@ -113,6 +116,12 @@ function findDirectory(
     if (entries !== undefined) return readDirectory(path, entries)
   }
   return undefined
+}
+
+function readNamed(path: string): { authorities: Buffer[]; pairs: Pair[] } {
+  const entries = listDirectory(path)
+  if (entries !== undefined) return readDirectory(path, entries)
+  throw new WindlassError('USAGE', `Cannot use certificates ${path}: there is no such directory, or it cannot be read`)
 }
 
 function listDirectory(path: string): string[] | undefined {

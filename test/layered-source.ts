@@ -44,7 +44,7 @@ export function layeredSource(...layers: readonly (readonly RawEntry[])[]): Laye
       readDocument: async descriptor => ({ descriptor, bytes: bytesOf(descriptor) }),
       openBlob: async (descriptor, { offset }) => {
         read.push(descriptors.findIndex(({ digest }) => digest === descriptor.digest))
-        return { offset, bytes: once(bytesOf(descriptor).subarray(offset)) }
+        return { offset, bytes: pieces(bytesOf(descriptor).subarray(offset)) }
       },
       [Symbol.asyncDispose]: async () => {},
     },
@@ -59,6 +59,6 @@ export function layeredSource(...layers: readonly (readonly RawEntry[])[]): Laye
   }
 }
 
-async function* once(bytes: Buffer): AsyncGenerator<Uint8Array> {
-  yield bytes
+async function* pieces(bytes: Buffer): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536)
 }

@@ -327,6 +327,7 @@ class ImageCopy {
     const tellPhase = (phase: LayerPhase): void => emit({ type: 'layer', layer: at, digest, size, phase })
     const patience = new Patience({ ...this.#retrying, signal })
     let tries = 0
+    let stood = 0
     while (true) {
       const attempt = new BlobAttempt(this.#network, descriptor, {
         isLocal: this.#image.source.isLocal === true,
@@ -348,7 +349,9 @@ class ImageCopy {
         return tellPhase(attempt.isUsed ? 'copied' : 'exists')
       } catch (error) {
         if (this.#sink.isOnePass) throw error
-        if (attempt.bytes >= progressMin) patience.progressed()
+        // What went into a connection that broke may never have come: what counts is where the other side wanted to go on.
+        if (attempt.startedAt >= stood + progressMin) patience.progressed()
+        stood = Math.max(stood, attempt.startedAt)
         await patience.wait(error)
       }
     }
@@ -404,6 +407,8 @@ class BlobAttempt implements BlobReader {
   readonly #options: AttemptOptions
   /** Handed to the sink. */
   bytes = 0
+  /** Where the sink had it begin. */
+  startedAt = 0
   isUsed = false
 
   constructor(network: Network, descriptor: Descriptor, options: AttemptOptions) {
@@ -424,6 +429,7 @@ class BlobAttempt implements BlobReader {
   }
 
   open(offset: number): AsyncIterable<Uint8Array> {
+    if (!this.isUsed) this.startedAt = offset
     this.isUsed = true
     this.bytes = offset
     const bytes = this.#read(offset)

@@ -1,6 +1,7 @@
 import { WindlassError } from '../../errors.ts'
 import { quote } from '../../oci/quote.ts'
 import { formatReference, parseReference, type Reference, repositoryName } from '../../oci/reference.ts'
+import { chunkOptions, withChunks } from '../chunks.ts'
 import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
 import { writeJson, writeLine, writeNote } from '../output.ts'
@@ -16,6 +17,7 @@ export const command = defineCommand({
   ],
   options: {
     ...connectionOptions,
+    ...chunkOptions,
     compress: {
       type: 'string',
       value: 'KIND[:LEVEL]',
@@ -36,16 +38,20 @@ export const command = defineCommand({
   },
   examples: [
     { line: 'windlass push registry.example:5000/team/app:2.4', does: 'Push an image under its name.' },
+    {
+      line: 'windlass push --chunk-size 16M app:2.4 registry.example:5000/team/app:2.4',
+      does: 'To a registry behind a proxy that takes no large requests.',
+    },
     { line: 'windlass push debian:12 registry.example:5000/base/debian:12', does: 'Push it under another one.' },
   ],
   exits: ['2  the image was not found', '3  the registry denied access', '4  network or TLS', '5  stalled'],
-  async run(context, [text = '', destination], { layers, compress, referrers, ...network }) {
+  async run(context, [text = '', destination], { layers, compress, referrers, 'chunk-size': chunkSize, ...network }) {
     const { openStored } = await import('../../copy/places.ts')
     const { copyImages } = await import('../../copy/copy-image.ts')
     const { openRegistrySink } = await import('../../places/registry/upload.ts')
     const { openRegistry } = await import('../../places/registry/registry.ts')
     const compression = compress === undefined ? undefined : readCompression(compress)
-    const options = await placeOptions(context, network)
+    const options = withChunks(await placeOptions(context, network), chunkSize)
     await using image = await openStored(text, options)
     const target = destination === undefined ? image.reference : parseReference(destination)
     await using opened = new AsyncDisposableStack()

@@ -24,6 +24,8 @@ export interface RegistryOptions extends ConnectionOptions {
   /** Token services (host:port) that may get this registry's credentials though their domain is another. */
   readonly trustedRealms?: readonly string[]
   readonly userAgent?: string
+  /** Most bytes of a blob that one request brings to the registry; all that is left of it if absent. */
+  readonly chunkSize?: number | undefined
   /** What is read ahead of a blob's consumer; 1 MiB if absent. Less where the rate is limited: what is read ahead has come. */
   readonly readAheadBytes?: number | undefined
   /** Connections made by somebody else, who closes them, as a test. Certificates, proxies and connect timeouts are then theirs. */

@@ -21,7 +21,7 @@ const monolithicMax = 4 * 1024 * 1024
  * @throws WindlassError REFERENCE_INVALID, PERMISSION or FAILED as `openRegistry`
  */
 export function openRegistrySink(reference: Reference, options: RegistryOptions): Sink {
-  return new RegistrySink(reference, new Repository(reference, options, 'pull,push'))
+  return new RegistrySink(reference, new Repository(reference, options, 'pull,push'), options.chunkSize)
 }
 
 type Method = HttpRequest['method']
@@ -33,11 +33,13 @@ class RegistrySink implements Sink {
   readonly isOnePass = false
   readonly #reference: Reference
   readonly #repository: Repository
+  readonly #chunkSize: number
   /** Where the uploads that broke off go on. */
   readonly #broken = new Map<Digest, URL>()
 
-  constructor(reference: Reference, repository: Repository) {
+  constructor(reference: Reference, repository: Repository, chunkSize = Number.POSITIVE_INFINITY) {
     this.name = repository.name
+    this.#chunkSize = chunkSize
     this.#reference = reference
     this.#repository = repository
   }
@@ -62,6 +64,7 @@ class RegistrySink implements Sink {
       plan: (method, url) =>
         this.#plan(method, url, { signal, doing: `Cannot push blob ${descriptor.digest} to ${this.#where}` }),
       broken: this.#broken,
+      chunkSize: this.#chunkSize,
     })
     await upload.run(blob)
   }
@@ -153,6 +156,15 @@ interface UploadOptions {
   readonly start: (connected: Connected) => URL
   readonly plan: (method: Method, url: URL) => HttpRequest
   readonly broken: Map<Digest, URL>
+  readonly chunkSize: number
+}
+
+/** Where an upload stands. */
+interface Standing {
+  readonly location: URL
+  readonly offset: number
+  /** The registry wants no smaller chunks, but for the last one (distribution-spec, `OCI-Chunk-Min-Length`). */
+  readonly chunkMin: number
 }
 
 /** One attempt to bring one blob to a registry. */
@@ -169,32 +181,40 @@ class BlobUpload {
 
   async run(blob: BlobReader): Promise<void> {
     const { size } = this.#descriptor
-    const standing = (await this.#resume()) ?? (await this.#start(blob.mountFrom))
+    const resumed = await this.#resume()
+    const standing = resumed ?? (await this.#start(blob.mountFrom))
     if (standing === undefined) return
     const { location, offset } = standing
-    if (offset === 0 && size <= monolithicMax) return await this.#finish(location, this.#body(blob, 0))
-    await this.#finish(offset < size ? await this.#append(location, blob, offset) : location)
+    const chunkSize = Math.max(this.#options.chunkSize, standing.chunkMin)
+    const isResumed = resumed !== undefined
+    if (offset === 0 && size <= Math.min(monolithicMax, chunkSize))
+      return await this.#finish(location, { isResumed, body: { size, open: () => blob.open(0) } })
+    const bytes = new Bytes(blob, size)
+    try {
+      await this.#finish(await this.#append(standing, bytes, chunkSize), { isResumed })
+    } finally {
+      await bytes.close()
+    }
   }
 
   /** Where an upload that broke off stands; undefined if there is none, or if the registry knows nothing of it any more. */
-  async #resume(): Promise<{ location: URL; offset: number } | undefined> {
+  async #resume(): Promise<Standing | undefined> {
     const { broken } = this.#options
     const { digest, size } = this.#descriptor
     const location = broken.get(digest)
     if (location === undefined) return undefined
     const response = await this.#connected.direct(this.#options.plan('GET', location))
     await drain(response)
-    const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(headerOf(response, 'range') ?? '')?.[1]
-    const offset = last === undefined ? 0 : Number(last) + 1
+    const offset = offsetOf(response) ?? 0
     // distribution says 0-0 for an empty upload, too, and other registries for one byte: either is begun anew.
     if (response.status === 204 && offset > 1 && offset <= size)
-      return { location: this.#follow(response, location), offset }
+      return { location: this.#follow(response, location), offset, chunkMin: chunkMinOf(response) }
     broken.delete(digest)
     return undefined
   }
 
   /** @returns undefined if the registry has mounted the blob from another repository */
-  async #start(from: string | undefined): Promise<{ location: URL; offset: number } | undefined> {
+  async #start(from: string | undefined): Promise<Standing | undefined> {
     const { broken, plan, start } = this.#options
     const { digest } = this.#descriptor
     const url = start(this.#connected)
@@ -206,48 +226,86 @@ class BlobUpload {
     if (response.status === 201) return undefined
     const location = this.#follow(response, url)
     broken.set(digest, location)
-    return { location, offset: 0 }
+    return { location, offset: 0, chunkMin: chunkMinOf(response) }
   }
 
-  async #append(location: URL, blob: BlobReader, offset: number): Promise<URL> {
-    const plan = this.#options.plan('PATCH', location)
-    const body = this.#body(blob, offset)
+  /** Sends what is left, chunk by chunk. @returns where the upload is to be ended */
+  async #append({ location: first, offset: start }: Standing, bytes: Bytes, chunkSize: number): Promise<URL> {
     const { size } = this.#descriptor
-    const range = offset === 0 ? {} : { 'content-range': `${offset}-${size - 1}` }
-    const request = {
-      ...plan,
-      headers: { ...plan.headers, 'content-type': 'application/octet-stream', ...range },
-      body,
+    let location = first
+    let offset = start
+    while (offset < size) {
+      const end = Math.min(offset + chunkSize, size)
+      const response = await this.#sendChunk(location, bytes, offset, end)
+      location = this.#follow(response, location)
+      this.#options.broken.set(this.#descriptor.digest, location)
+      offset = end === size ? end : this.#checkOffset(response, offset, end)
     }
-    const response = await this.#connected.direct(request)
-    if (response.status !== 202 && response.status !== 204 && response.status !== 201) {
-      if (response.status === 416 || response.status === 404) this.#options.broken.delete(this.#descriptor.digest)
-      throw await this.#connected.refusal(response, request)
-    }
-    await drain(response)
-    const next = this.#follow(response, location)
-    this.#options.broken.set(this.#descriptor.digest, next)
-    return next
+    return location
   }
 
-  async #finish(location: URL, body?: BodyStream): Promise<void> {
+  async #sendChunk(location: URL, bytes: Bytes, offset: number, end: number): Promise<HttpResponse> {
+    const plan = this.#options.plan('PATCH', location)
+    const isWhole = offset === 0 && end === this.#descriptor.size
+    const headers = {
+      ...plan.headers,
+      'content-type': 'application/octet-stream',
+      ...(!isWhole && { 'content-range': `${offset}-${end - 1}` }),
+    }
+    const body = { size: end - offset, open: () => bytes.read(offset, end) }
+    const request: HttpRequest = { ...plan, headers, body }
+    const response = await this.#connected.direct(request)
+    if (response.status === 202 || response.status === 204 || response.status === 201) {
+      await drain(response)
+      return response
+    }
+    throw await this.#refuse(response, request)
+  }
+
+  /** How far the registry says that it has come; it may have taken less of a chunk than it was sent. @throws WindlassError PROTOCOL */
+  #checkOffset(response: HttpResponse, offset: number, end: number): number {
+    const stated = offsetOf(response) ?? end
+    if (stated > offset && stated <= end) return stated
+    const { doing } = this.#options.plan('PATCH', response.url)
+    this.#options.broken.delete(this.#descriptor.digest)
+    const state = `${response.url.host} says that it has ${stated} bytes after bytes ${offset} to ${end - 1}`
+    throw new WindlassError('PROTOCOL', `${doing}: ${state}`, { facts: { host: response.url.host } })
+  }
+
+  async #finish(location: URL, { isResumed, body }: { isResumed: boolean; body?: BodyStream }): Promise<void> {
     const { digest } = this.#descriptor
     const url = new URL(location)
     url.searchParams.set('digest', digest)
     const plan = this.#options.plan('PUT', url)
-    const request = {
+    const request: HttpRequest = {
       ...plan,
       headers: { ...plan.headers, 'content-type': 'application/octet-stream' },
       body: body ?? '',
     }
     const response = await this.#connected.direct(request)
     this.#options.broken.delete(digest)
-    if (response.status !== 201 && response.status !== 204) throw await this.#connected.refusal(response, request)
+    if (response.status !== 201 && response.status !== 204) throw await this.#refuse(response, request, isResumed)
     await drain(response)
+    const stated = headerOf(response, 'docker-content-digest')
+    if (stated === undefined || stated === digest) return
+    const message = `${request.doing}: ${response.url.host} stored it as ${stated}; wanted ${digest}`
+    throw new WindlassError('DIGEST_MISMATCH', message, { facts: { host: response.url.host } })
   }
 
-  #body(blob: BlobReader, offset: number): BodyStream {
-    return { size: this.#descriptor.size - offset, open: () => blob.open(offset) }
+  /**
+   * What a refusal of bytes means. A registry that has lost an upload, or does not stand where it said, gets the blob anew.
+   * @param isResumed an earlier attempt brought the beginning, so that the digest may be wrong for the registry's own word
+   */
+  async #refuse(response: HttpResponse, request: HttpRequest, isResumed = false): Promise<WindlassError> {
+    const { status } = response
+    const refusal = await this.#connected.refusal(response, request)
+    const isLost = status === 404 || status === 416 || (status === 400 && isResumed)
+    if (isLost) this.#options.broken.delete(this.#descriptor.digest)
+    const { message, facts } = refusal
+    if (isLost) return new WindlassError('NETWORK', `${message}; it begins anew`, { cause: refusal, facts })
+    if (status !== 413) return refusal
+    const hint = 'the registry, or a proxy before it, takes no request that large: --chunk-size 16M sends smaller ones'
+    return new WindlassError('PROTOCOL', message, { cause: refusal, facts, hint })
   }
 
   /** @throws WindlassError PROTOCOL if the registry says nothing, or sends to where it must not */
@@ -261,5 +319,62 @@ class BlobUpload {
     }
     checkHop(from, location, doing)
     return location
+  }
+}
+
+/** `Range: 0-N` of an upload, as the number of bytes that the registry has. */
+function offsetOf(response: HttpResponse): number | undefined {
+  const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(headerOf(response, 'range') ?? '')?.[1]
+  return last === undefined ? undefined : Number(last) + 1
+}
+
+function chunkMinOf(response: HttpResponse): number {
+  const text = headerOf(response, 'oci-chunk-min-length') ?? ''
+  return /^\d{1,15}$/.test(text) ? Number(text) : 0
+}
+
+/** The bytes of a blob, chunk by chunk: read once from the first to the last, as long as no chunk is asked for again. */
+class Bytes {
+  readonly #blob: BlobReader
+  readonly #size: number
+  #iterator: AsyncIterator<Uint8Array> | undefined
+  #position = 0
+  #rest: Uint8Array | undefined
+
+  constructor(blob: BlobReader, size: number) {
+    this.#blob = blob
+    this.#size = size
+  }
+
+  async *read(from: number, end: number): AsyncGenerator<Uint8Array, void, void> {
+    if (this.#iterator === undefined || this.#position !== from) await this.#begin(from)
+    while (this.#position < end) {
+      const chunk = this.#rest ?? (await this.#next())
+      this.#rest = undefined
+      if (chunk === undefined) return
+      const piece = chunk.subarray(0, end - this.#position)
+      if (piece.length < chunk.length) this.#rest = chunk.subarray(piece.length)
+      this.#position += piece.length
+      // Before the last bytes go out, their source must have come to its end: that is where it is verified.
+      if (this.#position === this.#size) await this.#next()
+      yield piece
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#iterator?.return?.()
+    this.#iterator = undefined
+  }
+
+  async #begin(from: number): Promise<void> {
+    await this.close()
+    this.#iterator = this.#blob.open(from)[Symbol.asyncIterator]()
+    this.#position = from
+    this.#rest = undefined
+  }
+
+  async #next(): Promise<Uint8Array | undefined> {
+    const result = await this.#iterator?.next()
+    return result === undefined || result.done ? undefined : result.value
   }
 }

@@ -30,7 +30,7 @@ export async function runMutant(mutant: Mutant): Promise<{ verdict: Verdict; fai
   writeFileSync(changed, mutate(mutant))
   try {
     const name = mutant.name === undefined ? [] : [`--test-name-pattern=${mutant.name}`]
-    const test = [process.execPath, '--test', '--test-reporter=tap', '--test-timeout=90000', ...name, mutant.test]
+    const test = [process.execPath, '--test', '--test-reporter=tap', '--test-timeout=200000', ...name, mutant.test]
     const unshare = ['-m', '-p', '-f', '-n', '-i', '--kill-child', 'sh', join(import.meta.dirname, 'sandbox.sh')]
     const { status, stdout, stderr } = await runCommand(
       'unshare',

@@ -1,8 +1,8 @@
 /** How registries are reached: through proxies, by certificates, or not at all. Pulls with the real program, each with a deadline. */
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -14,23 +14,14 @@ import { parseProxies } from '../../src/places/registry/proxy.ts'
 import { layers, startImage } from '../servers/faulty-image.ts'
 import { type Fault, well } from '../servers/faulty-registry.ts'
 import { startProxy } from '../servers/proxy.ts'
+import { makeCertificate } from '../testbed/certificate.ts'
 import { windlassProgram } from '../testbed/windlass.ts'
 
 const row = { timeout: 40_000 }
 const directory = mkdtempSync(join(tmpdir(), 'windlass-reach-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
 
-const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
-execFileSync(
-  'openssl',
-  [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-    ...['-keyout', keyFile, '-out', certFile, '-subj', '/CN=windlass test'],
-    ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:registry.test'],
-  ],
-  { stdio: 'ignore' },
-)
-const tls = { key: readFileSync(keyFile), cert: readFileSync(certFile) }
+const { keyFile, certFile, ...tls } = makeCertificate(directory)
 const mutual = { ...tls, ca: tls.cert, requestCert: true }
 let runs = 0
 

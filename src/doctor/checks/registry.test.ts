@@ -1,8 +1,7 @@
 /** Registries with real faults, tried as an engine with such settings would reach them. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +12,7 @@ import { mute, refuses, trickle, wholeAlways } from '../../../test/servers/fault
 import { startProxy } from '../../../test/servers/proxy.ts'
 import { descriptorOf } from '../../../test/servers/push.ts'
 import { startScriptedServer } from '../../../test/servers/scripted-server.ts'
+import { makeCertificate } from '../../../test/testbed/certificate.ts'
 import { parseReference } from '../../oci/reference.ts'
 import { type CredentialSource, noCredentials } from '../../places/registry/credentials.ts'
 import { LiveHost } from '../../sys/host-view.ts'
@@ -24,17 +24,7 @@ import { type ChecksResult, runChecks } from './run.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-registries-'))
 after(() => rmSync(directory, { recursive: true }))
-const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
-execFileSync(
-  'openssl',
-  [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-    ...['-keyout', keyFile, '-out', certFile, '-subj', '/CN=windlass test'],
-    ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:registry.test'],
-  ],
-  { stdio: 'ignore' },
-)
-const tls = { key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8') }
+const tls = makeCertificate(directory)
 
 interface VisitOptions {
   readonly engine?: Engine

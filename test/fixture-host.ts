@@ -64,8 +64,9 @@ export class FixtureHost extends LiveHost {
     return body === undefined ? undefined : { status: 200, body }
   }
 
-  override async pause(): Promise<void> {
+  override async pause(): Promise<boolean> {
     this.#files = { ...this.#files, ...this.later }
+    return true
   }
 
   #stat(path: string) {

@@ -49,3 +49,13 @@ export function readEntry(host: HostView, { path }: ControlGroup, file: string, 
   const [, value] = new RegExp(`^${name} (\\d+)$`, 'm').exec(host.text(join(path, file)) ?? '') ?? []
   return value === undefined ? undefined : Number(value)
 }
+
+/** The group that a process is frozen in. Version 1 leaves a frozen task in the very place where it slept, so its wait channel tells nothing. */
+export function findFrozenGroup(host: HostView, pid: number): string | undefined {
+  return findGroups(host, pid, 'freezer').find(group => isFrozen(host, group))?.path
+}
+
+function isFrozen(host: HostView, group: ControlGroup): boolean {
+  if (group.isUnified) return readEntry(host, group, 'cgroup.events', 'frozen') === 1
+  return host.text(join(group.path, 'freezer.state'))?.startsWith('FROZEN') === true
+}

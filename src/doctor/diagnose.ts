@@ -14,7 +14,7 @@ export interface DiagnoseOptions {
   /** Look at the engine with this process alone. */
   readonly pid?: number | undefined
   /** What an earlier probe said of a program. */
-  readonly verdictOf?: (path: string) => Promise<string | undefined>
+  readonly verdictOf?: ((path: string) => Promise<string | undefined>) | undefined
   /** A registry that the user named; without, nothing is sent anywhere. */
   readonly registry?: NamedRegistry | undefined
   /** Whether things may be tried that take processor time or write: decompressors, the sync of a nameless file. */
@@ -85,6 +85,7 @@ const wholes: readonly string[] = [
   'FILESYSTEM_FROZEN',
   'DISK_WAIT',
   'FANOTIFY_WAIT',
+  'REMOTE_FILESYSTEM_WAIT',
   'MEMORY_LIMIT',
   'CGROUP_FROZEN',
   'PIPE_HELD',

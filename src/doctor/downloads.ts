@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../sys/process-files.ts'
-import type { Engine } from './engines.ts'
+import { asEngineNames, type Engine } from './engines.ts'
 
 /** One layer on its way. */
 export interface Download {
@@ -26,20 +26,27 @@ const temporary: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
   crio: /\/container_images_storage[^/]*\/\d+$/,
 }
 
+/** A content store of containerd, also within buildkitd. */
+const ingest = /^(\/.*\/ingest\/[^/]+)\/data$/
+
 export async function findDownloads(host: HostView, engine: Engine): Promise<Download[]> {
-  const { kind, process, dataRoot, dataPath } = engine
+  const { kind, process } = engine
   const opened = readDescriptors(host, process.pid)
   const pattern = temporary[kind]
   if (pattern !== undefined) {
     const files = opened.filter(({ target }) => pattern.test(target))
     return await collect(files.map(({ fd, target }) => readTemporary(host, engine, fd, target)))
   }
-  if (kind !== 'containerd' || dataRoot === undefined || dataPath === undefined) return []
-  const ingests = 'io.containerd.content.v1.content/ingest'
-  const written = new Set(opened.map(({ target }) => target))
-  const names = await host.disk.names(join(dataPath, ingests))
-  const open = names.filter(name => written.has(join(dataRoot, ingests, name, 'data')))
-  return await collect(open.map(name => readIngest(host, engine, join(dataPath, ingests, name))))
+  if (kind !== 'containerd' && kind !== 'buildkitd') return []
+  const open = opened.flatMap(({ target }) => ingest.exec(target)?.[1] ?? [])
+  const named = new Set(open.map(directory => asEngineNames(host, process.pid, directory)))
+  return await collect([...named].map(directory => readIngest(host, engine, placeOf(engine, directory))))
+}
+
+/** The same directory as we reach it. */
+function placeOf({ dataRoot, dataPath, rootPrefix }: Engine, directory: string): string {
+  const isBelow = dataRoot !== undefined && dataPath !== undefined && directory.startsWith(`${dataRoot}/`)
+  return isBelow ? dataPath + directory.slice(dataRoot.length) : rootPrefix + directory
 }
 
 async function collect(found: readonly Promise<Download | undefined>[]): Promise<Download[]> {

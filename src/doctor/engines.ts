@@ -9,7 +9,7 @@ import {
   readDescriptors,
   readEnvironment,
 } from '../sys/process-files.ts'
-import type { ProcessFacts } from '../sys/tasks.ts'
+import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
 
 type EngineKind = 'dockerd' | 'containerd' | 'podman' | 'crio' | 'buildkitd' | 'buildah' | 'skopeo'
 
@@ -54,7 +54,7 @@ const kinds: ReadonlyMap<string, EngineKind> = new Map(
 const landmarks: Readonly<Partial<Record<EngineKind, RegExp>>> = {
   dockerd: /^(\/.*)\/(?:volumes\/metadata\.db|buildkit\/cache\.db)$/,
   containerd: /^(\/.*)\/io\.containerd\.metadata\.v1\.bolt\/meta\.db$/,
-  buildkitd: /^(\/.*)\/(?:cache|history|metadata_v2)\.db$/,
+  buildkitd: /^(\/.*)\/(?:cache|history)\.db$/,
 }
 
 const dataRoots: Readonly<Partial<Record<EngineKind, string>>> = {
@@ -73,7 +73,10 @@ const runs: Readonly<Record<EngineKind, readonly { name: string; variable?: stri
     { name: 'igzip', variable: 'CONTAINERD_DISABLE_IGZIP', since: 2 },
     { name: 'unpigz', variable: 'CONTAINERD_DISABLE_PIGZ' },
   ],
-  buildkitd: [{ name: 'unpigz', variable: 'CONTAINERD_DISABLE_PIGZ' }],
+  buildkitd: [
+    { name: 'igzip', variable: 'CONTAINERD_DISABLE_IGZIP', since: 0.19 },
+    { name: 'unpigz', variable: 'CONTAINERD_DISABLE_PIGZ' },
+  ],
   podman: [{ name: 'pigz', since: 5.2 }],
   crio: [{ name: 'pigz', since: 1.31 }],
   buildah: [{ name: 'pigz', since: 1.37 }],
@@ -90,7 +93,9 @@ export async function findEngines(host: HostView, table: ProcessTable, pid?: num
   const found = [...table.values()].filter(
     entry => kinds.has(entry.name) && entry.state !== 'Z' && (pid === undefined || entry.pid === pid),
   )
-  return await Promise.all(found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind)))
+  const engines = await Promise.all(found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind)))
+  // What ended meanwhile, as a podman does, hides nothing.
+  return engines.filter(({ isOpen, process }) => isOpen || readProcess(process.pid, host) !== undefined)
 }
 
 async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Promise<Engine> {
@@ -104,7 +109,7 @@ async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKin
   const isStopped = /[Tt]/.test(process.state)
   const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
   const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
-  const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + inItsRoot(host, pid, dataRoot)
+  const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
   const isOpen = environment !== undefined && descriptors.some(({ target }) => target !== '')
   const common = { kind, process, args, program, version, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
   return { ...common, decompressors: await findDecompressors(host, common) }
@@ -126,18 +131,17 @@ interface DataRootQuestion extends Pick<Engine, 'kind' | 'args'> {
 /** The kernel names open files by the paths of whoever asks, as long as both see the same mounts. */
 function findDataRoot(host: HostView, { kind, pid, args, descriptors }: DataRootQuestion) {
   const landmark = landmarks[kind]
-  const open = descriptors.map(({ target }) => landmark?.exec(target)?.[1]).find(root => root !== undefined)
+  const found = descriptors.map(({ target }) => landmark?.exec(target)?.[1]).find(root => root !== undefined)
+  const open = found === undefined ? undefined : asEngineNames(host, pid, found)
   const isOurs = open !== undefined && host.link(`/proc/${pid}/ns/mnt`) === host.link('/proc/self/ns/mnt')
-  // In a root of its own it knows the place without what stands before that root.
-  const root = host.link(`/proc/${pid}/root`) ?? '/'
-  const inside = !isOurs && root !== '/' && open?.startsWith(`${root}/`) ? open.slice(root.length) : open
-  return { dataRoot: inside ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
+  return { dataRoot: open ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
 }
 
-/** Of a process whose root is a directory of its mounts the kernel names files by the path from the top of those. */
-function inItsRoot(host: HostView, pid: number, path: string): string {
-  const root = host.link(`/proc/${pid}/root`) ?? '/'
-  return root !== '/' && path.startsWith(`${root}/`) ? path.slice(root.length) : path
+/** A path of an open file as the engine itself names it: with a root of its own in mounts of its own, the kernel tells us the way from the top of those mounts. */
+export function asEngineNames(host: HostView, pid: number, path: string): string {
+  if (host.link(`/proc/${pid}/ns/mnt`) === host.link('/proc/self/ns/mnt')) return path
+  const root = host.link(`/proc/${pid}/root`)
+  return root !== undefined && root !== '/' && path.startsWith(`${root}/`) ? path.slice(root.length) : path
 }
 
 function optionOf(args: readonly string[], names: readonly string[]): string | undefined {
@@ -232,12 +236,32 @@ async function findProgram(
   return undefined
 }
 
-/** Settings of the engine that matter for pulls. */
+/** What of an environment says something about pulls; anything else may be a secret. */
+const toldVariables =
+  /^(PATH|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_\w+|CONTAINERD_\w+|(https?|no|all)_proxy)$/i
+
+/** The environment of the running process, as far as it matters for pulls, without credentials. */
+export function settingsOf({ environment }: Pick<Engine, 'environment'>): Readonly<Record<string, string>> {
+  const told = [...(environment ?? [])].filter(([name]) => toldVariables.test(name))
+  return Object.fromEntries(told.map(([name, value]) => [name, hidePassword(value)]))
+}
+
+/** Proxies of the engine, as it has them. */
 export function proxiesOf({ environment }: Engine): [name: string, value: string][] {
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap(name => [name, name.toLowerCase()])
   return names.flatMap(name => {
     const value = environment?.get(name)
     return value === undefined || value === '' ? [] : [[name, hidePassword(value)]]
+  })
+}
+
+const secretOption = /^-.*(password|creds|token|secret)$/i
+
+/** A command line without credentials. */
+export function hideSecrets(args: readonly string[]): string[] {
+  return args.map((arg, at) => {
+    if (secretOption.test(args[at - 1] ?? '')) return '…'
+    return hidePassword(arg).replace(/((?:password|creds|token|secret)[=:]).*/i, '$1…')
   })
 }
 

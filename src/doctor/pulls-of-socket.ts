@@ -5,7 +5,7 @@ import { type Engine, findEngines } from './engines.ts'
 import type { Finding } from './finding.ts'
 import { examinePulls } from './pulls.ts'
 
-/** What holds up the pulls of the engine that listens on a socket of this host. Takes 1.5 s, and up to 8 s if something stands still. */
+/** What holds up the pulls of the engine that listens on a socket of this host. Takes 1.5 s, and up to 7 s if something stands still. */
 export async function examinePullsOf(host: HostView, socket: string, signal: AbortSignal): Promise<readonly Finding[]> {
   const path = realOf(socket)
   const all = await findEngines(host, readProcessTable(host))

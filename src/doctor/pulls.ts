@@ -1,8 +1,9 @@
 /** The pulls of the engines of a host, looked at for some seconds: which go on, which stand still, and who is to blame. */
-import { type BlameLimits, blame, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
+import { type BlameLimits, blame, countedMs, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
+import { findFrozenGroup } from './control-groups.ts'
 import { type Download, findDownloads } from './downloads.ts'
 import type { Engine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
@@ -32,7 +33,9 @@ const silentMs = 15_000
 const periodMs = 250
 /** What goes on shows within that time; what does not is looked at longer. */
 const shortMs = 1500
-const longMs = 8000
+const longMs = 7000
+/** On a host so busy that the watcher itself is held up, that time is longer: but not without an end. */
+const wallMs = 14_000
 /** Whatever moves so much in that time is not held up, and need not be looked at longer. */
 const briskBytes = 65_536
 
@@ -48,7 +51,7 @@ export interface PullsResult {
   readonly dumps: ReadonlyMap<number, string>
 }
 
-/** Looks at all pulls of these engines, for 1.5 s if all goes on and up to 8 s if something stands still. */
+/** Looks at all pulls of these engines, for 1.5 s if all goes on and up to 7 s if something stands still. */
 export async function examinePulls(
   host: HostView,
   all: readonly Engine[],
@@ -60,34 +63,70 @@ export async function examinePulls(
   const watches = new Map<string, LineWatch>()
   const downloads = new DownloadWatch(host, engines)
   const owners = engines.map(engine => new EngineWatch(host, engine))
-  const start = host.elapsed()
+  const clock = new WatchClock(host, limits)
   let open: LineWatch[] = []
+  let dumps: Promise<ReadonlyMap<number, string>> | undefined
   for (;;) {
     open = lookAtLines(host, engines, watches)
     await downloads.look()
     for (const owner of owners) owner.look()
-    const ms = host.elapsed() - start
-    const isOpen = downloads.isWaiting || owners.some(owner => owner.isAsleep)
+    const ms = clock.tick()
+    const isOpen = downloads.isWaiting || owners.some(owner => owner.isAsleep && !owner.isDecided(limits))
     if (owners.length > 0 && owners.every(owner => owner.isStopped)) break
-    if (ms >= longMs || (ms >= shortMs && !isOpen && open.every(watch => isDecided(watch, limits)))) break
-    await host.pause(periodMs, signal)
+    if (
+      ms >= longMs ||
+      clock.wallMs >= wallMs ||
+      (ms >= shortMs && !isOpen && open.every(watch => isDecided(watch, limits)))
+    )
+      break
+    // A silent engine takes its time, and is not waited for after all else.
+    if (ms >= shortMs) dumps ??= readDumps(host, running(engines, owners))
+    if (!(await host.pause(periodMs, signal))) break
   }
   const ended = [...watches.values()].filter(watch => !open.includes(watch))
-  const dumps = await readDumps(
-    host,
-    engines.filter((_, at) => owners[at]?.isStopped !== true),
-  )
+  dumps ??= readDumps(host, running(engines, owners))
   const findings = [
-    ...open.map(watch => judgeLine(watch, limits)),
+    ...open.map(watch => judgeLine(host, watch, limits)),
     ...downloads.judge(open),
     ...owners.flatMap(owner => owner.judge(limits)),
-    ...judgeDumps(engines, dumps, open, downloads),
+    ...judgeDumps(engines, await dumps, open, downloads),
   ]
   const isEmpty = findings.length === 0 && ended.length === 0
   if (hidden.length > 0) findings.push(makeFinding('PULLS_HIDDEN', hidden.map(describeEngine).join(', ')))
   else if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
   else if (findings.length === 0) findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0]?.line.engine)))
-  return { findings, lines: [...watches.values()], dumps }
+  return { findings, lines: [...watches.values()], dumps: await dumps }
+}
+
+/** Time in which something could be seen, as the judgement counts it too: while the watcher was held up, perhaps all was. */
+class WatchClock {
+  readonly #host: HostView
+  readonly #limits: BlameLimits
+  readonly #start: number
+  #last: number
+  #ms = 0
+
+  constructor(host: HostView, limits: BlameLimits) {
+    this.#host = host
+    this.#limits = limits
+    this.#start = host.elapsed()
+    this.#last = this.#start
+  }
+
+  get wallMs(): number {
+    return this.#last - this.#start
+  }
+
+  tick(): number {
+    const now = this.#host.elapsed()
+    this.#ms += countedMs(now - this.#last, this.#limits)
+    this.#last = now
+    return this.#ms
+  }
+}
+
+function running(engines: readonly Engine[], owners: readonly EngineWatch[]): Engine[] {
+  return engines.filter((_, at) => owners[at]?.isStopped !== true)
 }
 
 /** @returns the lines that are there now */
@@ -120,7 +159,7 @@ function hasMoved(looks: readonly LineLook[]): boolean {
   return total(looks[0]) !== total(looks.at(-1))
 }
 
-function judgeLine(watch: LineWatch, limits: BlameLimits): Finding {
+function judgeLine(host: HostView, watch: LineWatch, limits: BlameLimits): Finding {
   const { line, looks } = watch
   const subject = describeLine(line)
   const verdict = blame(samplesOf(watch), limits)
@@ -129,8 +168,16 @@ function judgeLine(watch: LineWatch, limits: BlameLimits): Finding {
     const code = hasMoved(looks) ? 'PULL_MOVES' : 'PULL_WAITS'
     return makeFinding(code, subject, { evidence, facts: factsOf(line) })
   }
-  const reason = reasonOf(verdict, looks, line.decompressor.length > 0 && line.stdout === undefined)
+  const isOutputClosed = line.decompressor.length > 0 && line.stdout === undefined
+  const reason = frozenReason(host, line) ?? reasonOf(verdict, looks, isOutputClosed)
   return accuse(verdict, reason, line, evidence)
+}
+
+/** Whoever of a line is in a frozen group: none of it goes on. */
+function frozenReason(host: HostView, { decompressor, untar, engine }: Line): Reason | undefined {
+  const processes = [...decompressor, ...(untar === undefined ? [] : [untar]), engine.process]
+  const group = processes.map(({ pid }) => findFrozenGroup(host, pid)).find(group => group !== undefined)
+  return group === undefined ? undefined : { code: 'CGROUP_FROZEN', evidence: [`the control group ${group} is frozen`] }
 }
 
 function accuse(verdict: Verdict, reason: Reason | undefined, line: Line, progress: readonly string[]): Finding {
@@ -256,6 +303,10 @@ class EngineWatch {
   /** A thread of it sleeps out of reach now. */
   get isAsleep(): boolean {
     return this.#samples.at(-1)?.stages[0]?.waits === 'itself'
+  }
+
+  isDecided(limits: BlameLimits): boolean {
+    return blame(this.#samples, limits) !== undefined
   }
 
   /** By a signal or a tracer: it answers nobody. */

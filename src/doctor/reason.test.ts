@@ -11,9 +11,9 @@ function makeTask(state: string, syscall: string | undefined): TaskFacts {
 }
 
 /** Four seconds of a decompressor that moved nothing, and burnt so many ticks of 10 ms. */
-function makeLooks(tasks: readonly TaskFacts[], userTicks: number, systemTicks = 0): LineLook[] {
+function makeLooks(tasks: readonly TaskFacts[], userTicks: number, systemTicks = 0, periodMs = 250): LineLook[] {
   return Array.from({ length: 17 }, (_, at) => ({
-    sample: { timeMs: at * 250, stages: [] },
+    sample: { timeMs: at * periodMs, stages: [] },
     decompressor: [
       {
         pid: 7,
@@ -46,6 +46,11 @@ test('who burns processor time and moves nothing spins, however little of a busy
   assert.equal(codeOf([running], 10, 300), 'DECOMPRESSOR_SPINS_IN_KERNEL')
 })
 
+test('a watcher that was held up still counts all that was burnt meanwhile', () => {
+  const looks = makeLooks([running], 40, 0, 5000)
+  assert.equal(reasonOf(verdictOf('stuck-decompressor'), looks, false)?.code, 'DECOMPRESSOR_SPINS')
+})
+
 test('who is ready to run and gets no processor is not accused', () => {
   assert.equal(codeOf([running], 3), undefined)
 })
@@ -55,11 +60,19 @@ test('threads that all wait for each other are deadlocked; who sleeps elsewhere 
   assert.equal(codeOf([locked, makeTask('S', 'nanosleep')], 0), 'DECOMPRESSOR_ASLEEP')
 })
 
+test('who waits for the server of a filesystem, also in state S, is told from one that sleeps by itself', () => {
+  const waiting = { ...makeTask('S', 'openat'), wchan: 'request_wait_answer' }
+  assert.equal(codeOf([waiting], 0), 'REMOTE_FILESYSTEM_WAIT')
+  assert.equal(codeOf([locked, waiting], 0), 'REMOTE_FILESYSTEM_WAIT')
+  assert.equal(codeOf([{ ...waiting, wchan: 'futex_wait_queue' }], 0), 'DECOMPRESSOR_ASLEEP')
+})
+
 test('the wait channel tells what a task in the kernel waits for', () => {
   const code = (wchan: string) => reasonOf(verdictOf('disk-wait', wchan), [], false)?.code
   assert.equal(code('percpu_rwsem_wait'), 'FILESYSTEM_FROZEN')
   assert.equal(code('fanotify_get_response'), 'FANOTIFY_WAIT')
   assert.equal(code('mem_cgroup_oom_synchronize'), 'MEMORY_LIMIT')
   assert.equal(code('__refrigerator'), 'CGROUP_FROZEN')
+  assert.equal(code('rpc_wait_bit_killable'), 'REMOTE_FILESYSTEM_WAIT')
   assert.equal(code('jbd2_log_wait_commit'), 'DISK_WAIT')
 })

@@ -1,5 +1,5 @@
 /** From who is to blame to why: the kind of standstill, from the same looks. */
-import type { Verdict } from '../flow/blame.ts'
+import { countedMs, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import type { FindingCode } from './catalogue.ts'
 import type { LineLook, ProcessLook } from './sample.ts'
 
@@ -9,11 +9,16 @@ export interface Reason {
   readonly evidence: readonly string[]
 }
 
+/** Where tasks wait for somebody who serves a filesystem: FUSE, NFS, CIFS, Ceph, 9p. */
+const remotePlaces = /^(request_wait_answer|_*fuse_|rpc_|nfs|cifs_|smb2?_|wait_for_response|ceph_|p9_)/
+
 /** Kernel functions in which tasks of a pull are known to sleep. */
 const sleepingPlaces: readonly (readonly [RegExp, FindingCode])[] = [
   [/^(percpu_rwsem_wait|sb_start_write|thaw_super|__sb_start_write)/, 'FILESYSTEM_FROZEN'],
   [/^fanotify/, 'FANOTIFY_WAIT'],
   [/^(mem_cgroup|try_charge|__mem_cgroup)/, 'MEMORY_LIMIT'],
+  // Who writes through FUSE sleeps as if it could be interrupted (state S); NFS and its like can be killed only (D).
+  [remotePlaces, 'REMOTE_FILESYSTEM_WAIT'],
   [/^(__refrigerator|cgroup_.*freez|do_freezer_trap|get_signal)/, 'CGROUP_FROZEN'],
 ]
 
@@ -43,7 +48,7 @@ function placeOf({ facts }: Verdict): Reason {
 }
 
 function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutputClosed: boolean): Reason | undefined {
-  const recent = looks.filter(({ sample }) => sample.timeMs >= (looks.at(-1)?.sample.timeMs ?? 0) - verdict.sinceMs - 1)
+  const recent = looksOf(verdict, looks)
   const spent = measureProcessor(recent, look => look.decompressor)
   const evidence = [...describeThreads(looks.at(-1)?.decompressor ?? []), spent.text]
   if (isOutputClosed) return { code: 'DECOMPRESSOR_CLOSED_OUTPUT', evidence }
@@ -52,6 +57,7 @@ function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutp
   // It wants to run and gets no processor, or too little of one: that is the host's fault, not its own.
   const running = states.filter(({ state }) => state === 'R').length
   if (running > recent.length / 4) return undefined
+  if (isRemote(recent, look => look.decompressor)) return { code: 'REMOTE_FILESYSTEM_WAIT', evidence }
   const isDeadlocked = states.every(({ syscall }) => syscall === 'futex')
   return {
     code: isDeadlocked && states.length > recent.length ? 'DECOMPRESSOR_DEADLOCKED' : 'DECOMPRESSOR_ASLEEP',
@@ -60,8 +66,10 @@ function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutp
 }
 
 function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | undefined {
-  const recent = looks.filter(({ sample }) => sample.timeMs >= (looks.at(-1)?.sample.timeMs ?? 0) - verdict.sinceMs - 1)
+  const recent = looksOf(verdict, looks)
   const own = recent.filter(({ untar }) => untar !== undefined)
+  const worker = (look: LineLook) => (own.length === 0 ? look.engine : look.untar) ?? []
+  if (isRemote(recent, look => [worker(look)].flat())) return { code: 'REMOTE_FILESYSTEM_WAIT', evidence: [] }
   if (own.length === 0) return { code: 'ENGINE_DOES_NOT_UNPACK', evidence: [] }
   const spent = measureProcessor(own, look => (look.untar === undefined ? [] : [look.untar]))
   const running = own.filter(({ untar }) => untar?.tasks.some(({ state }) => state === 'R')).length
@@ -71,6 +79,26 @@ function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | un
     spent.text,
   ]
   return { code: 'UNTAR_STUCK', evidence }
+}
+
+/** The looks that the verdict rests on: its time leaves out in which the watcher was held up. */
+function looksOf({ sinceMs }: Verdict, looks: readonly LineLook[]): readonly LineLook[] {
+  let ms = 0
+  let at = looks.length - 1
+  for (; at > 0 && ms < sinceMs - 1; at--) {
+    ms += countedMs((looks[at]?.sample.timeMs ?? 0) - (looks[at - 1]?.sample.timeMs ?? 0), defaultBlameLimits)
+  }
+  return looks.slice(Math.max(0, at))
+}
+
+/** One thread is in such a place at every look. */
+function isRemote(looks: readonly LineLook[], pick: (look: LineLook) => readonly ProcessLook[]): boolean {
+  const waits = (look: LineLook) => pick(look).some(({ tasks }) => tasks.some(isRemoteWait))
+  return looks.length > 0 && looks.every(waits)
+}
+
+function isRemoteWait({ wchan }: ProcessLook['tasks'][number]): boolean {
+  return wchan !== undefined && remotePlaces.test(wchan)
 }
 
 /** Whoever computes moves bytes within milliseconds of it, however little of a processor it is given. */

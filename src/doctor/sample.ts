@@ -73,7 +73,8 @@ export class LineWatch {
     const written = sum(filters, 'written')
     if (filter !== undefined) {
       const tasks = filters.flatMap(({ tasks }) => tasks)
-      const waits = waitOfDecompressor(tasks)
+      const isUnknown = into === undefined || (from === undefined && stdout !== undefined)
+      const waits = waitOfDecompressor(tasks) ?? (isUnknown && isOccupied(tasks) ? 'itself' : undefined)
       if (isFed) stages.push(this.#feed(waits, read, into, owner))
       stages.push(this.#decompress(tasks, { waits, into, from, read, written }))
     }
@@ -197,6 +198,17 @@ function tells({ state }: TaskFacts): boolean {
 function waitOfDecompressor(tasks: readonly TaskFacts[]): Waits | undefined {
   const waits = waitOfFilter(tasks)
   return waits === undefined && tasks.some(({ state }) => state === 'R') ? 'itself' : waits
+}
+
+/** Calls in which nobody waits for a pipe. */
+const elsewhere: ReadonlySet<string> = new Set(
+  'futex nanosleep clock_nanosleep wait4 waitid pause rt_sigsuspend'.split(' '),
+)
+
+/** Where nobody tells what is in its pipes: all its threads are seen to be somewhere else, or stopped. */
+function isOccupied(tasks: readonly TaskFacts[]): boolean {
+  const isOne = ({ state, syscall }: TaskFacts) => /[Tt]/.test(state) || elsewhere.has(syscall ?? '')
+  return tasks.length > 0 && tasks.every(isOne)
 }
 
 function roomIn(fill: PipeFill | undefined): Pick<StageFacts, 'outputRoom' | 'outputNeeded'> {

@@ -165,9 +165,8 @@ function hasMoved(older: StageFacts, newer: StageFacts): boolean {
   return before !== undefined && after !== undefined && before !== after
 }
 
-/** Time between two samples. One long gap counts as one short period: the watcher was held up, and nobody is accused for that. */
-function elapsedMs(older: PipelineSample, newer: PipelineSample, { gapMaxMs }: BlameLimits): number {
-  const ms = newer.timeMs - older.timeMs
+/** Time between two samples as it counts. One long gap counts as one short period: the watcher was held up, and nobody is accused for that. */
+export function countedMs(ms: number, { gapMaxMs }: BlameLimits): number {
   if (ms > gapMaxMs) return gapMaxMs / 8
   return ms > 0 ? ms : 0
 }
@@ -223,7 +222,7 @@ function measureStretch(
   let states = last.task?.state ?? ''
   lookBack(history, at, (older, newer, standing, sample, next) => {
     if (standing !== 'free' || hasMoved(older, newer)) return false
-    ms += elapsedMs(sample, next, limits)
+    ms += countedMs(next.timeMs - sample.timeMs, limits)
     if (older.task?.cpuTicks !== undefined) witness = { cpuTicks: older.task.cpuTicks, ms }
     states += older.task?.state ?? ''
     return true
@@ -293,7 +292,7 @@ function measureRate(
   let ageMs = 0
   let wasFree = true
   lookBack(history, at, (older, newer, standing, sample, next) => {
-    const ms = elapsedMs(sample, next, limits)
+    const ms = countedMs(next.timeMs - sample.timeMs, limits)
     const isFree = standing === 'free'
     const [taken, given] = [Math.abs(newer.bytesIn - older.bytesIn), Math.abs(newer.bytesOut - older.bytesOut)]
     // Bytes that moved while it was not free speak for it, too: they are counted, their time is not.
@@ -332,7 +331,7 @@ function measureStandstill(history: readonly PipelineSample[], limits: BlameLimi
     const newer = history[index]
     const older = history[index - 1]
     if (newer === undefined || older === undefined || !isStandstill(older, newer)) return ms
-    ms += elapsedMs(older, newer, limits)
+    ms += countedMs(newer.timeMs - older.timeMs, limits)
   }
   return ms
 }

@@ -6,9 +6,10 @@ import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
 import { within } from './processes.ts'
+import type { ProcView } from './tasks.ts'
 import { runTool } from './tool.ts'
 
-interface FileFacts {
+export interface FileFacts {
   readonly size: number
   readonly mtimeMs: number
   /** Type and permissions, as stat(2) gives them. */
@@ -19,7 +20,7 @@ interface FileFacts {
 }
 
 /** What statfs(2) tells; 0 inodes in all where the filesystem does not count them. */
-interface FilesystemFacts {
+export interface FilesystemFacts {
   readonly bytesTotal: number
   readonly bytesFree: number
   readonly inodesTotal: number
@@ -38,16 +39,11 @@ export interface PipeFill {
  * Nothing here throws, and nothing changes the host: what cannot be seen is undefined. `text`, `link`, `names` and `pipeFill` are for /proc, /sys and
  * /dev alone, which always answer; what lies on a disk may be frozen, or gated by an agent that does not answer, and is asked in `disk`.
  */
-export interface HostView {
-  /** Of the host, as Node names it. */
-  readonly arch: string
+export interface HostView extends ProcView {
   /** Milliseconds since 1970, and since some moment. */
   now(): number
   elapsed(): number
-  text(path: string): string | undefined
   link(path: string): string | undefined
-  /** Names in a directory; empty if it cannot be read. */
-  names(path: string): readonly string[]
   /** The pipe behind a descriptor in /proc. */
   pipeFill(path: string): PipeFill | undefined
   readonly disk: DiskView
@@ -57,8 +53,8 @@ export interface HostView {
   tell(file: string, args: readonly string[]): Promise<string | undefined>
   /** Asks an HTTP server on a socket of this host. */
   ask(socket: string, path: string): Promise<SocketAnswer | undefined>
-  /** Waits; a record does not. */
-  pause(ms: number, signal: AbortSignal): Promise<void>
+  /** Waits; a record goes on to what was seen next instead. @returns false if nothing more was */
+  pause(ms: number, signal: AbortSignal): Promise<boolean>
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
 }
@@ -136,8 +132,9 @@ export class LiveHost implements HostView {
     return askSocket(socket, path, answerMs)
   }
 
-  pause(ms: number, signal: AbortSignal): Promise<void> {
-    return pause(ms, signal)
+  async pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    await pause(ms, signal)
+    return true
   }
 
   #try<T>(path: string, look: () => T): T | undefined {

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding } from '../../src/doctor/finding.ts'
+import { threadIds } from '../../src/sys/tasks.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
 import { makeFile, makeLayer, makeManyFiles, makeNoise } from './image.ts'
 
@@ -39,27 +40,54 @@ export function pullCodes({ findings }: Visit): string[] {
   return [...new Set(findings.filter(({ area }) => area === 'pulls').map(({ code }) => code))]
 }
 
+export interface SickOptions {
+  /** What the engine runs first for gzip, if not unpigz. */
+  readonly decompressor?: string
+  /** Of the commands. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
 /** One engine, and the decompressor that it finds first. */
 export class SickEngine {
-  readonly pid: number
   readonly shims: string
+  readonly decompressor: string
+  readonly #pid: number | undefined
   readonly #command: readonly string[]
   readonly #remove: readonly string[]
+  readonly #env: Readonly<Record<string, string>>
   readonly #clients: ChildProcess[] = []
   readonly #references = new Set<string>()
 
-  /** @param command that pulls, `remove` that removes an image; the reference is added to it */
-  constructor(pid: number, shims: string, command: readonly string[], remove: readonly string[]) {
-    this.pid = pid
+  /**
+   * @param pid undefined where the command that pulls is the engine, as with podman
+   * @param shims a directory that the engine's PATH begins with
+   * @param command that pulls, `remove` that removes an image; the reference is added to it
+   */
+  constructor(
+    pid: number | undefined,
+    shims: string,
+    command: readonly string[],
+    remove: readonly string[],
+    { decompressor = 'unpigz', env = {} }: SickOptions = {},
+  ) {
+    this.#pid = pid
     this.shims = shims
     this.#command = command
     this.#remove = remove
+    this.decompressor = decompressor
+    this.#env = env
     this.useHealthy()
+  }
+
+  /** Of the engine; where each pull is an engine, of the latest. */
+  get pid(): number {
+    return this.#pid ?? this.#clients.at(-1)?.pid ?? 0
   }
 
   startPull(reference: string): ChildProcess {
     const [file = '', ...args] = this.#command
-    const client = spawn(file, [...args, reference], { stdio: 'ignore' })
+    const env = { ...process.env, ...this.#env }
+    const client = spawn(file, [...args, reference], { stdio: 'ignore', env })
     this.#clients.push(client)
     this.#references.add(reference)
     return client
@@ -67,44 +95,61 @@ export class SickEngine {
 
   /** Everything that it has started for pulls: the decompressor and, where there is one, the untar. */
   children(): { readonly pid: number; readonly name: string }[] {
-    return readdirSync(`/proc/${this.pid}/task`)
-      .flatMap(tid => readFileSync(`/proc/${this.pid}/task/${tid}/children`, 'utf8').trim().split(' '))
-      .filter(child => child !== '')
-      .map(child => ({ pid: Number(child), name: nameOf(Number(child)) }))
-      .filter(({ name }) => name !== '' && name !== 'containerd')
+    return childrenOf(this.pid)
   }
 
   /** Waits until it unpacks. @returns the process that decompresses, and the one that unpacks */
   async unpacking(withUntar: boolean): Promise<{ readonly decompressor: number; readonly untar: number }> {
-    const count = withUntar ? 2 : 1
-    await waitUntil('the engine unpacks', 20_000, () => this.children().length >= count)
+    const isUntar = ({ name }: { readonly name: string }) => name === 'exe'
+    await waitUntil('the engine unpacks', 20_000, () => {
+      const children = this.children()
+      return withUntar ? children.some(isUntar) && !children.every(isUntar) : children.length > 0
+    })
     const children = this.children()
-    const untar = children.find(({ name }) => name === 'exe')?.pid ?? 0
+    const untar = children.find(isUntar)?.pid ?? 0
     return { decompressor: children.find(({ pid }) => pid !== untar)?.pid ?? 0, untar }
   }
 
   useHealthy(): void {
-    const path = join(this.shims, 'unpigz')
+    this.useScript(`exec /usr/bin/${this.decompressor} "$@"`)
+  }
+
+  useScript(text: string): void {
+    const path = join(this.shims, this.decompressor)
     rmSync(path, { force: true })
-    writeFileSync(path, '#!/bin/sh\nexec /usr/bin/unpigz "$@"\n', { mode: 0o755 })
+    writeFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 })
   }
 
   /** Whoever hangs is freed by ending the decompressor; what was pulled all the same is removed. */
   async free(): Promise<void> {
     this.useHealthy()
-    for (const client of this.#clients.splice(0)) {
+    const isDaemon = this.#pid !== undefined
+    const own = isDaemon
+      ? []
+      : this.#clients.flatMap(client => (client.pid === undefined ? [] : childrenOf(client.pid)))
+    for (const client of this.#clients) {
       if (client.exitCode !== null || client.signalCode !== null) continue
       client.kill('SIGKILL')
       await once(client, 'exit')
     }
-    for (let rounds = 0; rounds < 100 && this.children().length > 0; rounds++) {
+    this.#clients.length = 0
+    for (const { pid } of own) endProcess(pid)
+    for (let rounds = 0; rounds < 100 && isDaemon && this.children().length > 0; rounds++) {
       for (const { pid } of this.children()) endProcess(pid)
       await sleep(100)
     }
     const [file = '', ...args] = this.#remove
-    for (const reference of this.#references) await runCommand(file, [...args, reference])
+    const env = this.#env
+    for (const reference of this.#references) await runCommand(file, [...args, reference], { env })
     this.#references.clear()
   }
+}
+
+function childrenOf(pid: number): { readonly pid: number; readonly name: string }[] {
+  const lists = threadIds(pid).map(tid => readIfThere(`/proc/${pid}/task/${tid}/children`))
+  const pids = lists.flatMap(list => list.trim().split(' ')).filter(child => child !== '')
+  const children = pids.map(child => ({ pid: Number(child), name: readIfThere(`/proc/${child}/comm`).trim() }))
+  return children.filter(({ name }) => name !== '' && name !== 'containerd')
 }
 
 /** Holds processes while `work` runs, so that nothing goes on meanwhile. */
@@ -123,9 +168,9 @@ function endProcess(pid: number): void {
   } catch {} // it has ended
 }
 
-function nameOf(pid: number): string {
+function readIfThere(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+    return readFileSync(path, 'utf8')
   } catch {
     return ''
   }

@@ -89,6 +89,38 @@ async function passOn(
   outgoing.end()
 }
 
+export interface BufferingProxy extends AsyncDisposable {
+  /** `127.0.0.1:PORT`, for references. */
+  readonly host: string
+  /** Breaks every connection. */
+  cut(): void
+}
+
+/** A proxy that looks through all that it passes on, and so sends nothing of it before it has the whole. */
+export async function startBufferingProxy(target: string): Promise<BufferingProxy> {
+  const server = createServer((incoming, outgoing) => {
+    const passWhole = async () => {
+      const upstream = await ask(target, incoming)
+      outgoing.on('close', () => upstream.destroy())
+      const body = Buffer.concat(await Array.fromAsync(upstream as AsyncIterable<Buffer>))
+      outgoing.writeHead(upstream.statusCode ?? 0, upstream.headers).end(body)
+    }
+    passWhole().catch(() => outgoing.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port was given')
+  return {
+    host: `127.0.0.1:${address.port}`,
+    cut: () => server.closeAllConnections(),
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise(done => server.close(done))
+    },
+  }
+}
+
 function ask(target: string, incoming: IncomingMessage): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const url = `http://${target}${incoming.url}`

@@ -1,12 +1,15 @@
+import type { Certificate } from '../../codec/external/certificates.ts'
 import type { ExternalProgram } from '../../codec/external/programs.ts'
 import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
-import type { Engine } from '../../doctor/engines.ts'
+import { type Engine, settingsOf } from '../../doctor/engines.ts'
 import type { Finding } from '../../doctor/finding.ts'
 import { WindlassError, wrapError } from '../../errors.ts'
+import type { HostView } from '../../sys/host-view.ts'
+import type { RecordedHost } from '../../sys/recorded-host.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, printFindings, withWords } from '../doctor/print.ts'
-import { writeJson, writeNote } from '../output.ts'
+import { writeJson, writeNote, writeWarning } from '../output.ts'
 
 export const command = defineCommand({
   description:
@@ -73,6 +76,17 @@ export const command = defineCommand({
     },
     'dry-run': { type: 'boolean', summary: 'with --rescue, --fix and --undo: say what would be done, and do nothing' },
     yes: { type: 'boolean', short: 'y', summary: 'with --rescue, --fix and --undo: do not ask' },
+    report: { type: 'string', value: 'FILE', summary: 'also write it as one page (.html) or as data (.json)' },
+    host: {
+      type: 'string',
+      value: 'ssh://[USER@]HOST[:PORT]',
+      summary: 'look at another host, on which nothing need be installed: a shell script is run there through ssh',
+    },
+    from: { type: 'string', value: 'FILE', summary: 'judge what --emit-collector has written elsewhere' },
+    'emit-collector': {
+      type: 'boolean',
+      summary: 'print a shell script that writes down the facts of the host on which it is run',
+    },
     watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
   },
   examples: [
@@ -83,13 +97,22 @@ export const command = defineCommand({
       line: 'windlass doctor --image registry.example.com:5000/team/app:1',
       does: 'Try its registry as the engines that run here would reach it.',
     },
+    { line: 'windlass doctor --host ssh://root@node7', does: 'Look at a host on which windlass is not installed.' },
+    {
+      line: 'windlass doctor --emit-collector >collect.sh',
+      does: 'For a host that cannot be reached: there sh collect.sh >facts.txt, and here windlass doctor --from facts.txt.',
+    },
     { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
     { line: 'windlass doctor --rescue', does: 'Bring a pull that hangs to its end, after a question.' },
   ],
   exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
   async run(context, _operands, options) {
+    if (options['emit-collector']) return await emitCollector(context)
     const { diagnose } = await import('../../doctor/diagnose.ts')
     const { LiveHost } = await import('../../sys/host-view.ts')
+    for (const name of ['rescue', 'install-service', 'fixes'] as const)
+      refuseElsewhere(options, `--${name}`, options[name])
+    for (const name of ['fix', 'undo'] as const) refuseElsewhere(options, `--${name}`, options[name] !== undefined)
     if (options.rescue && options.watch) {
       const { serveRescues } = await import('../doctor/rescue-service.ts')
       return await serveRescues(context, new LiveHost(), options)
@@ -109,18 +132,21 @@ export const command = defineCommand({
       await listCures(context, new LiveHost(), options)
       return 0
     }
-    const language = languageOf(context.env)
+    const { signal, env } = context
+    const openHost = await chooseHost(context, options)
+    await using report = options.report === undefined ? undefined : await openReport(context, options.report, options)
+    const facts = options.bundle === undefined ? undefined : factsFor(options, signal)
+    const language = languageOf(env)
     const registry = await readRegistry(context, options)
-    const mayTry = options.try === true
-    const visit = async () =>
-      await diagnose(new LiveHost(), {
-        ...{ signal: context.signal, pid: options.pid, registry, mayTry },
-        verdictOf: await readVerdicts(context, mayTry),
-      })
+    const visit = async () => {
+      const { host, verdictOf } = await openHost()
+      return await diagnose(host, { signal, pid: options.pid, registry, mayTry: options.try, verdictOf })
+    }
     if (options.watch) return await watch(context, visit, language)
     const diagnosis = await visit()
     const { engines, findings, worst, skipped } = diagnosis
-    if (options.bundle !== undefined) await writeBundle(context, options.bundle, diagnosis)
+    await report?.write(diagnosis)
+    if (options.bundle !== undefined) await writeBundle(context, options.bundle, { diagnosis, facts: await facts })
     if (context.json)
       writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)), skipped })
     else printFindings(context, findings, { language, verbose: options.verbose, skipped })
@@ -128,24 +154,130 @@ export const command = defineCommand({
   },
 })
 
+async function emitCollector({ stdout }: Context): Promise<undefined> {
+  const { collectorScript } = await import('../../doctor/collector.ts')
+  stdout.write(collectorScript())
+}
+
+interface Patient {
+  readonly host: HostView
+  /** What probes on this host found says nothing about another. */
+  readonly verdictOf?: ((path: string) => Promise<string | undefined>) | undefined
+}
+
+interface Places {
+  readonly pid: number | undefined
+  readonly host: string | undefined
+  readonly from: string | undefined
+  readonly watch: boolean
+  readonly try: boolean
+  readonly image: string | undefined
+  readonly registry: string | undefined
+}
+
+/** @throws WindlassError USAGE for what would try or change this host, and not the one that is looked at */
+function refuseElsewhere({ host, from }: Pick<Places, 'host' | 'from'>, name: string, isGiven: boolean): void {
+  if (!isGiven || (host ?? from) === undefined) return
+  const other = host === undefined ? '--from' : '--host'
+  throw new WindlassError('USAGE', `Cannot use option ${name} with ${other}: it concerns this host, not that one`)
+}
+
+/** @returns what gives the host as it is at that moment */
+async function chooseHost(context: Context, places: Places): Promise<() => Promise<Patient>> {
+  const { host, from, watch } = places
+  const tried = places.try || places.image !== undefined || places.registry !== undefined
+  if (tried && (host ?? from) !== undefined) {
+    const message =
+      'Cannot use --try, --image and --registry with --host and --from: they would try this host, not that one'
+    throw new WindlassError('USAGE', message)
+  }
+  if (from !== undefined && (host !== undefined || watch)) {
+    const other = watch ? '--watch' : '--host'
+    throw new WindlassError('USAGE', `Cannot use option --from with ${other}: a file holds one host at one time`)
+  }
+  if (from !== undefined) return async () => ({ host: openRecord(context, await readFacts(from)) })
+  if (host !== undefined) {
+    const { collectFrom, parseSshHost } = await import('../../doctor/collector.ts')
+    const parsed = parseSshHost(host)
+    return async () => ({
+      host: openRecord(context, await collectFrom(parsed, { pid: places.pid, signal: context.signal })),
+    })
+  }
+  const { LiveHost } = await import('../../sys/host-view.ts')
+  return async () => ({ host: new LiveHost(), verdictOf: await readVerdicts(context, places.try) })
+}
+
+async function readFacts(path: string): Promise<RecordedHost> {
+  const { readFactsFile } = await import('../../doctor/collector.ts')
+  return await readFactsFile(path)
+}
+
+/** Says what the record lacks. */
+function openRecord(context: Context, record: RecordedHost): RecordedHost {
+  const { missing, isWhole } = record
+  if (!isWhole) writeWarning(context, 'the facts end early: the collector was stopped, or the file was cut')
+  if (missing.length > 0) writeNote(context, `That host has no ${missing.join(', no ')}: less could be seen`)
+  return record
+}
+
+/** Whether it can be written is known before anybody is looked at. */
+async function openReport(context: Context, path: string, options: Places) {
+  const [{ ReportFile }, { makeDoctorReport, renderDoctorPage }, { readHostFacts }, { formatCommand, formatWords }] =
+    await Promise.all([
+      import('../report/file.ts'),
+      import('../report/doctor-page.ts'),
+      import('../report/host.ts'),
+      import('../report/report.ts'),
+    ])
+  const file = await ReportFile.open(path, renderDoctorPage)
+  const { host, from, pid } = options
+  const about = {
+    command: formatWords(formatCommand('doctor', { host, from, pid }, [])),
+    host: readHostFacts(),
+    language: languageOf(context.env),
+  }
+  return {
+    write: (diagnosis: Diagnosis) =>
+      file.write(makeDoctorReport(diagnosis, { ...about, madeAt: new Date().toISOString() })),
+    [Symbol.asyncDispose]: () => file.close(),
+  }
+}
+
 const exits: Readonly<Record<Severity, number>> = { problem: 11, warning: 10, unseen: 10, note: 0, ok: 0 }
 
 function exitOf(worst: Severity): number {
   return exits[worst]
 }
 
-async function writeBundle(context: Context, path: string, diagnosis: Diagnosis): Promise<void> {
+/** Of this host; what was written down elsewhere is kept by whoever has it. */
+async function factsFor({ host, from, pid }: Places, signal: AbortSignal): Promise<string | undefined> {
+  if (host !== undefined || from !== undefined) return undefined
+  const { collectHere } = await import('../../doctor/collector.ts')
+  return await collectHere({ pid, signal }).catch(() => undefined)
+}
+
+interface BundleParts {
+  readonly diagnosis: Diagnosis
+  readonly facts: string | undefined
+}
+
+async function writeBundle(context: Context, path: string, { diagnosis, facts }: BundleParts): Promise<void> {
   const [{ makeBundle }, { readHostFacts }, { writeFile }] = await Promise.all([
     import('../../doctor/bundle.ts'),
     import('../report/host.ts'),
     import('node:fs/promises'),
   ])
   const about = { madeAt: new Date().toISOString(), host: readHostFacts() }
+  const find = await readCertificates(context)
+  const paths = new Set(diagnosis.engines.flatMap(({ decompressors }) => decompressors.map(({ path }) => path)))
+  const found = await Promise.all([...paths].map(path => (path === undefined ? {} : find(path))))
+  const probes = found.flatMap(({ certificate }: KnownProgram) => certificate ?? [])
   try {
-    await writeFile(path, await makeBundle(diagnosis, about), { mode: 0o600 })
+    await writeFile(path, await makeBundle(diagnosis, { about, facts, probes }), { mode: 0o600 })
   } catch (error) {
     throw wrapError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
   }
+  if (facts === undefined) writeNote(context, 'The facts of the host itself are not in it: they could not be collected')
   writeNote(context, `The evidence is in ${path}`)
 }
 
@@ -191,24 +323,37 @@ async function readRegistry(
   throw new WindlassError('USAGE', `Cannot try registry ${JSON.stringify(host)}: wanted host or host:port`)
 }
 
-/** What a probe found out about a program, as long as it still holds. @param mayProbe those that nothing is known of, for this visit alone */
+/** What a probe found out about a program. @param mayProbe those that nothing is known of, for this visit alone */
 async function readVerdicts(
-  { root, signal }: Context,
+  context: Context,
   mayProbe: boolean,
 ): Promise<(path: string) => Promise<string | undefined>> {
+  const find = await readCertificates(context)
+  const probe = mayProbe ? await startProber(context.signal) : undefined
+  return async path => {
+    const { program, certificate } = await find(path)
+    return certificate?.verdict ?? (program === undefined ? undefined : await probe?.(program))
+  }
+}
+
+interface KnownProgram {
+  readonly program?: ExternalProgram | undefined
+  readonly certificate?: Certificate | undefined
+}
+
+/** What an earlier probe found out about a program, as long as it still holds. */
+async function readCertificates({ root }: Context): Promise<(path: string) => Promise<KnownProgram>> {
   const [{ Certificates }, { findPrograms, isProgramName }] = await Promise.all([
     import('../../codec/external/certificates.ts'),
     import('../../codec/external/programs.ts'),
   ])
-  const certificates = await Certificates.read(root)
-  const probe = mayProbe ? await startProber(signal) : undefined
+  const known = await Certificates.read(root)
   return async path => {
     const [, directory = '/', name = ''] = /^(.*)\/([^/]+)$/.exec(path) ?? []
-    if (!isProgramName(name)) return undefined
+    if (!isProgramName(name)) return {}
     const { programs } = await findPrograms(directory || '/', [name])
     const [program] = programs
-    if (program === undefined) return undefined
-    return (await certificates.find(program))?.verdict ?? (await probe?.(program))
+    return { program, certificate: program === undefined ? undefined : await known.find(program) }
   }
 }
 
@@ -227,6 +372,7 @@ async function startProber(signal: AbortSignal) {
 }
 
 function describe(engine: Engine) {
-  const { kind, process, program, version, dataRoot, sockets, decompressors } = engine
-  return { kind, pid: process.pid, program, version, dataRoot, sockets, decompressors }
+  const { kind, process, program, version, dataRoot, sockets, decompressors, isOpen } = engine
+  const environment = settingsOf(engine)
+  return { kind, pid: process.pid, program, version, dataRoot, sockets, environment, decompressors, isOpen }
 }

@@ -24,7 +24,7 @@ interface PageOptions extends PrintOptions {
 }
 
 const marks: Readonly<Record<Severity, string>> = { problem: '✗', warning: '!', unseen: '?', note: '·', ok: '✓' }
-const areaNames: Readonly<Record<Language, Readonly<Record<string, string>>>> = {
+export const areaNames: Readonly<Record<Language, Readonly<Record<string, string>>>> = {
   en: {},
   zh: {
     engines: '引擎',
@@ -38,13 +38,18 @@ const areaNames: Readonly<Record<Language, Readonly<Record<string, string>>>> = 
   },
 }
 
+/** Something is to be done, or could not be seen. */
+export function isWrong({ severity }: Finding): boolean {
+  return severity === 'problem' || severity === 'warning' || severity === 'unseen'
+}
+
 /** One line for all that is well in an area, and a paragraph for each thing that is not; with `verbose` each by itself. */
 export function printFindings(context: Context, findings: readonly Finding[], options: PageOptions): void {
   for (const area of areas) {
     const all = findings.filter(({ code }) => catalogue[code].area === area)
     const isQuiet = ({ severity }: Finding) =>
       severity === 'ok' && !options.verbose && area !== 'engines' && area !== 'pulls'
-    const wrong = all.filter(({ severity }) => severity !== 'ok' && severity !== 'note')
+    const wrong = all.filter(isWrong)
     const shown = context.quiet ? wrong : all.filter(finding => !isQuiet(finding))
     const name = areaNames[options.language][area] ?? area
     for (const finding of shown) printFinding(context, finding, { ...options, area: name })
@@ -84,15 +89,15 @@ export function printFinding(
   const { code, severity, subject, confidence, evidence } = finding
   const { language, verbose, area = '' } = options
   const { title, advice } = catalogue[code][language]
-  const isWrong = severity === 'problem' || severity === 'warning' || severity === 'unseen'
+  const isTrouble = isWrong(finding)
   const about = subject === '' ? '' : `${subject}: `
-  const doubt = isWrong && confidence !== 'certain' ? ` (${confidence})` : ''
+  const doubt = isTrouble && confidence !== 'certain' ? ` (${confidence})` : ''
   writeLine(
     context,
-    `${marks[severity]} ${area}${area === '' ? '' : '  '}${about}${title}${isWrong ? ` [${code}]` : ''}${doubt}`,
+    `${marks[severity]} ${area}${area === '' ? '' : '  '}${about}${title}${isTrouble ? ` [${code}]` : ''}${doubt}`,
   )
-  const details = isWrong || verbose ? evidence : evidence.slice(0, 1)
+  const details = isTrouble || verbose ? evidence : evidence.slice(0, 1)
   for (const text of details) writeLine(context, `    ${text}`)
-  if (!isWrong) return
+  if (!isTrouble) return
   for (const text of verbose ? advice : advice.slice(0, 1)) writeLine(context, `    → ${text}`)
 }

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test'
 import { healthyStory, recordStories } from '../../../test/report-recordings.ts'
 import { isWindlassError } from '../../errors.ts'
 import { ReportFile } from './file.ts'
+import { renderPage } from './page.ts'
 import { formatCommand, openReport } from './report.ts'
 
 let directory: string
@@ -18,7 +19,7 @@ after(() => rm(directory, { recursive: true, force: true }))
 test('the ending of the name chooses the form', async () => {
   const report = recordStories([healthyStory]).snapshot()
   for (const name of ['a.json', 'b.HTML']) {
-    const file = await ReportFile.open(join(directory, name))
+    const file = await ReportFile.open(join(directory, name), renderPage)
     await file.write(report)
     await file.close()
   }
@@ -35,7 +36,7 @@ test('what cannot become a report is refused before there is one', async () => {
     ['none/report.html', /none is no directory; wanted one that exists$/],
     ['plain/report.html', /plain is no directory; wanted one that exists$/],
   ] as const) {
-    await assert.rejects(ReportFile.open(join(directory, path)), error => {
+    await assert.rejects(ReportFile.open(join(directory, path), renderPage), error => {
       assert.ok(isWindlassError(error, 'USAGE'), String(error))
       assert.match(error.message, wanted)
       return true
@@ -46,7 +47,7 @@ test('what cannot become a report is refused before there is one', async () => {
 test('the newest report wins, and what cannot be written is told', async () => {
   const place = await mkdtemp(join(directory, 'gone-'))
   const path = join(place, 'x.json')
-  const file = await ReportFile.open(path)
+  const file = await ReportFile.open(path, renderPage)
   const report = recordStories([healthyStory]).snapshot()
   const writes = [1, 2, 3].map(number => file.write({ ...report, command: `number ${number}` }))
   await Promise.all(writes)

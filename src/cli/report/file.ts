@@ -4,8 +4,6 @@ import { dirname, extname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { PipedProcess } from '../../sys/processes.ts'
-import { renderPage } from './page.ts'
-import type { Report } from './record.ts'
 import type { WriteAnswer, WriteOrder } from './write-process.ts'
 
 /** A healthy disk takes a report in milliseconds; one that does not must not hold the end of the run. */
@@ -16,23 +14,17 @@ const program = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './write-process.ts' : './write-process.js', import.meta.url),
 )
 
-/** What a report looks like, by the ending of its name. */
-const formats: Readonly<Record<string, (report: Report) => string>> = {
-  '.html': renderPage,
-  '.json': report => `${JSON.stringify(report, undefined, 1)}\n`,
-}
-
 /** The file of a report: whole or not there, at every moment. Close it. */
-export class ReportFile {
+export class ReportFile<Content> {
   readonly #path: string
-  readonly #format: (report: Report) => string
+  readonly #format: (report: Content) => string
   readonly #writer = new PipedProcess(process.execPath, [program])
   readonly #waiting = new Map<number, (answer: WriteAnswer['failure']) => void>()
   readonly #writeMs: number
   #id = 0
   #last: Promise<void> = Promise.resolve()
 
-  private constructor(path: string, format: (report: Report) => string, writeMs: number) {
+  private constructor(path: string, format: (report: Content) => string, writeMs: number) {
     this.#path = path
     this.#format = format
     this.#writeMs = writeMs
@@ -42,9 +34,18 @@ export class ReportFile {
 
   /**
    * Checks that the file can be written, before there is something to report.
+   * @param renderHtml how it looks where the name ends in .html; in .json it is what it is
    * @throws WindlassError USAGE for another ending than .html and .json, and where no file can be; PERMISSION
    */
-  static async open(path: string, writeMs = writeMsDefault): Promise<ReportFile> {
+  static async open<Content>(
+    path: string,
+    renderHtml: (report: Content) => string,
+    writeMs = writeMsDefault,
+  ): Promise<ReportFile<Content>> {
+    const formats: Readonly<Record<string, (report: Content) => string>> = {
+      '.html': renderHtml,
+      '.json': report => `${JSON.stringify(report, undefined, 1)}\n`,
+    }
     const format = formats[extname(path).toLowerCase()]
     if (format === undefined) {
       throw new WindlassError(
@@ -58,7 +59,7 @@ export class ReportFile {
   }
 
   /** Writes what is known by now, after what is being written. @throws WindlassError */
-  write(report: Report): Promise<void> {
+  write(report: Content): Promise<void> {
     const text = this.#format(report)
     // A failure is told to the one whose report it was.
     this.#last = this.#last.catch(() => {}).then(() => this.#hand(text))

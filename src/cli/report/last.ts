@@ -3,6 +3,7 @@ import type { WindlassError } from '../../errors.ts'
 import { within } from '../../sys/processes.ts'
 import { ReportFile } from './file.ts'
 import { readHostFacts } from './host.ts'
+import { renderPage } from './page.ts'
 import { ReportRecord } from './record.ts'
 import { formatWords } from './report.ts'
 
@@ -29,7 +30,7 @@ export async function writeLastReport(last: LastReport, error: WindlassError): P
   for (const reference of last.references) record.openPull(reference)
   record.failOpen(error)
   const write = async (): Promise<void> => {
-    const file = await ReportFile.open(last.path)
+    const file = await ReportFile.open(last.path, renderPage)
     await file.write(record.snapshot())
   }
   await within(

@@ -1,17 +1,13 @@
-import { createHash } from 'node:crypto'
 import { shortDigest } from '../progress/state.ts'
 import { describeKind } from '../progress/trouble.ts'
 import { formatDuration, formatSize } from '../progress/units.ts'
 import { renderCharts } from './charts.ts'
-import { type Html, html, Html as Markup, scriptJson } from './html.ts'
+import { facts, formatDate, renderDocument } from './document.ts'
+import { type Html, html } from './html.ts'
 import { phaseTimes } from './lanes.ts'
 import type { Happening, LayerRecord, Outcome, PullRecord, Report } from './record.ts'
-import { style } from './style.ts'
-import { hatchPattern, renderTimeline } from './timeline.ts'
+import { renderTimeline } from './timeline.ts'
 import { describePull, type PullVerdict, sumStages } from './verdict.ts'
-
-/** Nothing is fetched, nothing runs; the one style is known by its hash, so that no string in the page can bring another. */
-const policy = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; img-src data:; base-uri 'none'; form-action 'none'`
 
 /** The report as one page that needs nothing else: no script, no font, no request. */
 export function renderPage(report: Report): string {
@@ -21,32 +17,16 @@ export function renderPage(report: Report): string {
     report.pullsLeftOut === 0
       ? ''
       : html`<p class="note">${report.pullsLeftOut} more images are not in this report.</p>`
-  const page = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>${report.pulls[0]?.reference ?? 'Nothing'}: windlass report</title>
-<link rel="icon" href="data:,">
-<style>${new Markup(style)}</style>
-</head>
-<body>
-${hatchPattern()}
-<header class="${worstTone(verdicts)}">
-<p class="eyebrow">windlass report · <time datetime="${report.startedAt}">${formatDate(report.startedAt)}</time> · <code>${report.command}</code></p>
-<h1>${summarize(verdicts)}</h1>
-</header>
-<main>
-${verdicts.map(({ pull, verdict }) => renderPull(pull, verdict, isSingle))}${left}
-${renderHost(report)}
-</main>
-<script type="application/json" id="windlass-report">${scriptJson(report)}</script>
-</body>
-</html>
-`
-  return page.toString()
+  return renderDocument({
+    language: 'en',
+    title: `${report.pulls[0]?.reference ?? 'Nothing'}: windlass report`,
+    tone: worstTone(verdicts),
+    eyebrow: html`windlass report · <time datetime="${report.startedAt}">${formatDate(report.startedAt)}</time> · <code>${report.command}</code>`,
+    headline: summarize(verdicts),
+    main: html`${verdicts.map(({ pull, verdict }) => renderPull(pull, verdict, isSingle))}${left}
+${renderHost(report)}`,
+    data: report,
+  })
 }
 
 interface Judged {
@@ -229,16 +209,7 @@ function renderHost({ host, startedAt, writtenAt }: Report): Html {
   return html`<section><h2>Host</h2>${rows}<p class="note">This page needs no network and runs no script. All data behind it are in its last element, <code>windlass-report</code>, as JSON. It holds no credentials and nothing of the environment.</p></section>`
 }
 
-function facts(rows: readonly (readonly [string, Html | string | undefined])[]): Html {
-  const known = rows.filter(([, value]) => value !== undefined)
-  return html`<dl class="facts">${known.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`
-}
-
 /** Wide tables scroll by themselves, with the keyboard, too. */
 function table(name: string, head: Html, body: readonly Html[]): Html {
   return html`<div class="scroll" role="region" aria-label="${name}" tabindex="0"><table><thead>${head}</thead><tbody>${body}</tbody></table></div>`
-}
-
-function formatDate(iso: string): string {
-  return iso.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')
 }

@@ -2,6 +2,7 @@ import type { Context } from '../command.ts'
 import { formatFailure, toWindlassError } from '../failure.ts'
 import { ReportFile } from './file.ts'
 import { readHostFacts } from './host.ts'
+import { renderPage } from './page.ts'
 import { type PullRecorder, ReportRecord } from './record.ts'
 
 /** `--report FILE`: keeps what the pulls of one command tell, and writes it down. */
@@ -25,7 +26,7 @@ export async function openReport(
   path: string,
   command: readonly string[],
 ): Promise<PullReport> {
-  const file = await ReportFile.open(path)
+  const file = await ReportFile.open(path, renderPage)
   const record = new ReportRecord(formatWords(command), readHostFacts())
   // What goes wrong here does so again at the end, and is told there.
   const writeEarly = () => file.write(record.snapshot()).catch(() => {})

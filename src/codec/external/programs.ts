@@ -37,6 +37,11 @@ export interface FoundPrograms {
   readonly warnings: readonly string[]
 }
 
+/** What a program of that name decompresses; undefined for one that windlass does not know. */
+export function compressionOf(name: string): Compression | undefined {
+  return isProgramName(name) ? known[name].compression : undefined
+}
+
 /** True if windlass knows how to drive a program of that name. */
 export function isProgramName(name: string): name is ProgramName {
   return Object.hasOwn(known, name)

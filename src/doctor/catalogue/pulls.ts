@@ -234,6 +234,28 @@ export const pulls = {
       advice: ['在该代理中排除引擎的数据目录，或重启代理：它退出时内核会放行所有等待者。'],
     },
   },
+  REMOTE_FILESYSTEM_WAIT: {
+    severity: 'problem',
+    en: {
+      title: 'A process of the pull waits for whoever serves a filesystem, and gets no answer',
+      meaning:
+        'It sleeps in FUSE, NFS, CIFS, Ceph or 9p: the process or the server behind that filesystem has taken its question and does not answer.',
+      advice: [
+        'Look at the server of that filesystem: for FUSE the process that mounted it (ps, /proc/mounts), for NFS the host behind it.',
+        'For a dead FUSE mount: echo 1 >/sys/fs/fuse/connections/ID/abort (ID is the minor device number of the mount) ends all waits with an error.',
+        'Keep the data of the engine on a local disk.',
+      ],
+    },
+    zh: {
+      title: '拉取中的一个进程在等待文件系统的服务方，而得不到回答',
+      meaning: '它在 FUSE、NFS、CIFS、Ceph 或 9p 中睡眠：该文件系统背后的进程或服务器收到了请求，却没有回答。',
+      advice: [
+        '检查该文件系统的服务方：FUSE 是挂载它的进程（ps、/proc/mounts），NFS 是其背后的主机。',
+        '对于失效的 FUSE 挂载：echo 1 >/sys/fs/fuse/connections/ID/abort（ID 为该挂载的次设备号）会使所有等待以错误结束。',
+        '把引擎的数据放在本地磁盘上。',
+      ],
+    },
+  },
   CGROUP_FROZEN: {
     severity: 'problem',
     en: {

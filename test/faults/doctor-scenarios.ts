@@ -1,0 +1,454 @@
+/** Ways in which a pull of another engine stands still, or seems to, and what the doctor has to say of each. The table in docs/doctor.md is checked against these. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
+import { run } from '../testbed/command.ts'
+import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
+import { pullCodes, type SickEngine, type Visit, whileStopped } from './doctor-bed.ts'
+
+/** An engine on a disk of its own, and images for it. */
+export interface Bed {
+  readonly engine: SickEngine
+  /** Where its filesystem is mounted. */
+  readonly disk: string
+  /** A process of its own unpacks. */
+  readonly hasUntar: boolean
+  /** References: one that comes as it should, one whose registry falls silent, one behind a proxy that keeps all until it has all. */
+  readonly image: string
+  readonly silent: string
+  readonly buffered: string
+  /** Breaks all connections through the proxy. */
+  cutProxy(): void
+}
+
+/** What is found must be undone. */
+interface Sickness extends AsyncDisposable {
+  /** What must be said beside the codes. */
+  check?(seen: Visit): void
+}
+
+export type EngineKind = 'docker' | 'containerd' | 'podman'
+
+export interface Scenario {
+  /** As the table in the docs calls it. */
+  readonly name: string
+  /** All codes of the area of pulls, each once. */
+  readonly codes: readonly string[]
+  /** Of another area: it must be among what is said. */
+  readonly beside?: string
+  /** Engines on which it cannot be arranged, or means something else. */
+  readonly without?: readonly EngineKind[]
+  /** It mounts something where engines with a root of their own do not see it. */
+  readonly needsHostRoot?: true
+  /** Also in short runs, on these. */
+  readonly short: readonly EngineKind[]
+  arrange(bed: Bed): Promise<Sickness>
+}
+
+const broken: readonly { fault: Fault; name: string; code: string; evidence: RegExp; short: readonly EngineKind[] }[] =
+  [
+    {
+      fault: 'spin',
+      name: 'decompressor spins',
+      code: 'DECOMPRESSOR_SPINS',
+      evidence: /used \d+\.\d s of processor time in its own code/,
+      short: ['docker', 'containerd'],
+    },
+    {
+      fault: 'sleep',
+      name: 'decompressor sleeps for ever',
+      code: 'DECOMPRESSOR_ASLEEP',
+      evidence: /threads: \d+ asleep in futex/,
+      short: ['docker', 'containerd'],
+    },
+    {
+      fault: 'stop-reading',
+      name: 'decompressor stops reading its input',
+      code: 'DECOMPRESSOR_ASLEEP',
+      evidence: /has [\d,]+ bytes of input and has room/,
+      short: ['docker'],
+    },
+    {
+      fault: 'stop-itself',
+      name: 'decompressor stops itself (state T)',
+      code: 'DECOMPRESSOR_STOPPED',
+      evidence: /state T/,
+      short: ['docker', 'containerd'],
+    },
+    {
+      fault: 'close-stdout-and-live',
+      name: 'decompressor closed its output and lives',
+      code: 'DECOMPRESSOR_CLOSED_OUTPUT',
+      evidence: /moved nothing for/,
+      short: ['docker', 'containerd'],
+    },
+    {
+      fault: 'dribble',
+      name: 'decompressor gives 20 bytes a second',
+      code: 'DECOMPRESSOR_DRIBBLES',
+      evidence: /bytes\/s; wanted at least/,
+      short: ['docker'],
+    },
+  ]
+
+const nothing = async () => {}
+
+async function unpack(bed: Bed) {
+  bed.engine.startPull(bed.image)
+  return await bed.engine.unpacking(bed.hasUntar)
+}
+
+function brokenRow({ fault, name, code, evidence, short }: (typeof broken)[number]): Scenario {
+  return {
+    name,
+    codes: [code],
+    short,
+    async arrange(bed) {
+      const { engine } = bed
+      await plantBroken(engine.shims, fault, engine.decompressor)
+      engine.startPull(bed.image)
+      await engine.unpacking(false)
+      await sleep(1500)
+      const decompressor = engine.children().find(({ name }) => name !== 'exe')?.pid
+      return {
+        check(seen) {
+          const finding = seen.findings.find(finding => finding.code === code)
+          assert.match(finding?.evidence.join('\n') ?? '', evidence)
+          assert.equal(finding?.facts['decompressorPid'], decompressor)
+          assert.equal(seen.status, 11)
+        },
+        [Symbol.asyncDispose]: nothing,
+      }
+    },
+  }
+}
+
+/** A control group of version 1 with one setting, for processes; whoever is left in it goes back. */
+function makeGroup(controller: string, settings: Readonly<Record<string, string>>) {
+  const path = mkdtempSync(`/sys/fs/cgroup/${controller}/windlass-doctor-`)
+  for (const [name, value] of Object.entries(settings)) writeFileSync(join(path, name), value)
+  return {
+    add: (pid: number) => writeFileSync(join(path, 'cgroup.procs'), String(pid)),
+    set: (name: string, value: string) => writeFileSync(join(path, name), value),
+    empty(pids: readonly number[]) {
+      for (const pid of pids) {
+        try {
+          writeFileSync(`/sys/fs/cgroup/${controller}/cgroup.procs`, String(pid))
+        } catch {} // it has ended
+      }
+    },
+    /** Waits until those who end are gone. */
+    async remove() {
+      for (let rounds = 0; rounds < 50; rounds++) {
+        try {
+          return rmdirSync(path)
+        } catch {
+          await sleep(100)
+        }
+      }
+    },
+  }
+}
+
+const stopped: Scenario = {
+  name: 'healthy decompressor stopped (SIGSTOP)',
+  codes: ['DECOMPRESSOR_STOPPED'],
+  short: [],
+  async arrange(bed) {
+    const { decompressor } = await unpack(bed)
+    process.kill(decompressor, 'SIGSTOP')
+    return { [Symbol.asyncDispose]: nothing }
+  },
+}
+
+const untarStopped: Scenario = {
+  name: 'untar stopped',
+  codes: ['UNTAR_STOPPED'],
+  without: ['containerd'],
+  short: [],
+  async arrange(bed) {
+    bed.engine.startPull(bed.image)
+    const { untar } = await bed.engine.unpacking(true)
+    process.kill(untar, 'SIGSTOP')
+    return { [Symbol.asyncDispose]: nothing }
+  },
+}
+
+const engineStopped: Scenario = {
+  name: 'engine stopped',
+  codes: ['ENGINE_STOPPED'],
+  short: ['docker', 'containerd'],
+  async arrange(bed) {
+    await unpack(bed)
+    const { pid } = bed.engine
+    process.kill(pid, 'SIGSTOP')
+    return { [Symbol.asyncDispose]: async () => void process.kill(pid, 'SIGCONT') }
+  },
+}
+
+const frozen: Scenario = {
+  name: 'filesystem frozen (fsfreeze)',
+  codes: ['FILESYSTEM_FROZEN'],
+  short: ['docker', 'containerd'],
+  async arrange(bed) {
+    const { decompressor } = await unpack(bed)
+    await whileStopped([decompressor], () => run('fsfreeze', ['-f', bed.disk]))
+    return { [Symbol.asyncDispose]: async () => void (await run('fsfreeze', ['-u', bed.disk])) }
+  },
+}
+
+const full: Scenario = {
+  name: 'filesystem full: the pull fails, or will',
+  codes: ['NO_PULL'],
+  beside: 'DISK_FULL',
+  without: ['podman'],
+  short: [],
+  async arrange(bed) {
+    const file = join(bed.disk, 'filler')
+    await run('sh', ['-c', 'fallocate -l "$(($(stat -f -c "%a * %S" "$1") - 1048576))" "$1/filler"', 'sh', bed.disk])
+    const client = bed.engine.startPull(bed.image)
+    if (client.exitCode === null) await once(client, 'exit')
+    return { [Symbol.asyncDispose]: async () => rmSync(file) }
+  },
+}
+
+async function startAgent(script: string, directory: string) {
+  const path = join(import.meta.dirname, '../testbed', script)
+  const agent = spawn(process.execPath, [path, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(agent.stdout, 'data')
+  return agent
+}
+
+const fanotify: Scenario = {
+  name: 'security agent that does not answer (fanotify)',
+  codes: ['FANOTIFY_WAIT'],
+  beside: 'FANOTIFY_LISTENER',
+  short: ['docker', 'containerd'],
+  async arrange(bed) {
+    const { decompressor } = await unpack(bed)
+    process.kill(decompressor, 'SIGSTOP')
+    const agent = await startAgent('silent-agent.ts', bed.disk)
+    process.kill(decompressor, 'SIGCONT')
+    return {
+      check({ findings }) {
+        const listeners = findings.filter(({ code }) => code === 'FANOTIFY_LISTENER')
+        assert.ok(listeners.some(({ facts }) => facts['pid'] === agent.pid))
+      },
+      [Symbol.asyncDispose]: async () => void agent.kill('SIGKILL'),
+    }
+  },
+}
+
+const fuse: Scenario = {
+  name: 'decompressor waits for a FUSE filesystem whose server hangs (state S)',
+  codes: ['REMOTE_FILESYSTEM_WAIT'],
+  needsHostRoot: true,
+  short: ['docker'],
+  async arrange(bed) {
+    const { engine } = bed
+    const filesystem = await openFailingFilesystem()
+    await filesystem.order({ requests: ['LOOKUP'], hang: true })
+    engine.useScript(`head -c 1000; read -r line <${filesystem.directory}/file`)
+    engine.startPull(bed.image)
+    await engine.unpacking(false)
+    await sleep(500)
+    return filesystem
+  },
+}
+
+/** @returns the sickness, undone where what is still to be done for it fails */
+async function unlessItFails(sickness: Sickness, finish: () => Promise<void>): Promise<Sickness> {
+  try {
+    await finish()
+  } catch (error) {
+    await sickness[Symbol.asyncDispose]()
+    throw error
+  }
+  return sickness
+}
+
+const memory: Scenario = {
+  name: 'engine in a memory control group at its limit, nobody is killed',
+  codes: ['MEMORY_LIMIT'],
+  without: ['podman'],
+  short: ['docker'],
+  async arrange(bed) {
+    const { engine } = bed
+    const group = makeGroup('memory', { 'memory.limit_in_bytes': String(100 << 20), 'memory.oom_control': '1' })
+    group.add(engine.pid)
+    engine.useScript(`exec perl -e '$memory .= "x" x 1048576 while 1' -- "$@"`)
+    engine.startPull(bed.image)
+    const sickness = {
+      async [Symbol.asyncDispose]() {
+        const pids = [engine.pid, ...engine.children().map(({ pid }) => pid)]
+        for (const { pid, name } of engine.children()) if (name === 'perl') process.kill(pid, 'SIGKILL')
+        group.set('memory.limit_in_bytes', '-1') // to allow killing would let the kernel choose the engine
+        group.empty(pids)
+        await engine.free()
+        await group.remove()
+      },
+    }
+    return await unlessItFails(sickness, async () => {
+      await engine.unpacking(false)
+      await sleep(1500)
+    })
+  },
+}
+
+const freezer: Scenario = {
+  name: 'decompressor in a frozen control group',
+  codes: ['CGROUP_FROZEN'],
+  short: [],
+  async arrange(bed) {
+    const { decompressor } = await unpack(bed)
+    process.kill(decompressor, 'SIGSTOP')
+    const group = makeGroup('freezer', {})
+    group.add(decompressor)
+    group.set('freezer.state', 'FROZEN')
+    process.kill(decompressor, 'SIGCONT')
+    return {
+      async [Symbol.asyncDispose]() {
+        group.set('freezer.state', 'THAWED')
+        group.empty([decompressor])
+        await group.remove()
+      },
+    }
+  },
+}
+
+const silent: Scenario = {
+  name: 'registry silent in the middle of a layer',
+  codes: ['DOWNLOAD_SILENT'],
+  short: ['docker', 'containerd'],
+  async arrange(bed) {
+    bed.engine.startPull(bed.silent)
+    await sleep(17_000)
+    return { [Symbol.asyncDispose]: nothing }
+  },
+}
+
+/** The engine does not let go of a request to which nobody answers, whoever has cancelled it. */
+async function leaveProxy({ engine, cutProxy }: Bed): Promise<void> {
+  await engine.free()
+  for (let rounds = 0; rounds < 10; rounds++) {
+    cutProxy()
+    await sleep(100)
+  }
+}
+
+const buffered: Scenario = {
+  name: 'proxy that keeps a layer back until it has all of it',
+  codes: ['DOWNLOAD_SILENT'],
+  short: [],
+  async arrange(bed) {
+    bed.engine.startPull(bed.buffered)
+    await sleep(17_000)
+    return { [Symbol.asyncDispose]: () => leaveProxy(bed) }
+  },
+}
+
+const poisoned: Scenario = {
+  name: 'second pull behind a cancelled one that hangs',
+  codes: ['DECOMPRESSOR_STOPPED', 'TRANSFER_POISONED'],
+  without: ['containerd', 'podman'],
+  short: ['docker'],
+  async arrange(bed) {
+    const { engine, image, hasUntar } = bed
+    const client = engine.startPull(image)
+    const { decompressor } = await engine.unpacking(hasUntar)
+    process.kill(decompressor, 'SIGSTOP')
+    client.kill('SIGINT')
+    await once(client, 'exit')
+    engine.startPull(image)
+    await sleep(1500)
+    return { [Symbol.asyncDispose]: nothing }
+  },
+}
+
+const poisonedByProxy: Scenario = {
+  name: 'second pull behind a cancelled one whose registry never answers',
+  codes: ['DOWNLOAD_SILENT', 'TRANSFER_POISONED'],
+  without: ['containerd', 'podman'],
+  short: [],
+  async arrange(bed) {
+    const client = bed.engine.startPull(bed.buffered)
+    await sleep(2000)
+    client.kill('SIGINT')
+    await once(client, 'exit')
+    bed.engine.startPull(bed.buffered)
+    await sleep(16_000)
+    return { [Symbol.asyncDispose]: () => leaveProxy(bed) }
+  },
+}
+
+const quota: Scenario = {
+  name: 'engine with a hundredth of a processor (quota): nobody is accused',
+  codes: [],
+  beside: 'CPU_THROTTLED',
+  without: ['podman'],
+  short: [],
+  async arrange(bed) {
+    const { engine } = bed
+    const { decompressor } = await unpack(bed)
+    const group = makeGroup('cpu', { 'cpu.cfs_period_us': '50000', 'cpu.cfs_quota_us': '3000' })
+    group.add(decompressor)
+    group.add(engine.pid)
+    await sleep(6000)
+    return {
+      check({ findings }) {
+        const accused = findings.filter(({ area, severity }) => area === 'pulls' && severity === 'problem')
+        assert.deepEqual(accused, [])
+      },
+      async [Symbol.asyncDispose]() {
+        group.empty([engine.pid, ...engine.children().map(({ pid }) => pid)])
+        await group.remove()
+      },
+    }
+  },
+}
+
+const none: Scenario = {
+  name: 'no pull',
+  codes: ['NO_PULL'],
+  without: ['podman'],
+  short: ['docker', 'containerd'],
+  arrange: async () => ({ [Symbol.asyncDispose]: nothing }),
+}
+
+export const scenarios: readonly Scenario[] = [
+  ...broken.map(brokenRow),
+  stopped,
+  untarStopped,
+  engineStopped,
+  freezer,
+  frozen,
+  full,
+  fanotify,
+  fuse,
+  memory,
+  quota,
+  silent,
+  buffered,
+  poisoned,
+  poisonedByProxy,
+  none,
+]
+
+/** Looks, and holds what is seen against what is known. */
+export function judge(scenario: Scenario, sickness: Sickness, seen: Visit): void {
+  const text = JSON.stringify(seen.findings)
+  if (scenario.codes.length > 0) assert.deepEqual(pullCodes(seen), scenario.codes, text)
+  const { beside } = scenario
+  if (beside !== undefined)
+    assert.ok(
+      seen.findings.some(({ code }) => code === beside),
+      text,
+    )
+  sickness.check?.(seen)
+  // It promises 10 s where a processor is free; a busy machine starts a program late, and holds up the watcher.
+  assert.ok(seen.ms < 30_000, `it took ${seen.ms} ms`)
+}

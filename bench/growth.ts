@@ -26,14 +26,17 @@ export async function measureGrowth(choice: Choice, axis: Axis): Promise<GrowthR
   const contenders = listEngines(choice)
   const series = contenders.map(({ name }) => ({ name, points: [] as (Cost & { at: number })[] }))
   for (const at of pointsOf(axis, choice.isLong)) {
+    // Where a peer takes many minutes windlass goes on alone.
+    const able = contenders.filter(({ role }) => role === 'windlass' || growths[axis].points.includes(at))
     const storage = await growthStorage(axis, at)
     await using registry = await startDockerRegistry({ storage })
     const images = await Promise.all(
       Array.from({ length: countImages(axis, at) }, (_, image) => findImage(registry, 'growth', String(image))),
     )
     const title = `${growths[axis].title}: ${at}`
-    const rows = await alternate(title, contenders, choice, storage, one => measureCommands(one, images), loop)
-    rows.forEach(({ runs }, i) => void series[i]?.points.push({ at, ...medianCost(runs) }))
+    const rows = await alternate(title, able, choice, storage, one => measureCommands(one, images), loop)
+    for (const { contender, runs } of rows)
+      series.find(({ name }) => name === contender.name)?.points.push({ at, ...medianCost(runs) })
   }
   return { axis, series }
 }
@@ -59,19 +62,23 @@ export function formatGrowth(result: GrowthResult): string {
 }
 
 function tableOf({ series }: GrowthResult): string[][] {
-  const at = series[0]?.points.map(point => formatNumber(point.at)) ?? []
+  const all = [...new Set(series.flatMap(({ points }) => points.map(({ at }) => at)))]
+  const at = all.map(formatNumber)
   return [
     ['wall s (cpu s, peak MiB) at', ...at, 'exponent of wall', 'of cpu'],
     ...series.map(({ name, points }) => [
       name,
-      ...points.map(
-        ({ wallMs, cpuMs, memoryMax }) =>
-          `${(wallMs / 1000).toFixed(2)} (${(cpuMs / 1000).toFixed(2)}, ${Math.round(memoryMax / 2 ** 20)})`,
-      ),
+      ...all.map(at => formatCost(points.find(point => point.at === at))),
       fitExponent(points.map(({ at, wallMs }) => ({ at, cost: wallMs }))).toFixed(2),
       fitExponent(points.map(({ at, cpuMs }) => ({ at, cost: cpuMs }))).toFixed(2),
     ]),
   ]
+}
+
+function formatCost(cost: Cost | undefined): string {
+  if (cost === undefined) return ''
+  const { wallMs, cpuMs, memoryMax } = cost
+  return `${(wallMs / 1000).toFixed(2)} (${(cpuMs / 1000).toFixed(2)}, ${Math.round(memoryMax / 2 ** 20)})`
 }
 
 function formatNumber(value: number): string {

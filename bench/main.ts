@@ -5,7 +5,7 @@
  *                      [--runs N] [--only NAME,…] [--peers-root DIR] [--place DIR] [--long] [--json FILE] [--docs DIR]
  *
  * pull, the default: a cold store. again: a second pull, and one of the next release. link: 80 ms round trip, 25 MB/s for each connection. growth:
- * images that grow along one axis; --long goes on to a million entries and 10 GB, --docs writes tables and plots.
+ * images that grow along one axis; --long lets windlass go on to a million entries and 10 GB, --docs writes tables and plots.
  * --peers-root is a Debian in a folder, whose engines are measured, too (test/testbed/newest.ts says how it is made). --place is where the filesystems
  * lie that are pulled into: on a tmpfs the disk costs nothing.
  * Contenders whose programs are not there are left out, and named. Each run gets a fresh filesystem; caches are dropped, then the registry's blobs are read into them; contenders alternate.

@@ -1,11 +1,14 @@
 /** Who signed an image: checked by itself, and by a policy before anything of the image is fetched; and signatures on their way from place to place. */
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { pull } from '../../src/copy/pull.ts'
+import { openGatekeeper } from '../../src/copy/trust/check.ts'
 import type { Gatekeeper } from '../../src/copy/trust/gatekeeper.ts'
+import { parsePolicy } from '../../src/copy/trust/policy.ts'
+import { isWindlassError } from '../../src/errors.ts'
 import type { Descriptor } from '../../src/oci/descriptor.ts'
 import { mediaTypes } from '../../src/oci/media-types.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
@@ -187,6 +190,15 @@ test('what is pulled is what was asked about, though the tag moves meanwhile', a
   assert.notEqual(await ids[0], await ids[1])
 })
 
+test('an engine is not even asked about an image that is refused', async () => {
+  const { name } = await pushImage()
+  const policy = parsePolicy(await readFile(await writePolicy({ default: signedBy(signer) })), 'policy')
+  const into = { needsRoot: false, deliver: async () => assert.fail('it was delivered') }
+  const options = { root: join(directory, `store-${++stores}`), credentials: noCredentials, into }
+  const pulling = pull(name, { ...options, gatekeeper: openGatekeeper(policy) })
+  await assert.rejects(pulling.result, error => isWindlassError(error, 'POLICY_REFUSED'))
+})
+
 test('signatures go along with the image, into archives and layouts and out of them, and are checked there', async () => {
   const image = await signed()
   const bundle = await pushBundle(image.place, { signer, image: image.manifest })
@@ -207,7 +219,7 @@ test('signatures go along with the image, into archives and layouts and out of t
   )
   const verify = ['verify', '-q', '--signature', '--key', signer.file]
   for (const place of [`docker://${target}`, `oci:${files.layout}:one`, `oci-archive:${files.tar}:one`])
-    assert.match(await home.run(...verify, '--identity', image.repository, place), new RegExp(`@${digest}$`))
+    assert.match(await home.run(...verify, '--identity', image.repository, place), new RegExp(`(^|@)${digest}$`))
   // Without a name in the archive there is one image: what refers to it is none.
   const there = newWindlass()
   const policy = await writePolicy({

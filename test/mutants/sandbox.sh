@@ -33,6 +33,10 @@ urandom c 1 9
 fuse c 10 229
 loop-control c 10 237
 END
-for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do mknod -m 660 "$root/dev/loop$n" b 7 "$n"; done
+n=0
+while [ "$n" -lt 128 ]; do
+  mknod -m 660 "$root/dev/loop$n" b 7 "$n"
+  n=$((n + 1))
+done
 ip link set lo up
 exec chroot "$root" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$tree" "$@"

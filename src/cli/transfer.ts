@@ -2,7 +2,7 @@ import { write } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PullEvent } from '../copy/events.ts'
 import type { PlaceOptions } from '../copy/places.ts'
-import { WindlassError } from '../errors.ts'
+import { WindlassError, wrapError } from '../errors.ts'
 import type { ByteSink } from '../places/archive/tar-output.ts'
 import type { Context, OptionValues } from './command.ts'
 import { type connectionOptions, readConnections } from './connections.ts'
@@ -62,7 +62,7 @@ export function openStdoutSink({ stdout }: Context): ByteSink {
         try {
           at += await writeOnce(chunk.subarray(at))
         } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+          if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw stdoutError(error)
           await sleep(fullPipeMs)
         }
       }
@@ -70,6 +70,13 @@ export function openStdoutSink({ stdout }: Context): ByteSink {
     commit: async () => {},
     [Symbol.asyncDispose]: async () => {},
   }
+}
+
+/** A full disk behind stdout is not that of the store. */
+function stdoutError(cause: unknown): WindlassError {
+  const { code, message } = wrapError(cause, 'Cannot write to stdout')
+  const hint = 'look at where stdout goes to, and its disk'
+  return new WindlassError(code, message, { cause, hint, facts: { output: 'stdout' } })
 }
 
 /** What a terminal is shown at most. */

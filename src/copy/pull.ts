@@ -109,7 +109,7 @@ async function explain(
 ): Promise<WindlassError> {
   if (signal?.aborted && !isWindlassError(signal.reason)) return cancelledError(doing)
   const wrapped = wrapError(error, doing)
-  return wrapped.code === 'NO_SPACE' && wrapped.facts['engine'] === undefined
+  return wrapped.code === 'NO_SPACE' && wrapped.facts['engine'] === undefined && wrapped.facts['output'] === undefined
     ? await addFreeSpace(wrapped, root)
     : wrapped
 }

@@ -220,6 +220,11 @@ test('an image can be looked into wherever it is: all of its files as a tar, and
   const withDocker = windlassFor(await bed.makeDirectory('store-diff'), { DOCKER_HOST: `unix://${docker.socket}` })
   const both = [`docker://${name}`, `docker-daemon:${name}`]
   assert.equal(await withDocker.run('diff', '--exit-code', '--times', ...both), '')
+  const script = '"$1" --root "$2" --progress none get "$3" / 2>&1 >/dev/full || echo "status $?"'
+  const lost = await runScript(script, [windlassProgram, bed.root, `docker://${name}`])
+  assert.match(lost, /Cannot write to stdout: ENOSPC/)
+  assert.match(lost, /status 7$/)
+  assert.doesNotMatch(lost, /the filesystem of/)
   const other = await windlass.try('diff', '--exit-code', name, `docker://${bed.refer('debian')}`)
   assert.equal(other.status, 10, other.stderr)
   assert.match(other.stdout, /^[ADC] \/\S/m)

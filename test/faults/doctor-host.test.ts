@@ -192,7 +192,7 @@ describe('the doctor looks at the control group of an engine', { concurrency: 1 
     await waitUntil('it holds its memory', 10_000, async () => Number(group.read(usage)) > 90 << 20)
     await sleep(500)
     assert.deepEqual(codesOf(await look(memory, daemon.pid)), [])
-    group.set(group.isUnified ? 'memory.max' : 'memory.limit_in_bytes', String(Number(group.read(usage)) + 4096))
+    group.set(group.isUnified ? 'memory.max' : 'memory.limit_in_bytes', String(Number(group.read(usage)) + (2 << 20)))
     assert.deepEqual(codesOf(await look(memory, daemon.pid)), ['MEMORY_NEARLY_FULL'])
   })
 

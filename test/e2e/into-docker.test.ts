@@ -135,6 +135,8 @@ test('an image comes into a docker whose own pull hangs on its decompressor', as
     const before = (await spies.started()).length
     const stderr = await assertLikeOwnPull('odd')
     assert.match(stderr, /a pull of the engine's own hangs and will go on to hang\. dockerd \d+ /)
+    await broken.docker(['rmi', '-f', bed.refer('odd')])
+    await assertLikeOwnPull('odd', '--route', 'load')
     assert.equal((await spies.started()).length, before)
     assert.equal(pull.exitCode, null, 'the pull that hangs was to hang on')
   } finally {

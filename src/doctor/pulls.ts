@@ -344,11 +344,16 @@ function judgeDumps(
     const dump = dumps.get(engine.process.pid)
     if (dump === undefined) return []
     const { pulls, pullMinutes, unpacking, downloading, poisoned } = countPullGoroutines(dump)
-    if (poisoned === 0) return []
     const isWorking = open.some(({ line }) => line.engine === engine) || downloads.has(engine)
+    const requests = `it has ${pulls} requests for pulls, the oldest for ${pullMinutes} minutes; ${unpacking} layers are being unpacked, ${downloading} downloaded`
+    // It waits for an answer of a registry, or is between two steps.
+    if (poisoned === 0)
+      return pulls > 0 && !isWorking
+        ? [makeFinding('PULL_WAITS', describeEngine(engine), { evidence: [requests] })]
+        : []
     const evidence = [
       `${poisoned} of its goroutines wait for an earlier transfer of the same layer that has not ended (transferManager.Transfer)`,
-      `it has ${pulls} requests for pulls, the oldest for ${pullMinutes} minutes; ${unpacking} layers are being unpacked, ${downloading} downloaded`,
+      requests,
       isWorking
         ? 'they are freed when what is reported beside this comes to its end'
         : 'no decompressor, untar or download of it is left',

@@ -113,12 +113,13 @@ function brokenRow({ fault, name, code, evidence, short }: (typeof broken)[numbe
       engine.startPull(bed.image)
       await engine.unpacking(false)
       await sleep(1500)
-      const decompressor = engine.children().find(({ name }) => name !== 'exe')?.pid
+      // podman decompresses several layers at a time.
+      const decompressors = engine.children().flatMap(({ name, pid }) => (name === 'exe' ? [] : [pid]))
       return {
         check(seen) {
-          const finding = seen.findings.find(finding => finding.code === code)
-          assert.match(finding?.evidence.join('\n') ?? '', evidence)
-          assert.equal(finding?.facts['decompressorPid'], decompressor)
+          const found = seen.findings.filter(finding => finding.code === code)
+          assert.ok(found.some(finding => evidence.test(finding.evidence.join('\n'))))
+          assert.ok(found.every(({ facts }) => decompressors.includes(Number(facts['decompressorPid']))))
           assert.equal(seen.status, 11)
         },
         [Symbol.asyncDispose]: nothing,

@@ -14,7 +14,7 @@ import { startDocker } from '../testbed/dockerd.ts'
 import { openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { type Engines, hostEngines, newestEngines } from '../testbed/newest.ts'
 import { openPodman } from '../testbed/podman.ts'
-import { type BufferingProxy, startBufferingProxy } from '../testbed/proxy.ts'
+import { startBufferingProxy } from '../testbed/proxy.ts'
 import { isLong } from './death.ts'
 import { layers, program, pullCodes, SickEngine, visit } from './doctor-bed.ts'
 import { type Bed, type EngineKind, judge, type Scenario, scenarios } from './doctor-scenarios.ts'
@@ -25,16 +25,13 @@ const directory = mkdtempSync(join(tmpdir(), 'windlass-doctor-'))
 const gate = Promise.withResolvers<void>()
 let image: ServedImage
 let silent: ServedImage
-let proxy: BufferingProxy
 
 before(async () => {
   image = await serveImage(layers)
   silent = await serveImage([makeNoise('silent', 12 << 20)], { 0: holdBack(9_000_000, gate.promise) })
-  proxy = await startBufferingProxy(silent.registry.host)
 })
 after(async () => {
   gate.resolve()
-  await proxy?.[Symbol.asyncDispose]()
   await image?.[Symbol.asyncDispose]()
   await silent?.[Symbol.asyncDispose]()
   rmSync(directory, { recursive: true, force: true })
@@ -54,6 +51,7 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   const isNewest = engines.length > 0
   const loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
   const shims = mkdtempSync(join(directory, 'shims-'))
+  const proxy = await startBufferingProxy(silent.registry.host)
   const references = { image: image.reference, silent: silent.reference, buffered: `${proxy.host}/team/app:v1` }
   const common = { disk: loop.directory, ...references, cutProxy: () => proxy.cut() }
   const open = async (daemon: AsyncDisposable, engine: SickEngine, hasUntar: boolean, socket = '') => {
@@ -62,6 +60,7 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
       socket,
       async [Symbol.asyncDispose]() {
         await engine.free()
+        await proxy[Symbol.asyncDispose]()
         await daemon[Symbol.asyncDispose]()
         await loop[Symbol.asyncDispose]()
       },

@@ -89,7 +89,7 @@ async function passOn(
   outgoing.end()
 }
 
-export interface BufferingProxy extends AsyncDisposable {
+interface BufferingProxy extends AsyncDisposable {
   /** `127.0.0.1:PORT`, for references. */
   readonly host: string
   /** Breaks every connection. */

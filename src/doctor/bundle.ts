@@ -7,6 +7,7 @@ import { makeShapes } from '../codec/external/shapes.ts'
 import { tarEnd, tarHeader, tarPadding } from '../tar/writer.ts'
 import type { Diagnosis } from './diagnose.ts'
 import { type Engine, hideSecrets, settingsOf } from './engines.ts'
+import type { Line } from './lines.ts'
 import type { LineWatch } from './sample.ts'
 
 export interface Evidence {
@@ -36,7 +37,10 @@ export async function makeBundle(diagnosis: Diagnosis, { about, facts, probes }:
 }
 
 /** Without what belongs to the engine. */
-export function describeLooks({ line, looks }: LineWatch) {
+export function describeLooks({
+  line,
+  looks,
+}: LineWatch): Omit<Line, 'engine'> & { engine: number; looks: LineWatch['looks'] } {
   return { ...line, engine: line.engine.process.pid, looks }
 }
 

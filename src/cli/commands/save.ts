@@ -43,7 +43,7 @@ export const command = defineCommand({
     },
     {
       line: 'windlass save --since there -o app-2.5.tar app:2.5',
-      does: "The same by a list of digests: what \"docker image inspect -f '{{range .RootFS.Layers}}{{println .}}{{end}}' app:2.4\" says on the other side.",
+      does: 'The same by a list of digests: what "docker image inspect -f \'{{range .RootFS.Layers}}{{println .}}{{end}}\' app:2.4" says on the other side.',
     },
     { line: 'windlass save --split 4G -o /media/disk/app.tar app:2.4', does: 'In parts that a FAT disk can hold.' },
   ],

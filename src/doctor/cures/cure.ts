@@ -50,7 +50,7 @@ export function planCures(engine: Engine, suffix: string, facts: CureFacts): Cur
 
 function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
   const places = shims.filter((place): place is ShimPlace & { path: string; gzip: string } => {
-    return place.path !== undefined && place.gzip !== undefined
+    return engine.rootPrefix === '' && place.path !== undefined && place.gzip !== undefined
   })
   // containerd looks its decompressor up once, dockerd before 20.10 too.
   const isAtOnce = engine.kind === 'dockerd' && !isOlder(engine.version, 20.1)
@@ -60,7 +60,7 @@ function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
     engine,
     title: 'gzip in the place of the decompressor, earlier in the PATH of the engine',
     changes: places.map(({ path, gzip }) => ({
-      path: engine.rootPrefix + path,
+      path,
       before: undefined,
       after: formatShim(gzip, nameOf(engine)),
       mode: 0o755,
@@ -72,11 +72,12 @@ function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
       ? 'at once: the engine looks it up for each layer'
       : 'after a restart: this engine looks it up once',
     undo: 'the file is removed',
-    obstacle: places.length > 0 ? undefined : obstacleOf(shims),
+    obstacle: places.length > 0 ? undefined : obstacleOf(engine, shims),
   }
 }
 
-function obstacleOf(shims: readonly ShimPlace[]): string {
+function obstacleOf({ rootPrefix }: Engine, shims: readonly ShimPlace[]): string {
+  if (rootPrefix !== '') return 'the engine lives in a root of its own, which goes with it: put the shim there by hand'
   if (shims.length === 0) return 'this engine runs no decompressor'
   if (shims.some(({ gzip }) => gzip === undefined)) return 'there is no gzip on the PATH of the engine'
   return 'no directory on the PATH of the engine comes before that of its decompressor and is free, its own and safe'

@@ -1,5 +1,5 @@
 /** Ends one stuck decompressor: every pull that waits for it gets an error and is free. Only when the next pull will not meet the same program. */
-import { WindlassError } from '../../errors.ts'
+import { WindlassError, wrapError } from '../../errors.ts'
 import { HeldProcess } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcess } from '../../sys/tasks.ts'
@@ -51,8 +51,12 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
         processes: decompressor.map(({ pid, startTicks }) => ({ pid, startTicks })),
       })
       for (const { pid, startTicks } of decompressor) {
-        using held = await HeldProcess.hold(pid, startTicks)
-        await held.kill()
+        try {
+          using held = await HeldProcess.hold(pid, startTicks)
+          await held.kill()
+        } catch (error) {
+          throw wrapError(error, `Cannot end process ${pid}`)
+        }
       }
       journal.write('killed')
       const isGone = decompressor.every(({ pid, startTicks }) => readProcess(pid)?.startTicks !== startTicks)

@@ -46,13 +46,29 @@ export async function carryOut(host: HostView, plan: RescuePlan, options: CarryO
     const exit = waited.prepareExit(knownMachine(host, subject.waited.pid))
     checkUnchanged(host, plan, readProcessTable(host))
     return { waited, others, exit }
+  }).catch((error: unknown) => {
+    journal.write('refused', { because: (error as Error).message })
+    throw error
   })
   const all = [waited, ...others]
   journal.write('held', { wereStopped: all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid) })
-  const written = await writeRest(plan, all, options)
+  const written = await writeRest(plan, all, options).catch(async (error: unknown) => {
+    if (!(error instanceof Interrupted) || !error.isUnread) throw error
+    // Nobody waits for what it would give: it must not stand here for ever.
+    for (const one of all) await one.kill()
+    journal.write('killed', { because: error.message })
+    throw error
+  })
   journal.write('written', { bytes: written })
   tell('take what is left of its input')
-  const drained = subject.stdin === undefined ? 0 : (await drainPipe(subject.stdin)).bytes
+  // The engine forgives a program that ends well without having read everything.
+  const drained =
+    subject.stdin === undefined
+      ? 0
+      : await drainPipe(subject.stdin).then(
+          ({ bytes }) => bytes,
+          () => 0,
+        )
   tell('let it leave with status 0')
   journal.write('leave', { drained })
   await leave(waited, others, exit)
@@ -85,6 +101,9 @@ async function refusing<T>(work: () => Promise<T>): Promise<T> {
     return await work()
   } catch (error) {
     if (error instanceof HoldFailure) throw new Refusal(refusals[error.problem], error.message, error)
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'EPERM' || code === 'EACCES') throw new Refusal('RESCUE_DENIED', message, error)
+    if (code === 'ENOENT' || code === 'ESRCH') throw new Refusal('RESCUE_GONE', message, error)
     throw error
   }
 }
@@ -116,7 +135,17 @@ function knownMachine(host: HostView, pid: number) {
 }
 
 /** Thrown when it was broken off after the first byte. */
-export class Interrupted extends Error {}
+export class Interrupted extends Error {
+  /** The engine does not read any more: there is nothing to go on with. */
+  readonly isUnread: boolean
+  constructor(
+    message: string,
+    { isUnread = false, cause }: { readonly isUnread?: boolean; readonly cause?: unknown } = {},
+  ) {
+    super(message, { cause })
+    this.isUnread = isUnread
+  }
+}
 
 async function writeRest(
   { subject, choice, before }: RescuePlan,
@@ -150,12 +179,25 @@ async function writeRest(
     for await (const chunk of rest) await writer.write(chunk)
   } catch (error) {
     const far = await writer.end()
-    throw new Interrupted(`broken off after ${far?.bytes ?? 'unknown'} of ${owed} bytes: ${(error as Error).message}`, {
-      cause: error,
-    })
+    const isUnread = far?.state === 'EPIPE'
+    throw new Interrupted(
+      `broken off after ${far?.bytes ?? 'unknown'} of ${owed} bytes: ${describeEnd(isUnread, error)}`,
+      {
+        ...{ isUnread, cause: error },
+      },
+    )
   }
   const far = await writer.end()
   if (far?.bytes !== owed || far.state !== 'done')
-    throw new Interrupted(`${far?.bytes ?? 'an unknown number'} of ${owed} bytes were taken (${far?.state ?? 'lost'})`)
+    throw new Interrupted(
+      `${far?.bytes ?? 'an unknown number'} of ${owed} bytes were taken (${far?.state ?? 'lost'})`,
+      {
+        isUnread: far?.state === 'EPIPE',
+      },
+    )
   return far.bytes
+}
+
+function describeEnd(isUnread: boolean, error: unknown): string {
+  return isUnread ? 'the engine does not read any more; the process was ended' : (error as Error).message
 }

@@ -9,7 +9,7 @@ import { type Before, type Examined, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles } from './layer-files.ts'
 import { type Choice, choose } from './plan.ts'
 import { Refusal } from './refusal.ts'
-import { readSubject, type Subject } from './subject.ts'
+import { type OpenFile, readSubject, type Subject } from './subject.ts'
 import type { Unfinished } from './unfinished.ts'
 
 export interface PlanOptions {
@@ -87,14 +87,19 @@ function peek(path: string): Buffer {
   try {
     return peekPipe(path)
   } catch (error) {
-    throw new Refusal('RESCUE_DENIED', `its input may not be looked at: ${(error as Error).message}`, error)
+    const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    throw new Refusal(
+      isGone ? 'RESCUE_GONE' : 'RESCUE_DENIED',
+      `its input may not be looked at: ${(error as Error).message}`,
+      error,
+    )
   }
 }
 
 /** The engine's file as far as it is written. */
 function openBefore({ position: { file } }: Choice): Before & Disposable {
   if (file === undefined) return { length: 0, read: () => Buffer.alloc(0), [Symbol.dispose]() {} }
-  let fd: number | undefined = openSync(file.link, 'r')
+  let fd: number | undefined = openEngineFile(file)
   return {
     length: file.position,
     read(at, length) {
@@ -105,6 +110,14 @@ function openBefore({ position: { file } }: Choice): Before & Disposable {
       if (fd !== undefined) closeSync(fd)
       fd = undefined
     },
+  }
+}
+
+function openEngineFile({ link, path }: OpenFile): number {
+  try {
+    return openSync(link, 'r')
+  } catch (error) {
+    throw new Refusal('RESCUE_MOVES', `the engine has closed ${path} meanwhile`, error)
   }
 }
 

@@ -55,6 +55,7 @@ function positionAfter(host: HostView, steps: readonly Step[]): number {
   if (written === undefined) return start // the file is made before anything is written
   if (written.state !== 'writing') return start + written.bytes
   const writer = Number(stepOf(steps, 'writer')?.['pid'] ?? 0)
+  if (writer === 0 && written.bytes === 0) return start // it could not be started
   const isAlive = writer > 0 && readProcess(writer, host) !== undefined
   const text = isAlive ? 'still writes' : 'was ended, too, and nobody knows how far it came'
   throw new Refusal('RESCUE_WRITER_LOST', `the writer of an earlier rescue (process ${writer}) ${text}`)

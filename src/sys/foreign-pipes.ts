@@ -39,6 +39,7 @@ export async function drainPipe(path: string): Promise<{ readonly bytes: number;
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const sink = Buffer.alloc(1 << 20)
+    trySetPipeSize(fd, sink.length) // each time that it is empty costs a pause
     let bytes = 0
     for (let last = performance.now(); performance.now() - last < quietMs; ) {
       const taken = readWhatIsThere(fd, sink)

@@ -6,13 +6,14 @@ import { verified } from '../flow/verify.ts'
 import type { Descriptor, Platform } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type Index, indexDepthMax, type Manifest, manifestSizeMax, parseDocument } from '../oci/manifest.ts'
-import { isForeignLayer, isIndexType, isManifestType } from '../oci/media-types.ts'
-import { formatReference, type Reference } from '../oci/reference.ts'
+import { isForeignLayer, isImageConfigType, isIndexType, isManifestType } from '../oci/media-types.ts'
+import { formatPlatform } from '../oci/platform.ts'
+import { formatFamiliar, formatReference, type Reference } from '../oci/reference.ts'
 import type { BlobReader, Document, Placement, Referrer, Sink, Source } from '../places/place.ts'
 import { BlobHosts } from './blob-hosts.ts'
 import { type Network, passingStream } from './blob-stream.ts'
 import type { LayerPhase, PullEvent } from './events.ts'
-import { admit, openNetwork, type PullOptions, settle, tell } from './pull.ts'
+import { admit, checkPlatform, openNetwork, type PullOptions, settle, tell } from './pull.ts'
 import { readHostPlatform, resolveImage } from './resolve.ts'
 import { type Known, readLayers } from './since.ts'
 import type { PolicySubject } from './trust/policy.ts'
@@ -233,13 +234,17 @@ class ImageCopy {
   /** From what the reference names down to the document that is to be copied with all below it. */
   async #findTop(): Promise<readonly Document[]> {
     const { source, reference } = this.#image
-    const { signal, platform } = this.#context
+    const { signal, platform, emit } = this.#context
     const top = await retry(() => source.resolve(reference, signal), this.#retrying)
-    const isIndex = this.#parse(top).kind === 'index'
-    if (!isIndex || (platform === undefined && !this.#sink.onePlatform)) return [top]
+    const parsed = this.#parse(top)
+    const isChoice = platform !== undefined || (parsed.kind === 'index' && this.#sink.onePlatform)
+    const isArtifact = parsed.kind === 'manifest' && !isImageConfigType(parsed.config.mediaType)
+    if (!isChoice || isArtifact) return [top]
     const cache = async () => undefined
     const wanted = platform ?? readHostPlatform()
-    return (await resolveImage(this.#hosts, reference, wanted, { ...this.#retrying, cache })).documents
+    const image = await resolveImage(this.#hosts, reference, wanted, { ...this.#retrying, cache })
+    checkPlatform(image, formatFamiliar(reference), formatPlatform(wanted), emit)
+    return image.documents
   }
 
   /** Depth first. An index may name the same manifest twice. */

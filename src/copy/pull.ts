@@ -252,6 +252,7 @@ export function documentCache(store: Store, session: Session): DocumentCache {
   }
 }
 
+/** @throws WindlassError PLATFORM_MISSING if the image, which no index vouches for, is for another platform than the one asked for */
 export function checkPlatform(
   { isForPlatform, imageConfig }: ResolvedImage,
   name: string,
@@ -261,7 +262,8 @@ export function checkPlatform(
   if (isForPlatform) return
   const is = formatPlatform(imageConfig)
   if (asked !== undefined) {
-    throw new WindlassError('PLATFORM_MISSING', `Cannot pull ${name} for ${asked}: the image is for ${is} only`)
+    const state = `it is for ${is} only`
+    throw new WindlassError('PLATFORM_MISSING', `Cannot choose an image of ${name} for ${asked}: ${state}`)
   }
   emit({ type: 'warning', message: `${name} is for ${is}, not for this machine's platform` })
 }

@@ -54,6 +54,25 @@ test('the same images give the same archive', async () => {
   }
 })
 
+test('an image that is for another platform than the one asked for is not copied', async () => {
+  using directory = new TestDirectory()
+  const { openSink } = await import('../../src/copy/places.ts')
+  const { parseTransport } = await import('../../src/copy/transport.ts')
+  const transport = parseTransport(`oci:${join(directory.path, 'layout')}`)
+  assert.ok(transport.kind === 'oci')
+  const options = { root: directory.path, registry: { credentials: { find: async () => undefined } }, signal: signal() }
+  const { sink, placement } = await openSink(transport, options)
+  await using _sink = sink
+  const { source, manifests, read } = memoryImage()
+  const alone = { ...source, resolve: async () => manifests.arm64 }
+  const copying = [{ source: alone, reference, placements: [placement] as const }]
+  const copy = (architecture: string) =>
+    copyImages(copying, sink, { root: '/', platform: parsePlatform(`linux/${architecture}`) }).result
+  await assert.rejects(copy('amd64'), /for linux\/amd64: it is for linux\/arm64 only/)
+  assert.deepEqual(read, [])
+  assert.equal((await copy('arm64'))[0]?.digest, manifests.arm64.descriptor.digest)
+})
+
 /** The blobs that are asked for first come last, or the other way round. */
 function late(source: Source, isReverse: boolean): Source {
   let asked = 0

@@ -31,7 +31,8 @@ export async function openPolicy(
 ): Promise<Gatekeeper | undefined> {
   for (const path of file === undefined ? defaultPaths(env) : [resolve(file)]) {
     const bytes = await readFile(path).catch(error => {
-      if (file === undefined && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      if (file === undefined && ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
+        return undefined
       throw wrapError(error, `Cannot use policy ${path}`)
     })
     if (bytes === undefined) continue

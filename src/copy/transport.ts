@@ -1,4 +1,4 @@
-import { WindlassError } from '../errors.ts'
+import { isWindlassError, WindlassError } from '../errors.ts'
 import { quote } from '../oci/quote.ts'
 import { parseReference, type Reference } from '../oci/reference.ts'
 
@@ -42,6 +42,20 @@ export function parseTransport(text: string): Transport {
   if (path === '') throw refuse('the path is missing')
   if (kind !== 'docker-archive') return { kind, path, name }
   return { kind, path, reference: name === undefined ? undefined : parseReference(name) }
+}
+
+/** The full name that an image has in a place, or gets there; undefined where it has none. */
+export function nameIn(place: Transport): Reference | undefined {
+  if ('reference' in place) return place.reference
+  const text = 'text' in place ? place.text : place.name
+  // The name in a layout may be a bare tag, which names no repository.
+  if (text === undefined || ('name' in place && !/[:/]/.test(text))) return undefined
+  try {
+    return parseReference(text)
+  } catch (error) {
+    if (isWindlassError(error)) return undefined
+    throw error
+  }
 }
 
 const placeWord = /^(docker|store|containerd|docker-daemon|containers-storage|oci|oci-archive|docker-archive):/

@@ -138,6 +138,22 @@ test('a checksum beside the archive is checked, replaced with it, and never left
   await assertRefused(file, 6, /does not name it/)
 })
 
+test('what is no file in place of a part or of the checksums is refused, and not waited for', async () => {
+  const { file, parts } = await split('fifo')
+  const [, second] = parts as [string, string]
+  for (const path of [second, `${file}.sha256`]) {
+    await rename(path, `${path}.away`)
+    await run('mkfifo', [path])
+    await assertRefused(file, 6, new RegExp(`Cannot read ${path}: it is no regular file`))
+    await rm(path)
+    await run('ln', ['-s', '/dev/zero', path])
+    await assertRefused(file, 6, new RegExp(`Cannot read ${path}: it is no regular file`))
+    await rm(path)
+    await rename(`${path}.away`, path)
+  }
+  await newWindlass().run('load', '-q', '-i', file)
+})
+
 test('parts and checksums want a file', async () => {
   for (const option of ['--checksum', '--split=4G']) {
     const { status, stderr } = await home.try('save', option, base)

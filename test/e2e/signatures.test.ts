@@ -241,6 +241,28 @@ test('signatures go along with the image, into archives and layouts and out of t
   assert.match(await home.run(...verify, '--identity', image.repository, `${far.host}/pushed:1`), new RegExp(digest))
 })
 
+test('what an archive calls its image is no way round the rule for the name that it gets', async () => {
+  const image = await pushImage()
+  const files = { oci: join(directory, 'named.tar'), docker: join(directory, 'named-docker.tar') }
+  await home.run('copy', `docker://${image.name}`, `oci-archive:${files.oci}:free.example/app:1`)
+  await home.run('copy', `docker://${image.name}`, `docker-archive:${files.docker}:free.example/app:1`)
+  const policy = await writePolicy({
+    default: reject,
+    transports: { docker: { 'free.example': accept, 'kept.example': signedBy(signer), [far.host]: signedBy(signer) } },
+  })
+  for (const from of [`oci-archive:${files.oci}`, `docker-archive:${files.docker}`]) {
+    const copy = ['copy', '--policy', policy, from]
+    await assertRefused([...copy, 'store:kept.example/app:1'], /rule "docker: kept\.example"/)
+    await assertRefused([...copy, `docker://${far.host}/kept:1`], /rule "docker: /)
+    await assertRefused([...copy, `oci-archive:${files.oci}.copy:kept.example/app:1`], /rule "docker: kept/)
+    await assertRefused([...copy, `docker-archive:${files.docker}.copy:kept.example/app:1`], /rule "docker: kept/)
+    // Under a bare tag it keeps its own name.
+    await newWindlass().run(...copy, `oci:${join(directory, `bare-${from.split(':', 1)[0]}`)}:1`)
+    await newWindlass().run(...copy, 'store:free.example/app:1')
+  }
+  assert.equal((await fetch(`${far.url}/v2/kept/manifests/1`)).status, 404)
+})
+
 const newest = newestEngines()
 test('what the real cosign signs is accepted, and what it attests is none', {
   skip: newest === undefined && 'on demand: WINDLASS_PEERS_ROOT',

@@ -45,8 +45,8 @@ export const command = defineCommand({
     [from = '', to = ''],
     { platform, layers, checksum, split, referrers, policy, 'chunk-size': chunkSize, ...network },
   ) {
-    const { parseTransport } = await import('../../copy/transport.ts')
-    const { openImage } = await import('../../copy/places.ts')
+    const { nameIn, parseTransport } = await import('../../copy/transport.ts')
+    const { namelessDomain, openImage } = await import('../../copy/places.ts')
     const { copyTo } = await import('../../copy/copy-to.ts')
     const source = parseTransport(from)
     const target = parseTransport(to)
@@ -55,9 +55,12 @@ export const command = defineCommand({
     const options = { ...withChunks(await placeOptions(context, network), chunkSize), files: readFileOptions(files) }
     const gatekeeper = await openPolicy(context, policy)
     await using image = await openImage(source, options)
-    // What is in the store or in an engine was let in before.
-    const isHere = ['store', 'containerd', 'docker-daemon', 'containers-storage'].includes(source.kind)
-    const subject = isHere ? undefined : { transport: source.kind, reference: image.reference }
+    // What is in the store was let in before; of engines, only those of podman's words can be in a policy.
+    const isHere = source.kind === 'store' || source.kind === 'containerd'
+    const own = image.reference.domain === namelessDomain ? undefined : image.reference
+    // What a file says of itself is a stranger's word: what counts is the name that the image gets.
+    const reference = source.kind === 'docker' ? own : (nameIn(target) ?? own)
+    const subject = isHere ? undefined : { transport: source.kind, reference }
     const isNear =
       source.kind === 'docker' && target.kind === 'docker' && source.reference.domain === target.reference.domain
     const mountFrom = isNear ? [source.reference.path] : undefined

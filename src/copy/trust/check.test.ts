@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { descriptorOf, pushBlob, pushManifest } from '../../../test/servers/push.ts'
 import { makeSigner, pushBundle, pushSignature, type Signer } from '../../../test/signing/cosign.ts'
-import { isWindlassError } from '../../errors.ts'
+import { isWindlassError, WindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
 import { parseReference } from '../../oci/reference.ts'
@@ -160,6 +160,35 @@ describe('signatures', () => {
     assert.equal((await check({ ...image, sources: [failing, source] }, signer)).length, 1)
   })
 
+  test('what is not there is asked for a bounded number of times', async () => {
+    const image = await pushImage()
+    const [source] = image.sources
+    assert.ok(source)
+    const layers = Array.from({ length: 200 }, (_, at) => ({
+      ...descriptorOf(`${at}`, 'application/vnd.dev.cosign.simplesigning.v1+json'),
+      annotations: { 'dev.cosignproject.cosign/signature': 'AA==' },
+    }))
+    const config = descriptorOf('{}', mediaTypes.ociConfig)
+    const text = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers })
+    const descriptor = descriptorOf(text, mediaTypes.ociManifest)
+    let asked = 0
+    const hostile = {
+      name: 'hostile',
+      resolve: source.resolve,
+      readDocument: async () => ({ descriptor, bytes: Buffer.from(text) }),
+      openBlob: async () => {
+        asked++
+        throw new WindlassError('NOT_FOUND', 'Cannot read it: it is not there')
+      },
+      listReferrers: async () => [{ descriptor, tag: 'any.sig' }],
+      [Symbol.asyncDispose]: async () => {},
+    }
+    await assert.rejects(check({ ...image, sources: [hostile] }, signer), error =>
+      isWindlassError(error, 'LIMIT_EXCEEDED'),
+    )
+    assert.ok(asked <= 64, `${asked}`)
+  })
+
   test('a signature of an index is one of what it names', async () => {
     const image = await signedImage()
     const other = await pushImage()
@@ -291,6 +320,10 @@ describe('a policy', () => {
         { default: accept, transports: { docker: { 'https://a.b/c': reject } } },
         /the scope "https:\/\/a\.b\/c" fits no image/,
       ],
+      ...['a.b/c/', 'a.b/', 'a.b/c/*', 'a.b/C', 'index.docker.io/library'].map((scope): [object, RegExp] => [
+        { default: accept, transports: { docker: { [scope]: reject } } },
+        /fits no image; wanted/,
+      ]),
       [{ transports: {} }, /there is no rule/],
       [{ default: reject }, /it refuses all images/],
       [{ default: [...accept, ...signedBy(stranger, { type: 'matchRepository' })] }, /it is not by/],
@@ -304,6 +337,35 @@ describe('a policy', () => {
         ))(),
       /stands twice/,
     )
+  })
+
+  test('takes no digest from a name that is another image', async () => {
+    const image = await signedImage()
+    const other = await pushImage()
+    const called = (digest: string) => ({ ...image, reference: parseReference(`${image.repository}@${digest}`) })
+    const allows = (digest: string) => ({
+      default: reject,
+      transports: { docker: { [`${image.repository}@${digest}`]: accept } },
+    })
+    await ask(allows(image.manifest.digest), called(image.manifest.digest), 'oci-archive')
+    for (const transport of ['oci-archive', 'docker'])
+      await assertRefused(
+        ask(allows(other.manifest.digest), called(other.manifest.digest), transport),
+        /rule "default"/,
+      )
+    await ask({ default: signedBy(signer) }, called(image.manifest.digest), 'oci-archive')
+    await assertRefused(
+      ask({ default: signedBy(signer) }, called(other.manifest.digest), 'oci-archive'),
+      /matchRepoDigestOrExact wants/,
+    )
+  })
+
+  test('speaks of an engine only where it names it', async () => {
+    const image = await pushImage()
+    await ask({ default: reject }, image, 'docker-daemon')
+    const transports = { 'docker-daemon': { '': reject } }
+    await assertRefused(ask({ default: accept, transports }, image, 'docker-daemon'), /rule "docker-daemon: all"/)
+    await ask({ default: accept, transports }, image, 'containers-storage')
   })
 
   test('is not got round by an archive that takes the name', async () => {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { RetryOptions } from '../../flow/retry.ts'
+import type { Reference } from '../../oci/reference.ts'
 import { type Claim, noClaim, readClaim } from './claim.ts'
 import { findSignatures } from './find-signatures.ts'
 import type { Gatekeeper, ImageToCheck } from './gatekeeper.ts'
@@ -62,14 +63,23 @@ export async function checkSignatures(
 /** A gatekeeper that goes by a policy. Its keys are read when a rule wants them. */
 export function openGatekeeper(policy: Policy): Gatekeeper {
   return {
-    check: async (image, subject, retrying) => {
-      const rule = findRule(policy, subject)
+    check: async (asked, { transport, reference: name }, retrying) => {
+      const reference = withoutForeignDigest(name, asked)
+      const image = { ...asked, reference }
+      const rule = findRule(policy, { transport, reference })
       let told: string | undefined
       for (const requirement of rule.requirements)
         told = (await checkRequirement({ policy, rule, image, retrying }, requirement)) ?? told
       return told
     },
   }
+}
+
+/** An archive may call its image by a digest that is another image's: neither rule nor signature is found by that. */
+function withoutForeignDigest(reference: Reference | undefined, { documents }: ImageToCheck): Reference | undefined {
+  if (reference?.digest === undefined) return reference
+  const { digest, ...bare } = reference
+  return documents.some(({ descriptor }) => descriptor.digest === digest) ? reference : bare
 }
 
 interface Question {

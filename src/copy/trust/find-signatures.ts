@@ -29,16 +29,18 @@ export async function findSignatures(
   const referrers = (await retry(async () => await source.listReferrers?.(digest, signal), retrying)) ?? []
   if (referrers.length > referrersMax) throw tooMany(source, digest, referrers.length, referrersMax)
   const found: FoundSignature[] = []
+  let tried = 0
   for (const referrer of referrers) {
     const manifest = await readManifest(source, referrer, retrying)
     if (manifest === undefined) continue
     // What another document's tag or list leads to would be refused by what it says; this one need not be read.
     if (referrer.tag === undefined && manifest.subject?.digest !== digest) continue
     for (const layer of manifest.layers) {
+      if (!isSignature(layer)) continue
+      // One that is not there costs as much as one that is.
+      if (++tried > signaturesMax) throw tooMany(source, digest, tried, signaturesMax)
       const signature = await readSignature(source, layer, retrying)
-      if (signature === undefined) continue
-      found.push(signature)
-      if (found.length > signaturesMax) throw tooMany(source, digest, found.length, signaturesMax)
+      if (signature !== undefined) found.push(signature)
     }
   }
   return found
@@ -63,6 +65,10 @@ async function readManifest(source: Source, referrer: Referrer, retrying: RetryO
   }
 }
 
+function isSignature({ mediaType, annotations }: Descriptor): boolean {
+  return mediaType === simpleSigningType ? annotations?.[signatureKey] !== undefined : bundleType.test(mediaType)
+}
+
 async function readSignature(
   source: Source,
   layer: Descriptor,
@@ -70,11 +76,11 @@ async function readSignature(
 ): Promise<FoundSignature | undefined> {
   const { mediaType, digest, annotations } = layer
   const signature = annotations?.[signatureKey]
-  if (mediaType === simpleSigningType && signature !== undefined) {
+  if (mediaType === simpleSigningType) {
+    if (signature === undefined) return undefined
     const payload = await readSmallBlob(source, layer, payloadSizeMax, retrying)
     return payload && { form: 'simple signing', digest, payload, signature }
   }
-  if (!bundleType.test(mediaType)) return undefined
   const bytes = await readSmallBlob(source, layer, bundleSizeMax, retrying)
   return bytes && { form: 'bundle', digest, bytes }
 }

@@ -11,7 +11,7 @@ import {
   readString,
   readStrings,
 } from '../../oci/json.ts'
-import { type Reference, repositoryName } from '../../oci/reference.ts'
+import { parseReference, type Reference, repositoryName } from '../../oci/reference.ts'
 import type { SignedIdentity } from './identity.ts'
 
 /** A rule of a policy file: what an image must be. */
@@ -93,9 +93,19 @@ const knownTransports: ReadonlySet<string> = new Set([
 function checkScope(scope: string, path: string): void {
   const [host = ''] = scope.split('/', 1)
   const isHost = /^[\w.:[\]-]+$/.test(host) && (/[.:]/.test(host) || host === 'localhost')
-  if (scope === '' || /^\*\.[\w.-]+$/.test(scope) || (isHost && !scope.includes('://'))) return
+  if (scope === '' || /^\*\.[\w.-]+$/.test(scope) || (isHost && isNamespace(host, scope))) return
   const wanted = 'wanted host[:port] with the path in full, such as docker.io/library/debian, or *.domain'
   throw new WindlassError('CORRUPT', `Cannot read ${path}: the scope ${JSON.stringify(scope)} fits no image; ${wanted}`)
+}
+
+/** Whether a name can begin like that: no empty part, no pattern, and no other word for the host. */
+function isNamespace(host: string, scope: string): boolean {
+  try {
+    const { domain } = parseReference(scope === host ? `${host}/app` : scope)
+    return domain === host
+  } catch {
+    return false
+  }
 }
 
 function checkKeys(object: JsonObject, known: readonly string[], subject: string): void {
@@ -181,11 +191,16 @@ export interface PolicySubject {
   readonly reference?: Reference | undefined
 }
 
+/** What is in an engine was let in there: only a rule of its own keeps it from going on. */
+const engines: ReadonlySet<string> = new Set(['docker-daemon', 'containers-storage'])
+
 /**
  * The most specific rules for an image. What comes from a file and gets a name is under the rules for that name, unless the policy speaks of such files
  * by itself: else an archive would be the way around them.
  */
 export function findRule({ fallback, transports }: Policy, { transport, reference }: PolicySubject): PolicyRule {
+  if (engines.has(transport) && !transports.has(transport))
+    return { scope: transport, requirements: [{ type: 'insecureAcceptAnything' }] }
   const isFile = transport !== 'docker' && !transports.has(transport)
   const kind = isFile ? 'docker' : transport
   const scopes = transports.get(kind)

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { access, open, readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { decodeText } from '../../oci/json.ts'
@@ -44,11 +45,21 @@ function parseChecksums(text: string): Checksums {
 export async function readChecksums(archive: string): Promise<Checksums | undefined> {
   const path = checksumPath(archive)
   try {
-    return parseChecksums(decodeText(await readFile(path), path, checksumsSizeMax))
+    await using file = fileOf(await openRegular(path))
+    const bytes = await Array.fromAsync(readRange(file, 0, checksumsSizeMax + 1))
+    return parseChecksums(decodeText(Buffer.concat(bytes), path, checksumsSizeMax))
   } catch (error) {
     if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
     throw wrapError(error, `Cannot read checksums ${path}`)
   }
+}
+
+/** What lies on a stranger's disk may be anything: a fifo would never be opened without O_NONBLOCK, and a device never ends. */
+async function openRegular(path: string): Promise<FileHandle> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  if ((await handle.stat()).isFile()) return handle
+  await handle.close()
+  throw new WindlassError('CORRUPT', `Cannot read ${path}: it is no regular file`)
 }
 
 /** The parts that checksums name, in order. @throws WindlassError CORRUPT if a number is left out */
@@ -112,7 +123,7 @@ export async function openParts({ archive, parts, sums }: Located, signal: Abort
 
 async function openPart(archive: string, part: string): Promise<ByteFile> {
   try {
-    return fileOf(await open(part, 'r'))
+    return fileOf(await openRegular(part))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw wrapError(error, `Cannot read part ${part}`)
     const hint = `all that ${checksumPath(archive)} names must lie beside it in ${dirname(archive)}`

@@ -251,6 +251,7 @@ class DockerDelivery {
         auth: await formatAuth(reference, credentials, signal),
         signal,
       })
+      await this.#checkRecorded(`${repository}@${digest}`)
       return true
     } catch (error) {
       signal.throwIfAborted()
@@ -259,6 +260,17 @@ class DockerDelivery {
       emit({ type: 'warning', message: `${message}; the image is in docker under ${state}` })
       return false
     }
+  }
+
+  /** Of an index docker chooses by itself. What it chose is not what was asked about, if it is another image: then the digest must not lead there. */
+  async #checkRecorded(name: string): Promise<void> {
+    const { signal } = this.#context
+    if (this.#facts.usesContainerd) return
+    const found = await findImage(this.#client, name, signal)
+    if (found === undefined || found.id === this.#id) return
+    await removeName(this.#client, name, signal)
+    const state = `docker chose another image of the index, ${found.id}; wanted ${this.#id}`
+    throw new WindlassError('FAILED', `Cannot record ${name} in ${this.#client.name}: ${state}`)
   }
 
   #summary(isRecorded: boolean): string {

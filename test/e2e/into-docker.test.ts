@@ -1,13 +1,16 @@
 /** Into a dockerd whose decompressor hangs, before and after a pull of its own has got stuck on it. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { isWindlassError } from '../../src/errors.ts'
+import { mediaTypes } from '../../src/oci/media-types.ts'
 import { writeArchive } from '../../src/places/archive/docker-writer.ts'
 import { DockerClient } from '../../src/places/docker/client.ts'
 import { loadArchive, saveImage } from '../../src/places/docker/images.ts'
-import { digestOf } from '../servers/push.ts'
+import { startDockerRegistry } from '../servers/docker-registry.ts'
+import { descriptorOf, digestOf, pushBlob, pushManifest } from '../servers/push.ts'
 import { run, waitUntil } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import type { ImageName } from '../testbed/images.ts'
@@ -79,6 +82,46 @@ test('a layer that docker has is neither fetched nor sent again', async () => {
 
 test('an image of an index comes with the digest of the index', async () => {
   await assertLikeOwnPull('multi')
+})
+
+test('a digest does not lead to another image of the index, which docker would have chosen', {
+  skip: process.arch !== 'x64' && 'wants the levels of amd64',
+}, async () => {
+  await using registry = await startDockerRegistry()
+  const path = 'twofold'
+  const accept = `${mediaTypes.dockerManifest}, ${mediaTypes.ociManifest}`
+  await windlass.run('copy', '-q', `docker://${bed.refer('debian')}`, `docker://${registry.host}/${path}:1`)
+  const get = async (name: string): Promise<Buffer> => {
+    const answer = await fetch(`${registry.url}/v2/${path}/${name}`, { headers: { accept } })
+    return Buffer.from(await answer.arrayBuffer())
+  }
+  const bytes = await get('manifests/1')
+  const manifest = JSON.parse(String(bytes))
+  const document = JSON.parse(String(await get(`blobs/${manifest.config.digest}`)))
+  const text = JSON.stringify({ ...document, config: { ...document.config, Cmd: ['other'] } })
+  const config = { ...(await pushBlob(registry.url, path, text)), mediaType: manifest.config.mediaType }
+  const name = (reference: string, mediaType: string) => ({ path, reference, mediaType })
+  // Plain, as windlass gave them to docker: it has them under these digests, and fetches none.
+  const layers = []
+  for (const tar of await bed.images.tarsOf('debian')) {
+    const layer = await pushBlob(registry.url, path, await readFile(tar))
+    layers.push({ ...layer, mediaType: manifest.layers[0].mediaType })
+  }
+  const other = { ...manifest, config, layers }
+  await pushManifest(registry.url, name('other', manifest.mediaType), other)
+  const platform = { os: 'linux', architecture: 'amd64' }
+  const manifests = [
+    { ...descriptorOf(bytes, manifest.mediaType), platform: { ...platform, variant: 'v2' } },
+    { ...descriptorOf(JSON.stringify(other), manifest.mediaType), platform },
+  ]
+  const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }
+  const { digest } = await pushManifest(registry.url, name('both', mediaTypes.ociIndex), index)
+  const { status, stderr } = await windlass.try('pull', '--into', 'docker', `${registry.host}/${path}:both`)
+  assert.equal(status, 0, stderr)
+  assert.match(stderr, /docker chose another image of the index/)
+  const idOf = (reference: string) => broken.docker(['image', 'inspect', '-f', '{{.Id}}', reference])
+  assert.equal(await idOf(`${registry.host}/${path}:both`), manifest.config.digest)
+  await assert.rejects(idOf(`${registry.host}/${path}@${digest}`))
 })
 
 test('an archive that leaves out a layer which docker has not is refused, and nothing of it stays', async () => {

@@ -134,7 +134,13 @@ test('a checksum beside the archive is checked, replaced with it, and never left
   await home.run('save', '-o', file, base)
   assert.deepEqual(await readdir(disk), ['app.tar'])
   await newWindlass().run('load', '-q', '-i', file)
-  await writeFile(`${file}.sha256`, `${'0'.repeat(64)}  other.tar\n`)
+  // Those of an archive that is not all there are replaced like others.
+  const hex = '0'.repeat(64)
+  await writeFile(`${file}.sha256`, `${hex}  app.tar.001\n${hex}  app.tar.003\n`)
+  await writeFile(`${file}.003`, '')
+  await home.run('save', '-o', file, base)
+  assert.deepEqual(await readdir(disk), ['app.tar'])
+  await writeFile(`${file}.sha256`, `${hex}  other.tar\n`)
   await assertRefused(file, 6, /does not name it/)
 })
 

@@ -258,7 +258,9 @@ describe('a policy', () => {
     )
     await assertRefused(ask({ default: signedBy(stranger) }, byDigest), /it is not by/)
     const keyData = Buffer.from(String(signer.key.export({ type: 'pkcs8', format: 'pem' }))).toString('base64')
-    await assert.rejects(ask({ default: [{ type: 'sigstoreSigned', keyData }] }, byDigest), /it is a private key/)
+    await assertRefused(ask({ default: [{ type: 'sigstoreSigned', keyData }] }, byDigest), /it is a private key/)
+    for (const keyPath of ['/dev/null', join(directory, 'absent')])
+      await assertRefused(ask({ default: [{ type: 'sigstoreSigned', keyPath }] }, byDigest), /Cannot use key \//)
   })
 
   test('wants the name in the signature to fit', async () => {

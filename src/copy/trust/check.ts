@@ -118,9 +118,14 @@ function refuse({ policy, rule, image }: Question, state: string, hint: string, 
   return new WindlassError('POLICY_REFUSED', message, { hint, cause, facts: { policy: policy.path, rule: rule.scope } })
 }
 
+/** A policy with a key that is no key is as useless as one that cannot be read. */
 async function readKey(source: KeySource, question: Question): Promise<PublicKey> {
-  if ('pem' in source) return parsePublicKey(source.pem, `of the rule ${JSON.stringify(question.rule.scope)}`)
-  return await readPublicKey(source.path)
+  try {
+    if ('pem' in source) return parsePublicKey(source.pem, `of the rule ${JSON.stringify(question.rule.scope)}`)
+    return await readPublicKey(source.path)
+  } catch (error) {
+    throw refuse(question, (error as Error).message, `mend the key; the rule stands in ${question.policy.path}`, error)
+  }
 }
 
 /** @throws WindlassError USAGE, FAILED, PERMISSION */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, type FileHandle, open } from 'node:fs/promises'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { decodeText } from '../../oci/json.ts'
 import { type ByteFile, fileOf, joined, readRange } from './byte-file.ts'
@@ -62,14 +62,15 @@ async function openRegular(path: string): Promise<FileHandle> {
   throw new WindlassError('CORRUPT', `Cannot read ${path}: it is no regular file`)
 }
 
+/** Whatever checksums name that is a part of an archive by its name. */
+export function listNamed(archive: string, sums: Checksums): string[] {
+  const names = [...sums.keys()].filter(part => partPattern.exec(part)?.[1] === basename(archive))
+  return names.map(name => join(dirname(archive), name))
+}
+
 /** The parts that checksums name, in order. @throws WindlassError CORRUPT if a number is left out */
-export function listParts(archive: string, sums: Checksums): string[] {
-  const name = basename(archive)
-  const numbers = [...sums.keys()].flatMap(part => {
-    const match = partPattern.exec(part)
-    return match?.[1] === name ? [Number(match[2])] : []
-  })
-  const paths = numbers.map((_, at) => partPath(archive, at))
+function listParts(archive: string, sums: Checksums): string[] {
+  const paths = listNamed(archive, sums).map((_, at) => partPath(archive, at))
   const unknown = paths.find(path => !sums.has(basename(path)))
   if (unknown === undefined) return paths
   throw new WindlassError('CORRUPT', `Cannot read ${checksumPath(archive)}: it does not name part ${unknown}`)

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { quote } from '../../oci/quote.ts'
 import { syncDirectory } from '../../sys/disk.ts'
-import { checksumPath, formatChecksums, listParts, partPath, readChecksums } from './checksums.ts'
+import { checksumPath, formatChecksums, listNamed, partPath, readChecksums } from './checksums.ts'
 import type { ByteSink } from './tar-output.ts'
 
 export interface FileSinkOptions {
@@ -118,7 +118,7 @@ class FileSink implements ByteSink {
   async #findStale(): Promise<string[]> {
     const sums = await readChecksums(this.name).catch(() => undefined)
     if (sums === undefined) return []
-    const parts = listParts(this.name, sums)
+    const parts = listNamed(this.name, sums)
     return sums.has(basename(this.name)) ? [...parts, this.name] : parts
   }
 

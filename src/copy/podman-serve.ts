@@ -1,5 +1,5 @@
 import { formatPlatform } from '../oci/platform.ts'
-import { LoopbackRegistry } from '../places/loopback/registry.ts'
+import { formatLogin, LoopbackRegistry, makeLogin } from '../places/loopback/registry.ts'
 import type { Podman } from '../places/podman/podman.ts'
 import { asRefusal, type Refused, sendWhile, type Transfer } from './engine-transfer.ts'
 import type { LayerPull } from './pull-layer.ts'
@@ -18,7 +18,10 @@ export async function serveToPodman(
   let waiting = 0
   // One that is in another index is not read by podman.
   const isOneIndex = image.documents.length === 2
+  // The name is on podman's command line, which every user of the host can read.
+  const login = makeLogin()
   await using registry = await LoopbackRegistry.open({
+    login,
     documents: isOneIndex ? image.documents : image.documents.slice(-1),
     openBlob: digest => {
       if (digest === config.descriptor.digest) return { size: config.bytes.length, read: () => once(config.bytes) }
@@ -47,7 +50,7 @@ export async function serveToPodman(
     },
     async stop => {
       const platform = isOneIndex ? formatPlatform(image.imageConfig) : undefined
-      const options = { isExcused: () => waiting > 0, signal: stop }
+      const options = { auth: formatLogin(login), isExcused: () => waiting > 0, signal: stop }
       await podman.pullFrom(`${registry.repository}:latest`, platform, options)
     },
   )

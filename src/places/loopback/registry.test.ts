@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { digestOf } from '../../../test/servers/push.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
-import { isDeliveryName, LoopbackRegistry } from './registry.ts'
+import { formatLogin, isDeliveryName, type LoopbackLogin, LoopbackRegistry, makeLogin } from './registry.ts'
 
 const manifest = Buffer.from('{"schemaVersion":2}')
 const document = {
@@ -19,8 +19,9 @@ async function* bytesOf(digest: Digest): AsyncGenerator<Uint8Array> {
   if (digest === cut) throw new Error('the layer is wrong')
 }
 
-async function open(): Promise<LoopbackRegistry> {
+async function open(more: { readonly login?: LoopbackLogin } = {}): Promise<LoopbackRegistry> {
   return await LoopbackRegistry.open({
+    ...more,
     documents: [document],
     openBlob: digest => ([whole, cut].includes(digest) ? { read: () => bytesOf(digest) } : undefined),
   })
@@ -55,6 +56,23 @@ test('who does not know its name gets nothing, and nobody can write', async () =
   assert.equal((await fetch(`http://${host}/v2/`)).status, 200)
   assert.equal((await fetch(urlOf(registry, 'manifests/latest'), { method: 'PUT' })).status, 405)
   assert.equal((await fetch(urlOf(registry, `blobs/${digestOf('another')}`))).status, 404)
+})
+
+test('who knows its name, as from a command line, but not its password, gets nothing', async () => {
+  const login = makeLogin()
+  await using registry = await open({ login })
+  const given = [undefined, 'Basic', `Basic ${formatLogin({ ...login, password: 'x'.repeat(32) })}`]
+  for (const authorization of given)
+    for (const rest of ['manifests/latest', `blobs/${whole}`]) {
+      const answer = await fetch(
+        urlOf(registry, rest),
+        authorization === undefined ? {} : { headers: { authorization } },
+      )
+      assert.deepEqual([answer.status, await answer.text()], [401, ''])
+      assert.match(answer.headers.get('www-authenticate') ?? '', /^Basic /)
+    }
+  const headers = { authorization: `Basic ${formatLogin(login)}` }
+  assert.equal(await (await fetch(urlOf(registry, `blobs/${whole}`), { headers })).text(), 'some bytes')
 })
 
 test('a TLS greeting, with which docker begins, is answered in plain HTTP', async () => {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { wrapError } from '../../errors.ts'
@@ -22,11 +22,29 @@ export interface LoopbackImage {
   readonly documents: readonly Document[]
   /** A blob of the image, undefined for another. Where its bytes end with an error, so does the answer: cut off, so that it cannot be taken for whole. */
   readonly openBlob: (digest: Digest) => LoopbackBlob | undefined
+  /** Who does not give it gets nothing. For an engine that shows the name to other users of the host. */
+  readonly login?: LoopbackLogin
+}
+
+/** For HTTP's basic authentication. */
+export interface LoopbackLogin {
+  readonly user: string
+  readonly password: string
+}
+
+/** One that nobody can guess. */
+export function makeLogin(): LoopbackLogin {
+  return { user: 'windlass', password: randomBytes(16).toString('hex') }
+}
+
+/** As a header, and a file of docker's or podman's, has it, without the scheme. */
+export function formatLogin({ user, password }: LoopbackLogin): string {
+  return Buffer.from(`${user}:${password}`).toString('base64')
 }
 
 /**
  * A registry of one image for an engine of this host, on a port of loopback, where engines speak plain http. Its repository has a name that nobody can
- * guess, since every user of the host can reach the port.
+ * guess, since every user of the host can reach the port, and pages in browsers, too. An engine that does not keep the name to itself logs in.
  */
 export class LoopbackRegistry implements AsyncDisposable {
   /** `127.0.0.1:PORT/windlass-delivery/…` */
@@ -69,10 +87,19 @@ export class LoopbackRegistry implements AsyncDisposable {
     response.on('error', () => {}) // the engine has gone
     try {
       if (request.method !== 'GET' && request.method !== 'HEAD') return void response.writeHead(405).end()
+      if (!this.#isAllowed(request.headers.authorization))
+        return void response.writeHead(401, { 'www-authenticate': 'Basic realm="windlass"' }).end()
       await this.#answer(request.url ?? '', request.method === 'HEAD', response)
     } catch {
       response.destroy()
     }
+  }
+
+  #isAllowed(given = ''): boolean {
+    const { login } = this.#image
+    if (login === undefined) return true
+    const [own, other] = [`Basic ${formatLogin(login)}`, given].map(text => Buffer.from(text))
+    return own !== undefined && other !== undefined && own.length === other.length && timingSafeEqual(own, other)
   }
 
   async #answer(url: string, isHead: boolean, response: ServerResponse): Promise<void> {

@@ -113,16 +113,23 @@ export class Podman implements AsyncDisposable {
 
   /**
    * Pulls an image by its tag from a registry on plain http, as it stands there.
+   * @param options `auth`: user and password, as containers-auth.json(5) has them; they come to podman in a file of this user's
    * @returns the image's ID
    */
   async pullFrom(
     name: string,
     platform: string | undefined,
-    options: Pick<WatchedCommand, 'signal' | 'isExcused'>,
+    { auth, ...options }: Pick<WatchedCommand, 'signal' | 'isExcused'> & { readonly auth: string },
   ): Promise<string> {
     const choice = platform === undefined ? [] : ['--platform', platform]
-    const args = ['pull', '--quiet', '--tls-verify=false', ...choice, `docker://${name}`]
-    const id = await this.#run('Cannot deliver into podman', args, options)
+    const doing = 'Cannot deliver into podman'
+    const authFile = join(this.#directory, 'auth.json')
+    const auths = { [name.split('/', 1)[0] ?? '']: { auth } }
+    await writeFile(authFile, JSON.stringify({ auths }), { mode: 0o600 }).catch(error => {
+      throw wrapError(error, doing)
+    })
+    const args = ['pull', '--quiet', '--tls-verify=false', '--authfile', authFile, ...choice, `docker://${name}`]
+    const id = await this.#run(doing, args, options)
     return id.trim().split('\n').at(-1) ?? ''
   }
 

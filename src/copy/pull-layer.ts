@@ -86,9 +86,11 @@ export class LayerPull {
   readonly #job: LayerJob
   #network: Network
   #decompressors: DecompressorPlan | undefined
-  #isMended = { damage: false, redo: false }
+  #isMended = { damage: false, redo: false, loss: false }
   /** The compressed bytes of this attempt were read to their end, and are what the digest names. */
   #isBlobRight = false
+  /** A sync failed: what this attempt wrote may be lost. */
+  #isLost = false
   #unpack: Unpack | undefined
   /** From the network by this pull, all attempts together. */
   bytesFetched = 0
@@ -141,13 +143,20 @@ export class LayerPull {
   }
 
   /**
-   * Decides whether another attempt may help, and prepares it; once for each reason. A decompressor that gave wrong bytes is used no more. Damaged
-   * bytes are asked for once more, from the origin: only who sends the same twice is to blame for them.
+   * Decides whether another attempt may help, and prepares it; once for each reason. A decompressor that gave wrong bytes is used no more. What a sync
+   * did not bring down is written anew: the kernel tells of a lost write whoever syncs first, whoever's it was. Damaged bytes are asked for once
+   * more, from the origin: only who sends the same twice is to blame for them.
    */
   #mend(error: unknown): boolean {
     if (isRedo(error) && !this.#isMended.redo) {
       this.#isMended.redo = true
       this.#decompressors = undefined
+      return true
+    }
+    if (this.#isLost && !this.#isMended.loss && !this.#job.signal.aborted) {
+      this.#isLost = false
+      this.#isMended.loss = true
+      this.#job.onWarning(`${(error as Error).message}; bringing the layer to the disk anew`)
       return true
     }
     if (!this.#isDamage(error) || this.#isMended.damage) return false
@@ -171,7 +180,7 @@ export class LayerPull {
         else await engine.take(counted)
         return counter.bytes
       })
-      await this.stages.meterSync(blob.commit())
+      await this.#bringDown([blob.commit()])
     })
     if (engine === undefined) await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
     onPhase('done')
@@ -199,9 +208,23 @@ export class LayerPull {
       // The disk's turn: another layer may use the network and the cores meanwhile.
       slot[Symbol.dispose]()
       this.#job.onPhase('syncing')
-      await this.stages.meterSync(Promise.all([blob.commit(), target.sync()]))
+      await this.#bringDown([blob.commit(), target.sync()])
       return applied
     })
+  }
+
+  /** All of it has ended when it fails: what is done next finds nobody at work. */
+  async #bringDown(work: readonly Promise<void>[]): Promise<void> {
+    const done = Promise.allSettled(work).then(results => {
+      const failed = results.find(({ status }) => status === 'rejected')
+      if (failed?.status === 'rejected') throw failed.reason
+    })
+    try {
+      await this.stages.meterSync(done)
+    } catch (error) {
+      this.#isLost = true
+      throw error
+    }
   }
 
   /** Opens the blob for an attempt, with what is here of it already; what proves damaged is thrown away. */
@@ -363,7 +386,7 @@ export class LayerPull {
     if (parent !== undefined && applied.implied.length > 0) {
       await parentDone
       await adoptImplied(target.diffDirectory, target.lowerDirectories, applied.implied)
-      await this.stages.meterSync(target.sync())
+      await this.#bringDown([target.sync()])
     }
     await parentDone
     const facts = { size: applied.size, blobDigest: layer.descriptor.digest }

@@ -3,7 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { FilesystemSync, hasDType, hasTrustedXattr, readDiskSpace, syncDirectory, syncDirectoryNow } from './disk.ts'
+import {
+  FilesystemSync,
+  FilesystemSyncs,
+  hasDType,
+  hasTrustedXattr,
+  readDiskSpace,
+  syncDirectory,
+  syncDirectoryNow,
+} from './disk.ts'
 
 function makeDirectory(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'windlass-disk-'))
@@ -39,6 +47,17 @@ test('a sync that fails fails for all who wait, and for all who ask later', asyn
   for (const call of calls) await assert.rejects(call, /^Error: lost$/)
   await assert.rejects(disk.sync(), /^Error: lost$/)
   assert.equal(runs, 1)
+})
+
+test('who writes after a sync that failed gets another one, who wrote before it does not', async t => {
+  const directory = makeDirectory(t)
+  const results = [() => Promise.reject(new Error('lost')), () => Promise.resolve()]
+  using disk = new FilesystemSyncs(directory, () => new FilesystemSync(directory, results.shift()))
+  const before = disk.current()
+  assert.equal(disk.current(), before)
+  await assert.rejects(before.sync(), /^Error: lost$/)
+  await disk.current().sync()
+  await assert.rejects(before.sync(), /^Error: lost$/)
 })
 
 test('a directory tells its free space and what it can do', async t => {

@@ -62,11 +62,42 @@ export class FilesystemSync implements Disposable {
     return run
   }
 
+  get hasFailed(): boolean {
+    return this.#failed !== undefined
+  }
+
   /** Does not wait: a sync that hangs would hang its owner. The descriptor goes when the last sync has ended. */
   [Symbol.dispose](): void {
     const last = this.#next ?? this.#running ?? Promise.resolve()
     const release = () => closeSync(this.#fd)
     last.then(release, release)
+  }
+}
+
+/**
+ * The syncs of one filesystem for many writers. Each takes the current one before he writes, and stays with it: what he wrote may be what was lost. After
+ * a failure the next ones get another, on a descriptor of its own, to which the kernel does not tell what it has told already: a write of somebody
+ * else's, before any of this began, fails nobody twice.
+ */
+export class FilesystemSyncs implements Disposable {
+  readonly #open: () => FilesystemSync
+  #current: FilesystemSync
+
+  /** @param open for tests */
+  constructor(directory: string, open = (): FilesystemSync => new FilesystemSync(directory)) {
+    this.#open = open
+    this.#current = open()
+  }
+
+  current(): FilesystemSync {
+    if (!this.#current.hasFailed) return this.#current
+    this.#current[Symbol.dispose]()
+    this.#current = this.#open()
+    return this.#current
+  }
+
+  [Symbol.dispose](): void {
+    this.#current[Symbol.dispose]()
   }
 }
 

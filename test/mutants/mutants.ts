@@ -490,7 +490,11 @@ const durability: Mutant[] = [
     ],
   ]),
   ...guardsOf('loss of power', [
-    ['src/places/store/blob-ingest.ts', 'test/faults/sync-order.test.ts', ['    await handle.sync()\n', '']],
+    [
+      'src/places/store/blob-ingest.ts',
+      'test/faults/sync-order.test.ts',
+      ['    await handle.sync().catch(', '    await Promise.resolve().catch('],
+    ],
     [
       'src/places/store/blob-ingest.ts',
       'test/faults/sync-order.test.ts',
@@ -502,11 +506,7 @@ const durability: Mutant[] = [
       ['    await Promise.all([syncDirectory(layout.overlay), syncDirectory(layout.links)])\n', ''],
     ],
     ['src/places/store/layer-ingest.ts', 'test/faults/sync-order.test.ts', ['  await handle.sync()\n', '']],
-    [
-      'src/places/store/layer-ingest.ts',
-      'test/faults/sync-order.test.ts',
-      ['      await this.#context.disk.sync()\n', ''],
-    ],
+    ['src/places/store/layer-ingest.ts', 'test/faults/sync-order.test.ts', ['      await this.#disk.sync()\n', '']],
     [
       'src/places/store/database.ts',
       'test/faults/sync-order.test.ts',
@@ -521,6 +521,21 @@ const durability: Mutant[] = [
         '        this.#failed = Promise.reject(error)\n        this.#failed.catch(() => {})\n        return this.#failed\n',
         '        return Promise.reject(error)\n',
       ],
+    ],
+  ]),
+  ...guardsOf('writes that are lost', [
+    ['src/sys/disk.ts', 'src/sys/disk.test.ts', ['    this.#current = this.#open()\n', '']],
+    [
+      'src/places/store/blob-ingest.ts',
+      'src/places/store/session.test.ts',
+      ['      this.#written = 0\n      throw', '      throw'],
+    ],
+  ]),
+  ...guardsOf('an old loss', [
+    [
+      'src/copy/pull-layer.ts',
+      'test/faults/failing.test.ts#EIO to every change|EROFS from some',
+      ['if (this.#isLost && ', 'if (false && '],
     ],
   ]),
   ...guardsOf('a full disk', [

@@ -236,7 +236,11 @@ class StoreBlobIngest implements BlobIngest {
   async #publish({ handle, path }: Partial): Promise<void> {
     const { layout, database, onStep } = this.#context
     const { digest, size } = this.#descriptor
-    await handle.sync()
+    await handle.sync().catch(error => {
+      // The kernel tells it once: whoever goes on with this file would be told that all is well.
+      this.#written = 0
+      throw error
+    })
     await rename(path, layout.blob(digest))
     onStep?.('blob-renamed')
     await syncDirectory(layout.blobDirectory(digest))

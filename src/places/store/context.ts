@@ -1,5 +1,5 @@
 import { WindlassError } from '../../errors.ts'
-import type { FilesystemSync } from '../../sys/disk.ts'
+import type { FilesystemSyncs } from '../../sys/disk.ts'
 import type { StoreDatabase } from './database.ts'
 import type { Layout } from './layout.ts'
 import type { StoreLocks } from './locks.ts'
@@ -12,7 +12,7 @@ export interface StoreContext {
   readonly layout: Layout
   readonly database: StoreDatabase
   readonly locks: StoreLocks
-  readonly disk: FilesystemSync
+  readonly disk: FilesystemSyncs
   /** True on a filesystem that is mounted read-only: there are no locks, no sessions and no changes. */
   readonly isReadOnly: boolean
   readonly onStep: ((step: CommitStep) => void) | undefined

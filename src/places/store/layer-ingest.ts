@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { ByteLock } from '../../sys/byte-locks.ts'
-import { syncDirectory } from '../../sys/disk.ts'
+import { type FilesystemSync, syncDirectory } from '../../sys/disk.ts'
 import { withdrawLayer } from './collect.ts'
 import type { StoreContext } from './context.ts'
 import { waitForTurn } from './lock-wait.ts'
@@ -112,6 +112,8 @@ class FreshLayer implements LayerIngest {
   /** Absent beside another one that makes it. */
   readonly #lock: ByteLock | undefined
   readonly #names: { readonly cacheId: string; readonly link: string; readonly directory: string }
+  /** Taken before anything is written. */
+  readonly #disk: FilesystemSync
   #synced = false
   #done = false
 
@@ -125,6 +127,7 @@ class FreshLayer implements LayerIngest {
     this.#layer = layer
     this.#lock = lock
     this.#names = names
+    this.#disk = context.disk.current()
     this.diffDirectory = join(names.directory, 'diff')
   }
 
@@ -138,7 +141,7 @@ class FreshLayer implements LayerIngest {
 
   async sync(): Promise<void> {
     try {
-      await this.#context.disk.sync()
+      await this.#disk.sync()
       this.#synced = true
     } catch (error) {
       throw wrapError(error, `Cannot sync layer ${this.#layer.chainId}`)
@@ -147,7 +150,7 @@ class FreshLayer implements LayerIngest {
 
   writeBack(): void {
     // A sync that failed fails all that come after it.
-    this.#context.disk.sync().catch(() => {})
+    this.#disk.sync().catch(() => {})
   }
 
   async commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<LayerRecord> {

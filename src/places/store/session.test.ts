@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
@@ -84,6 +85,21 @@ test('a blob that is given up keeps its bytes for the next one, and restart thro
   await blob.write(Buffer.from('0123456789'))
   await blob.commit()
   assert.equal(text(store, 'blobs', 'sha256', descriptor.digest.slice(7)), '0123456789')
+})
+
+test('a blob whose sync failed is not believed by the next one, which the kernel would tell that all is well', async t => {
+  const store = await openStore(t)
+  const { descriptor, bytes } = makeBlob(Buffer.from('never on the disk'))
+  await using session = await store.openSession()
+  await using handle = await open('/dev/null', 'r')
+  const failing = t.mock.method(Object.getPrototypeOf(handle), 'sync', () => Promise.reject(new Error('EIO')))
+  {
+    await using blob = await session.openBlob(descriptor, never)
+    await blob.write(bytes)
+    await assert.rejects(blob.commit(), /EIO/)
+  }
+  failing.mock.restore()
+  assert.equal(session.bytesHere(descriptor.digest), 0)
 })
 
 test('more bytes than the descriptor says are refused, and fewer cannot be committed', async t => {

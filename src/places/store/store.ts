@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
 import { type Digest, digestAlgorithm } from '../../oci/digest.ts'
 import { formatReference, parseReference } from '../../oci/reference.ts'
-import { FilesystemSync } from '../../sys/disk.ts'
+import { FilesystemSyncs } from '../../sys/disk.ts'
 import { readMountsEverywhere } from '../../sys/mounts.ts'
 import { findIntactBlob, readPieces } from './blob-ingest.ts'
 import { collect, type GcOptions, sweepOrphans } from './collect.ts'
@@ -62,7 +62,7 @@ export class Store implements AsyncDisposable {
     const { database, isReserveGivenUp } = openDatabase(layout)
     if (!isReserveGivenUp) keepReserve(layout)
     const locks = new StoreLocks(layout.locks, database.salt)
-    const disk = new FilesystemSync(layout.root)
+    const disk = new FilesystemSyncs(layout.root)
     return new Store({ layout, database, locks, disk, isReadOnly: false, onStep: options.onStep }, isReserveGivenUp)
   }
 
@@ -278,7 +278,7 @@ export class Store implements AsyncDisposable {
 function openToRead(layout: Layout, { onStep }: OpenOptions): StoreContext {
   const database = new StoreDatabase(layout, 'read')
   const locks = new StoreLocks(layout.locks, database.salt)
-  return { layout, database, locks, disk: new FilesystemSync(layout.root), isReadOnly: true, onStep }
+  return { layout, database, locks, disk: new FilesystemSyncs(layout.root), isReadOnly: true, onStep }
 }
 
 function isMountOf({ imageId }: MountRecord, images: readonly ImageRecord[]): boolean {

@@ -8,6 +8,7 @@ import {
   lutimesSync,
   mkdirSync,
   mkdtempSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -148,6 +149,50 @@ test('a file that grows or shrinks while it is read fails the pack and is named'
       }
     }
     await assert.rejects(packing, error => isWindlassError(error, 'FAILED') && /changing.*4000000/.test(error.message))
+  }
+})
+
+test('a directory that becomes a symlink while it is packed leads nowhere', async () => {
+  for (const evil of ['dir', 'dir/deep']) {
+    using source = tempDir()
+    using outside = tempDir()
+    mkdirSync(join(source.path, 'dir/deep'), { recursive: true })
+    mkdirSync(join(outside.path, 'deep'))
+    for (const path of [join(outside.path, 'deep/z'), join(outside.path, 'z')]) writeFileSync(path, 'secret of the host')
+    writeFileSync(join(source.path, 'dir/deep/a'), Buffer.alloc(4_000_000))
+    writeFileSync(join(source.path, 'dir/deep/z'), 'mine')
+    const packed: Uint8Array[] = []
+    const packing = async () => {
+      for await (const chunk of packDirectory(source.path, { signal })) {
+        packed.push(chunk)
+        if (packed.length > 1) continue
+        renameSync(join(source.path, evil), join(source.path, 'gone'))
+        symlinkSync(outside.path, join(source.path, evil))
+      }
+    }
+    await assert.rejects(packing, error => isWindlassError(error, 'FAILED') && /took its place/.test(error.message))
+    assert.ok(!Buffer.concat(packed).includes('secret'))
+  }
+})
+
+test('a file that becomes a symlink or a fifo while its directory is packed is packed as that', async () => {
+  for (const what of ['symlink', 'fifo']) {
+    using source = tempDir()
+    using outside = tempDir()
+    writeFileSync(join(outside.path, 'secret'), 'secret of the host')
+    writeFileSync(join(source.path, 'a'), Buffer.alloc(4_000_000))
+    writeFileSync(join(source.path, 'z'), 'mine')
+    const packed: Uint8Array[] = []
+    for await (const chunk of packDirectory(source.path, { signal })) {
+      packed.push(chunk)
+      if (packed.length > 1) continue
+      rmSync(join(source.path, 'z'))
+      if (what === 'symlink') symlinkSync(join(outside.path, 'secret'), join(source.path, 'z'))
+      else execFileSync('mkfifo', [join(source.path, 'z')])
+    }
+    const archive = Buffer.concat(packed)
+    assert.deepEqual(names(archive), ['a', 'z'])
+    assert.ok(!archive.includes('secret of the host'))
   }
 })
 

@@ -8,7 +8,9 @@ import {
   read,
   readlinkSync,
   readSync,
+  realpathSync,
 } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import { WindlassError, wrapError } from '../errors.ts'
 import { type TarHeaderFields, tarEnd, tarHeader, tarPadding } from '../tar/writer.ts'
 import { deviceNumbers, entryType, readXattrs, sortedNames } from './file-facts.ts'
@@ -44,7 +46,7 @@ const slash = Buffer.from('/')
  *
  * The root directory itself has no entry. xattrs of this host's security modules and of its overlay mounts stay here.
  * Chunks are up to 1 MiB and belong to the caller.
- * @throws WindlassError FAILED if a file changes its size while it is read, UNSUPPORTED for a name that a layer would
+ * @throws WindlassError FAILED if a file changes its size while it is read, or something else takes the place of what is read, UNSUPPORTED for a name that a layer would
  * take for a whiteout, PERMISSION, CANCELLED
  */
 export async function* packDirectory(
@@ -55,7 +57,7 @@ export async function* packDirectory(
   for (const { from, to } of typeof roots === 'string' ? [{ from: roots, to: '' }] : roots) {
     const name = Buffer.from(to.replace(/^\/+|\/+$/g, ''))
     yield* packing.parents(name)
-    yield* packing.path(Buffer.from(from), name)
+    yield* packing.path(realPath(from), name)
   }
   yield* packing.append(tarEnd)
   yield* packing.rest()
@@ -189,6 +191,7 @@ class Packing {
     // Between lstat and open somebody may have put a symlink or a FIFO there.
     const fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK)
     try {
+      checkPlace(fd, path)
       checkUnchanged(fd, path, fields.size)
       yield* this.append(tarHeader(fields))
       for (let left = fields.size; left > 0; ) {
@@ -209,12 +212,42 @@ class Packing {
 
 /** In the order in which a stack gives them back sorted. */
 function childrenOf(path: Buffer, name: Buffer): { path: Buffer; name: Buffer }[] {
-  return sortedNames(path)
+  return listNames(path)
     .reverse()
     .map(child => ({
       path: Buffer.concat([path, slash, child]),
       name: name.length === 0 ? child : Buffer.concat([name, slash, child]),
     }))
+}
+
+function listNames(path: Buffer): Buffer[] {
+  const fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_DIRECTORY | fsConstants.O_NOFOLLOW)
+  try {
+    checkPlace(fd, path)
+    return sortedNames(Buffer.from(`/proc/self/fd/${fd}`))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** A symlink that is packed stays one; those above it are the user's way to it. */
+function realPath(path: string): Buffer {
+  try {
+    if (!lstatSync(path).isSymbolicLink()) return realpathSync.native(path, { encoding: 'buffer' })
+    const parent = realpathSync.native(dirname(path), { encoding: 'buffer' })
+    return Buffer.concat([parent, slash, Buffer.from(basename(path))])
+  } catch (error) {
+    throw wrapError(error, `Cannot pack ${JSON.stringify(path)}`)
+  }
+}
+
+/** Who may write into the directory could put a symlink to anywhere in the place of one of its directories, and have what is there packed (CVE-2018-15664). */
+function checkPlace(fd: number, path: Buffer): void {
+  const place = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' })
+  if (place.equals(path)) return
+  const doing = `Cannot pack ${JSON.stringify(path.toString())}`
+  const state = `another file took its place meanwhile: ${JSON.stringify(place.toString())}`
+  throw new WindlassError('FAILED', `${doing}: ${state}; wanted a quiet directory`)
 }
 
 function readAsync(fd: number, room: Buffer): Promise<number> {

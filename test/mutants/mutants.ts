@@ -1,6 +1,7 @@
 /** Rows whose guard cannot be taken out here, and why. */
 export const beyondReach: Readonly<Record<string, string>> = {
   'another image between check and pull': 'nothing is asked for by name a second time',
+  '`urls` of a descriptor': 'there is no code that would ask there',
   'a filesystem that does not answer': 'its test needs more than the sandbox has; it failed before the guard was there',
   'a collection from outside': 'its test needs more than the sandbox has',
   'a program that is set-user-ID to one it has': 'the kernel maps the owners',
@@ -418,6 +419,34 @@ const documents: Mutant[] = [
       ['    bodyTimeout: timeouts.idleMs,\n', ''],
     ],
   ]),
+  ...guardsOf('other users of the host', [
+    [
+      'src/places/loopback/registry.ts',
+      'src/places/loopback/registry.test.ts',
+      ['if (path !== this.#path)', 'if (false)'],
+    ],
+    [
+      'src/places/loopback/registry.ts',
+      'src/places/loopback/registry.test.ts',
+      ['    if (login === undefined) return true\n', '    if (login !== null) return true\n'],
+    ],
+    [
+      'src/places/loopback/registry.ts',
+      'src/places/loopback/registry.test.ts',
+      ["if (request.method !== 'GET' && request.method !== 'HEAD')", 'if (false)'],
+    ],
+  ]),
+  ...guardsOf('a directory that somebody changes', [
+    [
+      'src/layer/pack.ts',
+      'src/layer/pack.test.ts',
+      ['  if (place.equals(path)) return\n', '  if (place !== null) return\n'],
+    ],
+    ['src/layer/pack.ts', 'src/layer/pack.test.ts', ['  if (!stat.isFile() || stat.size !== size)', '  if (false)']],
+  ]),
+  ...guardsOf('names of files that a layer', [
+    ['src/layer/pack.ts', 'src/layer/pack.test.ts', [".indexOf('.wh.') === 0", ".indexOf('.wh.') === -2"]],
+  ]),
   ...guardsOf('a credential helper', [
     [
       'src/places/registry/credential-helper.ts',
@@ -487,6 +516,22 @@ const durability: Mutant[] = [
       'src/places/store/collect.ts',
       'src/places/store/session.test.ts',
       ['    if (signal.aborted) return\n', '    if (signal.aborted || id) return\n'],
+    ],
+    [
+      'src/places/store/blob-ingest.ts',
+      'src/places/store/session.test.ts',
+      [
+        '    await rename(path, layout.blob(digest))\n',
+        '    database.transaction(() => database.insertBlob(digest, size))\n    await rename(path, layout.blob(digest))\n',
+      ],
+    ],
+    [
+      'src/places/store/layer-ingest.ts',
+      'src/places/store/session.test.ts',
+      [
+        '    await rename(directory, layout.layer(cacheId))\n',
+        '    database.transaction(() => database.insertLayer({ ...this.#layer, ...facts, cacheId, link }))\n    await rename(directory, layout.layer(cacheId))\n',
+      ],
     ],
   ]),
   ...guardsOf('loss of power', [

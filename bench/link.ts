@@ -53,7 +53,7 @@ function passOn(from: Socket, to: Socket, options: LinkOptions & { firstMs: numb
   let pending = 0
   const arrive = (): void => {
     while ((onTheWay[0]?.dueMs ?? Infinity) <= performance.now()) onTheWay.shift()?.deliver()
-    if (onTheWay[0] !== undefined) setTimeout(arrive, onTheWay[0].dueMs - performance.now())
+    if (onTheWay[0] !== undefined) setTimeout(arrive, Math.max(0, onTheWay[0].dueMs - performance.now()))
   }
   const send = (deliver: () => void): void => {
     onTheWay.push({ dueMs: sentMs + roundTripMs / 2, deliver })

@@ -32,7 +32,7 @@ export function drawPlot({ title, yTitle, lines }: Plot): string {
   )
   const parts = [
     text(title, { x: frame.left, y: 20, size: 14 }),
-    text(yTitle, { x: 8, y: frame.top - 4 }),
+    text(yTitle, { x: 4, y: frame.top - 12 }),
     ...toX.ticks.map(tick => rule(toX.at(tick), frame.top, toX.at(tick), height - frame.bottom)),
     ...toY.ticks.map(tick => rule(frame.left, toY.at(tick), width - frame.right, toY.at(tick))),
     ...toX.ticks.map(tick => text(short(tick), { x: toX.at(tick), y: height - frame.bottom + 18, anchor: 'middle' })),

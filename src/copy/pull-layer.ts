@@ -222,7 +222,8 @@ export class LayerPull {
     try {
       await this.stages.meterSync(done)
     } catch (error) {
-      this.#isLost = true
+      // EIO and ENOSPC: what the kernel keeps for the next who syncs. Nothing else is.
+      this.#isLost = isWindlassError(error, 'FAILED') || isWindlassError(error, 'NO_SPACE')
       throw error
     }
   }

@@ -158,7 +158,8 @@ test('a directory that becomes a symlink while it is packed leads nowhere', asyn
     using outside = tempDir()
     mkdirSync(join(source.path, 'dir/deep'), { recursive: true })
     mkdirSync(join(outside.path, 'deep'))
-    for (const path of [join(outside.path, 'deep/z'), join(outside.path, 'z')]) writeFileSync(path, 'secret of the host')
+    for (const path of [join(outside.path, 'deep/z'), join(outside.path, 'z')])
+      writeFileSync(path, 'secret of the host')
     writeFileSync(join(source.path, 'dir/deep/a'), Buffer.alloc(4_000_000))
     writeFileSync(join(source.path, 'dir/deep/z'), 'mine')
     const packed: Uint8Array[] = []

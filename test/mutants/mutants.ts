@@ -406,6 +406,18 @@ const documents: Mutant[] = [
       ['if (isLoopback(to.hostname) && !isLoopback(from.hostname))', 'if (false)'],
     ],
   ]),
+  ...guardsOf('a list whose next page', [
+    [
+      'src/places/registry/next-page.ts',
+      'src/places/registry/referrers.test.ts',
+      [' || url.origin !== response.url.origin', ''],
+    ],
+    [
+      'src/places/registry/next-page.ts',
+      'src/places/registry/tags.test.ts',
+      [' || url.origin !== response.url.origin', ''],
+    ],
+  ]),
   ...guardsOf('silence, trickling', [
     [
       'src/places/registry/http.ts',

@@ -11,6 +11,7 @@ import type { BlobRequest, BlobStream, Document, Referrer, Source, Target } from
 import { readBlob, readSmall } from './body.ts'
 import { drain, type HttpRequest, type HttpResponse, headerOf } from './http.ts'
 import { mediaTypeOf } from './media-type.ts'
+import { nextPage } from './next-page.ts'
 import { checkBlobAnswer, formatRange } from './range.ts'
 import { type RegistryOptions, Repository } from './repository.ts'
 
@@ -192,19 +193,6 @@ function isUnknownToRegistry(error: unknown): boolean {
 function indexOf(bytes: Uint8Array): readonly Descriptor[] {
   const document = parseDocument(bytes)
   return document.kind === 'index' ? document.manifests : []
-}
-
-/** RFC 8288, as the distribution-spec uses it: `<url>; rel="next"`. */
-function nextPage(response: HttpResponse, request: HttpRequest): URL | undefined {
-  const link = /<([^>]+)>\s*;\s*rel="?next"?/.exec(headerOf(response, 'link') ?? '')?.[1]
-  if (link === undefined) return undefined
-  const url = URL.parse(link, response.url)
-  if (url === null || url.origin !== response.url.origin)
-    throw new WindlassError(
-      'PROTOCOL',
-      `${request.doing}: ${response.url.host} points to another host for the next page`,
-    )
-  return url
 }
 
 /** The digest that the bytes really have; what was asked for, or else what the registry states, must agree with it. */

@@ -1,7 +1,8 @@
 import { WindlassError } from '../../errors.ts'
 import type { Reference } from '../../oci/reference.ts'
 import { readSmall } from './body.ts'
-import { checkHop, type HttpRequest, headerOf } from './http.ts'
+import type { HttpRequest } from './http.ts'
+import { nextPage } from './next-page.ts'
 import { type RegistryOptions, Repository } from './repository.ts'
 
 /** A page of a thousand long tags has some hundred KiB. */
@@ -33,7 +34,7 @@ export async function listTags(reference: Reference, options: RegistryOptions, s
     const before = tags.size
     for (const tag of parsePage(await readSmall(response, request, pageBytesMax), doing)) tags.add(tag)
     if (tags.size > tagsMax) throw new WindlassError('LIMIT_EXCEEDED', `${doing}: there are more than ${tagsMax}`)
-    next = nextPage(headerOf(response, 'link'), next, doing)
+    next = nextPage(response, request)
     // A page that brings nothing new would come for ever.
     if (tags.size === before) break
   }
@@ -48,13 +49,4 @@ function parsePage(bytes: Buffer, doing: string): string[] {
     if (Array.isArray(tags) && tags.every(tag => typeof tag === 'string')) return tags
   } catch {}
   throw new WindlassError('PROTOCOL', `${doing}: the answer is no list of tags`)
-}
-
-/** RFC 8288: `</v2/name/tags/list?last=x>; rel="next"`. */
-function nextPage(link: string | undefined, from: URL, doing: string): URL | undefined {
-  const target = /<([^>]*)>\s*;\s*rel="?next"?/.exec(link ?? '')?.[1]
-  const url = target === undefined ? null : URL.parse(target, from)
-  if (url === null) return undefined
-  checkHop(from, url, doing)
-  return url
 }

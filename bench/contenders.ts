@@ -43,8 +43,8 @@ export interface Prepared extends AsyncDisposable {
 
 /** @param peersRoot a Debian in a folder whose engines are measured, too */
 export function listContenders(peersRoot?: string): Contender[] {
-  const newest = peersRoot === undefined ? [] : listEngines(enginesIn(peersRoot), '-new')
-  return [windlass, ...pipelines, ...listEngines(hostEngines, ''), skopeoUmoci, ...deliveries, ...newest]
+  const newest = peersRoot === undefined ? [] : contendersOf(enginesIn(peersRoot), '-new')
+  return [windlass, ...pipelines, ...contendersOf(hostEngines, ''), skopeoUmoci, ...deliveries, ...newest]
 }
 
 function ready(pull: Prepared['pull']): Prepared {
@@ -95,7 +95,7 @@ function pipeline(decompressor: string, compressions: readonly Compression[]): C
   }
 }
 
-function listEngines(engines: Engines, suffix: string): Contender[] {
+function contendersOf(engines: Engines, suffix: string): Contender[] {
   const by = (...line: string[]): Pick<Command, 'program' | 'args'> => {
     const [program = '', ...args] = [...engines, ...line]
     return { program, args }

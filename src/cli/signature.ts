@@ -41,11 +41,11 @@ export async function verifySignature(context: Context, text: string | undefined
   const top = await retry(() => source.resolve(reference, signal), retrying)
   const { digest } = top.descriptor
   const name = reference.domain === namelessDomain ? digest : nameWithDigest(reference, digest)
-  const toCheck = { name, reference, documents: [top], sources: [source] }
+  const toCheck = { name, reference, documents: [top] as const, sources: [source] }
   const found = await checkSignatures(
     toCheck,
     { keys, identity: readIdentity(identity, transport, reference), mayBeNameless: identity === undefined },
-    retrying,
+    { ...retrying, onSkipped: message => writeWarning(context, message) },
   )
   const signatures = found.map(({ signature, form, identity: signed, key }) => {
     return {

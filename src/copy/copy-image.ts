@@ -1,7 +1,7 @@
 import { isWindlassError, WindlassError } from '../errors.ts'
 import { Channel } from '../flow/channel.ts'
 import { Gate } from '../flow/gate.ts'
-import { Patience, retry } from '../flow/retry.ts'
+import { Patience, type RetryOptions, retry } from '../flow/retry.ts'
 import { verified } from '../flow/verify.ts'
 import type { Descriptor, Platform } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -14,7 +14,7 @@ import { BlobHosts } from './blob-hosts.ts'
 import { type Network, passingStream } from './blob-stream.ts'
 import type { LayerPhase, PullEvent } from './events.ts'
 import { admit, checkPlatform, openNetwork, type PullOptions, settle, tell } from './pull.ts'
-import { readHostPlatform, resolveImage } from './resolve.ts'
+import { type ResolvedImage, readHostPlatform, resolveImage } from './resolve.ts'
 import { type Known, readLayers } from './since.ts'
 import type { PolicySubject } from './trust/policy.ts'
 
@@ -27,8 +27,8 @@ export interface ImageToCopy {
   readonly placements: readonly [Placement, ...Placement[]]
   /** Repositories at the sink's registry that may have its blobs already. */
   readonly mountFrom?: readonly string[]
-  /** Where it comes from and what it is called there: what a policy speaks of. Without it, none is asked. */
-  readonly subject?: PolicySubject
+  /** Where it comes from and what it is called there: what a policy speaks of. Without any, none is asked. */
+  readonly subjects?: readonly PolicySubject[]
   /** Other places that may know what refers to the image; asked only if referrers are to be copied. */
   readonly referrersFrom?: readonly Source[]
 }
@@ -109,9 +109,19 @@ const referrersDepthMax = 3
 /** Each costs requests, and a stranger says how many there are. */
 const referrersMax = 1000
 
+/**
+ * Documents of one image, all of which are held until the last is put, since a document may be put only after what it names: an index of every platform
+ * with an attestation for each has some 40, at a few KiB. A stranger says how many there are, and each may have 4 MiB.
+ */
+const documentsMax = 1000
+const documentBytesMax = 64 * 1024 * 1024
+
 /** The documents of an image, the leaves first, and the blobs that they name. */
 interface Plan {
   readonly documents: Document[]
+  /** Read, though not all may be among `documents` yet. */
+  documentsRead: number
+  documentBytes: number
   readonly blobs: Map<Digest, Descriptor>
 }
 
@@ -139,10 +149,14 @@ class ImageCopy {
     const { source, reference, placements } = this.#image
     const { emit, signal } = this.#context
     emit({ type: 'start', reference: formatReference(reference), registry: source.name, to: this.#sink.name })
-    const found = await this.#findTop()
+    const found = await findDocuments(this.#hosts, reference, {
+      ...this.#context,
+      onePlatform: this.#sink.onePlatform === true,
+      retrying: this.#retrying,
+    })
     const top = found.at(-1) as Document
     await this.#admit(found)
-    const plan: Plan = { documents: [], blobs: new Map() }
+    const plan: Plan = { documents: [], documentsRead: 0, documentBytes: 0, blobs: new Map() }
     await this.#plan(top, plan, 1)
     const leftOut = await this.#findLeftOut(plan)
     const blobs = [...plan.blobs.values()]
@@ -224,35 +238,31 @@ class ImageCopy {
     }
   }
 
-  async #admit(documents: readonly Document[]): Promise<void> {
-    const { subject, source } = this.#image
+  /** Of one platform, its manifest alone is put: that an index names it, which is signed, is enough. */
+  async #admit(documents: Documents): Promise<void> {
+    const { subjects = [], source } = this.#image
     const { gatekeeper, emit } = this.#context
-    if (subject === undefined) return
-    await admit(gatekeeper, documents, { subject, sources: [source], retrying: this.#retrying, emit })
-  }
-
-  /** From what the reference names down to the document that is to be copied with all below it. */
-  async #findTop(): Promise<readonly Document[]> {
-    const { source, reference } = this.#image
-    const { signal, platform, emit } = this.#context
-    const top = await retry(() => source.resolve(reference, signal), this.#retrying)
-    const parsed = this.#parse(top)
-    const isChoice = platform !== undefined || (parsed.kind === 'index' && this.#sink.onePlatform)
-    const isArtifact = parsed.kind === 'manifest' && !isImageConfigType(parsed.config.mediaType)
-    if (!isChoice || isArtifact) return [top]
-    const cache = async () => undefined
-    const wanted = platform ?? readHostPlatform()
-    const image = await resolveImage(this.#hosts, reference, wanted, { ...this.#retrying, cache })
-    checkPlatform(image, formatFamiliar(reference), formatPlatform(wanted), emit)
-    return image.documents
+    await admit(gatekeeper, documents, { subjects, sources: [source], retrying: this.#retrying, emit })
   }
 
   /** Depth first. An index may name the same manifest twice. */
   async #plan(document: Document, plan: Plan, depth: number): Promise<void> {
+    this.#count(document, plan)
     const parsed = this.#parse(document)
     if (parsed.kind === 'index') await this.#planIndex(parsed, plan, depth)
     else for (const blob of blobsOf(parsed)) plan.blobs.set(blob.digest, blob)
     plan.documents.push(document)
+  }
+
+  #count({ bytes }: Document, plan: Plan): void {
+    plan.documentsRead++
+    plan.documentBytes += bytes.length
+    const isFit = plan.documentsRead <= documentsMax && plan.documentBytes <= documentBytesMax
+    if (isFit) return
+    const state = `its indexes lead to more than ${documentsMax} documents or ${documentBytesMax} bytes of them`
+    const hint = 'copy one platform (--platform)'
+    const name = formatReference(this.#image.reference)
+    throw new WindlassError('LIMIT_EXCEEDED', `Cannot copy ${name}: ${state}`, { hint })
   }
 
   async #planIndex({ manifests }: Index, plan: Plan, depth: number): Promise<void> {
@@ -375,6 +385,34 @@ class ImageCopy {
       onRetry: (error: WindlassError) => emit({ type: 'warning', message: error.message }),
     }
   }
+}
+
+type Documents = ResolvedImage['documents']
+
+interface Finding {
+  readonly platform?: Platform | undefined
+  /** Whether this machine's platform is chosen where none is asked for. */
+  readonly onePlatform: boolean
+  readonly retrying: RetryOptions
+  readonly emit: Emit
+}
+
+/** From what the reference names down to the document that is to be copied with all below it. */
+export async function findDocuments(
+  hosts: BlobHosts,
+  reference: Reference,
+  { platform, onePlatform, retrying, emit }: Finding,
+): Promise<Documents> {
+  const top = await retry(() => hosts.origin.resolve(reference, retrying.signal), retrying)
+  const parsed = parseDocument(top.bytes, { contentType: top.descriptor.mediaType })
+  const isChoice = platform !== undefined || (parsed.kind === 'index' && onePlatform)
+  const isArtifact = parsed.kind === 'manifest' && !isImageConfigType(parsed.config.mediaType)
+  if (!isChoice || isArtifact) return [top]
+  const cache = async () => undefined
+  const wanted = platform ?? readHostPlatform()
+  const image = await resolveImage(hosts, reference, wanted, { ...retrying, cache })
+  checkPlatform(image, formatFamiliar(reference), formatPlatform(wanted), emit)
+  return image.documents
 }
 
 /** The same place, whose image is this document. */

@@ -25,8 +25,8 @@ export interface CopyToOptions extends PlaceOptions {
   /** Copy signatures and whatever else refers to the image, too, where the place can keep them. */
   readonly referrers?: boolean
   readonly gatekeeper?: PullOptions['gatekeeper']
-  /** Where it comes from and what it is called there: what a policy speaks of. */
-  readonly subject?: PolicySubject | undefined
+  /** Where it comes from and what it is called there, and what it is to be called here: what a policy speaks of. All of them must let it in. */
+  readonly subjects?: readonly PolicySubject[] | undefined
   /** Repositories at the destination's registry that may have its blobs already. */
   readonly mountFrom?: readonly string[] | undefined
 }
@@ -72,8 +72,8 @@ function choicesOf({ root, signal, layersMax, platform, patience, gatekeeper }: 
   return { root, signal, ...pick({ layersMax, platform, patience, gatekeeper }) }
 }
 
-function sourceOf({ source, reference }: OpenedSource, { subject }: CopyToOptions) {
-  return { source, reference, subjects: subject === undefined ? [] : [subject] }
+function sourceOf({ source, reference }: OpenedSource, { subjects = [] }: CopyToOptions) {
+  return { source, reference, subjects }
 }
 
 type SinkTarget = Extract<Target, { readonly manner: 'sink' }>
@@ -85,8 +85,8 @@ async function copyIntoSink(
   emit: Emit,
 ): Promise<CopyResult> {
   await using _sink = sink
-  const { platform, referrers, mountFrom, subject } = options
-  const image = { source, reference, placements: [placement] as const, ...pick({ mountFrom, subject }) }
+  const { platform, referrers, mountFrom, subjects } = options
+  const image = { source, reference, placements: [placement] as const, ...pick({ mountFrom, subjects }) }
   const choices = {
     ...choicesOf(options),
     referrers,

@@ -146,9 +146,8 @@ export async function resolveAdmitted(
   const image = await resolve(source, reference, context)
   const { gatekeeper } = context.options
   const retrying = retryingOf(context)
-  for (const subject of subjects)
-    await admit(gatekeeper, image.documents, { ...context, subject, sources: [source], retrying })
-  return image
+  const documents = await admit(gatekeeper, image.documents, { ...context, subjects, sources: [source], retrying })
+  return { ...image, documents }
 }
 
 async function resolve(source: Source, reference: Reference, context: LoadContext): Promise<ResolvedImage> {

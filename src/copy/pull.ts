@@ -7,7 +7,7 @@ import { UnpackThreads } from '../layer/unpack.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatPlatform, parsePlatform } from '../oci/platform.ts'
 import { parseReference, type Reference, registryHost, repositoryName } from '../oci/reference.ts'
-import type { Document, Source } from '../places/place.ts'
+import type { Source } from '../places/place.ts'
 import type { ConnectionOptions } from '../places/registry/connection.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import { readAheadBytes, type Timeouts } from '../places/registry/limits.ts'
@@ -157,10 +157,10 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   }
   const cache = documentCache(store, session)
   const hosts = new BlobHosts(source, mirrors)
-  const image = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
-  checkPlatform(image, text, options.platform, emit)
-  const subject = { transport: 'docker', reference }
-  await admit(options.gatekeeper, image.documents, { subject, sources: [...mirrors, source], retrying, emit })
+  const found = await resolveImage(hosts, reference, wanted ?? readHostPlatform(), { ...retrying, cache })
+  checkPlatform(found, text, options.platform, emit)
+  const admission = { subjects: [{ transport: 'docker', reference }], sources: [...mirrors, source], retrying, emit }
+  const image = { ...found, documents: await admit(options.gatekeeper, found.documents, admission) }
   const name = `${repositoryName(reference)}${reference.tag === undefined ? '' : `:${reference.tag}`}`
   emitResolved(image, name, emit)
   const network = openNetwork(hosts, options)
@@ -184,25 +184,65 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
 }
 
 interface Admission {
-  readonly subject: PolicySubject
+  /** All of them must let it in; with none, nothing is asked. */
+  readonly subjects: readonly PolicySubject[]
   /** Where signatures may be. */
   readonly sources: readonly Source[]
   readonly retrying: RetryOptions
   readonly emit: Emit
 }
 
-/** Asks whether an image may come in. What is fetched afterwards is named by these very documents. */
+type Documents = ResolvedImage['documents']
+
+/**
+ * Asks whether an image may come in. What is fetched afterwards is named by these very documents.
+ * @param documents from the one that the reference named down to the manifest
+ * @returns those that may be kept: the first of them is what the policy let in, so that an index that nobody signed is left out
+ */
 export async function admit(
   gatekeeper: Gatekeeper | undefined,
-  documents: readonly Document[],
-  { subject, sources, retrying, emit }: Admission,
+  documents: Documents,
+  admission: Admission,
+): Promise<Documents> {
+  const { subjects, emit } = admission
+  if (gatekeeper === undefined || subjects.length === 0) return documents
+  const [{ descriptor }, next, ...below] = documents
+  try {
+    await askGatekeeper(gatekeeper, documents, admission)
+    return documents
+  } catch (error) {
+    // Who asks for the index by its digest gets the index or nothing.
+    const isPinned = subjects.some(({ reference }) => reference?.digest === descriptor.digest)
+    if (next === undefined || isPinned || !isWindlassError(error, 'POLICY_REFUSED')) throw error
+    const kept = await admit(gatekeeper, [next, ...below], admission).catch((refusal: unknown) => {
+      // That of the document that has signatures at all says what they lack.
+      const isTelling = isWindlassError(refusal) && !hasSignatures(error) && hasSignatures(refusal)
+      throw isTelling || !isWindlassError(refusal, 'POLICY_REFUSED') ? refusal : error
+    })
+    const message = `The index ${descriptor.digest} is not what was signed: kept without it, as ${kept[0].descriptor.digest}`
+    emit({ type: 'notice', message })
+    return kept
+  }
+}
+
+function hasSignatures({ facts }: WindlassError): boolean {
+  return Number(facts['signatures'] ?? 0) > 0
+}
+
+async function askGatekeeper(
+  gatekeeper: Gatekeeper,
+  documents: Documents,
+  { subjects, sources, retrying, emit }: Admission,
 ): Promise<void> {
-  if (gatekeeper === undefined) return
-  const { reference } = subject
-  const digest = documents[0]?.descriptor.digest
-  const name = reference === undefined ? `image ${digest}` : nameWithDigest(reference, digest)
-  const told = await gatekeeper.check({ name, reference, documents, sources }, subject, retrying)
-  if (told !== undefined) emit({ type: 'notice', message: told })
+  const { digest } = documents[0].descriptor
+  const notices = new Set<string>()
+  for (const subject of subjects) {
+    const { reference } = subject
+    const name = reference === undefined ? `image ${digest}` : nameWithDigest(reference, digest)
+    const told = await gatekeeper.check({ name, reference, documents, sources }, subject, retrying)
+    if (told !== undefined) notices.add(told)
+  }
+  for (const message of notices) emit({ type: 'notice', message })
 }
 
 /** Layers first, then the documents, then the name. */

@@ -1,16 +1,21 @@
 import { isWindlassError, WindlassError, wrapError } from '../errors.ts'
 import { Gate } from '../flow/gate.ts'
-import { cancelledError, retry } from '../flow/retry.ts'
+import { cancelledError, type RetryOptions, retry } from '../flow/retry.ts'
 import type { Digest } from '../oci/digest.ts'
+import { parsePlatform } from '../oci/platform.ts'
 import { formatReference, parseReference, type Reference, repositoryName } from '../oci/reference.ts'
-import type { Document } from '../places/place.ts'
+import type { Document, Source } from '../places/place.ts'
 import type { RegistryOptions } from '../places/registry/repository.ts'
 import { listTags } from '../places/registry/tags.ts'
 import { Store } from '../places/store/store.ts'
+import { BlobHosts } from './blob-hosts.ts'
+import { findDocuments } from './copy-image.ts'
 import { type CopyToOptions, copyTo } from './copy-to.ts'
 import { openImage, type PlaceOptions } from './places.ts'
+import { admit } from './pull.ts'
 import type { ListedImages, RegistryAccess } from './sync-list.ts'
 import type { Transport } from './transport.ts'
+import type { PolicySubject } from './trust/policy.ts'
 
 /** Where the images of a list go. */
 export type SyncTarget =
@@ -181,21 +186,46 @@ async function syncOne(
   const near = { ...options, registry: registryFor(reference, access, options) }
   await using image = await openImage({ kind: 'docker', reference }, near)
   const retrying = retryingOf(source, options)
-  const top = await retry(() => image.source.resolve(reference, options.signal), retrying)
+  const subjects = [{ transport: 'docker', reference }] as const
+  // Also what is there already, and may have come before the policy.
+  const top = await findAdmitted(image.source, reference, { target, options, retrying, subjects })
   const { digest } = top.descriptor
   if (await hasAlready(target, top, options)) return { status: 'unchanged', digest }
   if (options.isDryRun) return { status: 'planned', digest }
   options.onEvent?.({ type: 'begin', source, destination })
-  const subject = { transport: 'docker', reference } as const
   const isNear = target.kind === 'docker' && target.reference.domain === reference.domain
   const mountFrom = isNear ? [reference.path] : undefined
   const { platform, layersMax, patience, gatekeeper } = options
-  const choices = { from: source, platform, layersMax, patience, gatekeeper, subject, mountFrom }
+  const choices = { from: source, platform, layersMax, patience, gatekeeper, subjects, mountFrom }
   const run = copyTo(image, target, { ...options, ...choices })
   run.result.catch(() => {})
   for await (const event of run)
     if (event.type === 'warning') options.onEvent?.({ type: 'warning', source, message: event.message })
   return { status: 'copied', digest: (await run.result).digest }
+}
+
+interface Admission {
+  readonly target: Transport
+  readonly options: SyncOptions
+  readonly retrying: RetryOptions
+  readonly subjects: readonly PolicySubject[]
+}
+
+/** The document that the name at the destination would mean, if the policy lets it in. */
+async function findAdmitted(
+  source: Source,
+  reference: Reference,
+  { target, options, retrying, subjects }: Admission,
+): Promise<Document> {
+  const { gatekeeper, signal } = options
+  if (gatekeeper === undefined) return await retry(() => source.resolve(reference, signal), retrying)
+  const onePlatform = target.kind === 'store'
+  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
+  // What is to be told, the copy tells.
+  const asking = { retrying, emit: () => {} }
+  const documents = await findDocuments(new BlobHosts(source), reference, { ...asking, platform, onePlatform })
+  const [top] = await admit(gatekeeper, documents, { ...asking, subjects, sources: [source] })
+  return top
 }
 
 /** Whether the name at the destination means this very document, or, of one platform, one that a run before made of it. */

@@ -13,7 +13,7 @@ import type { Descriptor } from '../../src/oci/descriptor.ts'
 import { mediaTypes } from '../../src/oci/media-types.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { type DockerRegistry, startDockerRegistry } from '../servers/docker-registry.ts'
-import { descriptorOf } from '../servers/push.ts'
+import { descriptorOf, pushManifest } from '../servers/push.ts'
 import { makeSigner, pushBundle, pushSignature, type Signer } from '../signing/cosign.ts'
 import { newestEngines, runOf } from '../testbed/newest.ts'
 import { openWindlass, type Windlass } from '../testbed/windlass.ts'
@@ -261,6 +261,80 @@ test('what an archive calls its image is no way round the rule for the name that
     await newWindlass().run(...copy, 'store:free.example/app:1')
   }
   assert.equal((await fetch(`${far.url}/v2/kept/manifests/1`)).status, 404)
+})
+
+/** An index of its own over an image, which nobody signed. */
+async function pushIndex({ place, manifest, repository }: Pushed): Promise<{ name: string; digest: string }> {
+  const platform = { os: 'linux', architecture: process.arch === 'arm64' ? 'arm64' : 'amd64' }
+  const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [{ ...manifest, platform }] }
+  const to = { path: place.path, reference: 'many', mediaType: mediaTypes.ociIndex }
+  const { digest } = await pushManifest(place.url, to, JSON.stringify(index))
+  return { name: `${repository}:many`, digest }
+}
+
+test('an index over what is signed is left out where it is not signed itself', async () => {
+  const image = await signed()
+  const index = await pushIndex(image)
+  const { digest } = image.manifest
+  const policy = await writePolicy({ default: signedBy(signer) })
+  const there = newWindlass()
+  const { status, stdout, stderr } = await there.try('pull', '--policy', policy, index.name)
+  assert.equal(status, 0, stderr)
+  assert.match(stderr, new RegExp(`The index ${index.digest} is not what was signed: kept without it, as ${digest}`))
+  assert.match(stdout, new RegExp(`${digest}\\n$`))
+  assert.deepEqual(JSON.parse(await there.run('inspect', index.name))[0].RepoDigests, [`${image.repository}@${digest}`])
+  assert.equal(
+    (await there.run('copy', '--policy', policy, `docker://${index.name}`, `store:${index.name}`)).trim(),
+    digest,
+  )
+  await assertRefused(['pull', '--policy', policy, `${image.repository}@${index.digest}`], /it has no signature/)
+  const to = `oci:${join(directory, 'index-copy')}:1`
+  await assertRefused(['copy', '--policy', policy, `docker://${index.name}`, to], /it has no signature/)
+  const platform = `linux/${process.arch === 'arm64' ? 'arm64' : 'amd64'}`
+  const one = await there.run('copy', '--policy', policy, '--platform', platform, `docker://${index.name}`, to)
+  assert.equal(one.trim(), digest)
+  await pushSignature(image.place, [{ signer, digest: index.digest, identity: image.repository }])
+  assert.match(
+    await newWindlass().run('pull', '-q', '--policy', policy, index.name),
+    new RegExp(`${index.digest}\\n?$`),
+  )
+})
+
+test('a name of this host is under its own rule, whatever the image was called', async () => {
+  const image = await pushImage()
+  const docker = { [registry.host]: accept, 'kept.example': signedBy(signer) }
+  const policy = await writePolicy({ default: reject, transports: { docker } })
+  const copy = ['copy', '--policy', policy, `docker://${image.name}`]
+  await assertRefused([...copy, 'store:kept.example/app:1'], /rule "docker: kept\.example"/)
+  for (const engine of ['docker-daemon', 'containerd', 'containers-storage'])
+    await assertRefused([...copy, `${engine}:kept.example/app:1`], /rule "docker: kept\.example"/)
+  await newWindlass().run(...copy, `store:${image.name}`)
+  const there = newWindlass()
+  await there.run(...copy, `oci:${join(directory, 'renamed')}:kept.example/app:1`)
+  // What is here is the operator's to name.
+  await there.run('pull', '-q', image.name)
+  await there.run('tag', image.name, 'kept.example/app:1')
+})
+
+test('a sync asks the policy about what it would copy, and about what is there already', async () => {
+  const list = join(directory, 'list.txt')
+  const policy = await writePolicy({ default: signedBy(signer) })
+  const sync = async (windlass: Windlass, ...args: string[]) => {
+    const { stdout, stderr } = await windlass.try('sync', '--json', '-f', list, ...args)
+    const { status, error } = JSON.parse(stdout.split('\n')[0] || JSON.stringify({ status: stderr }))
+    return [status, error?.code]
+  }
+  for (const target of ['store:', `docker://${far.host}/synced`]) {
+    const image = await pushImage()
+    await writeFile(list, `${image.name}\n`)
+    const there = newWindlass()
+    assert.deepEqual(await sync(there, '--dry-run', '--policy', policy, target), ['failed', 'POLICY_REFUSED'])
+    assert.deepEqual(await sync(there, target), ['copied', undefined])
+    assert.deepEqual(await sync(there, target), ['unchanged', undefined])
+    assert.deepEqual(await sync(there, '--policy', policy, target), ['failed', 'POLICY_REFUSED'])
+    await pushSignature(image.place, [{ signer, digest: image.manifest.digest, identity: image.repository }])
+    assert.deepEqual(await sync(there, '--policy', policy, target), ['unchanged', undefined])
+  }
 })
 
 const newest = newestEngines()

@@ -313,6 +313,17 @@ const documents: Mutant[] = [
       ['return found.isFile() ? found.size : undefined', 'return found.size'],
     ],
   ]),
+  ...guardsOf('an index that would fill', [
+    ['src/copy/copy-image.ts', 'src/copy/copy-image.test.ts', ['plan.documentsRead <= documentsMax && ', '']],
+    ['src/copy/copy-image.ts', 'src/copy/copy-image.test.ts', [' && plan.documentBytes <= documentBytesMax', '']],
+  ]),
+  ...guardsOf('parts or checksums of an archive', [
+    [
+      'src/places/archive/checksums.ts',
+      'test/e2e/disk.test.ts#what is no file in place',
+      [' | constants.O_NOFOLLOW', ''],
+    ],
+  ]),
   ...guardsOf('huge documents', [
     ['src/places/archive/files.ts', advisories('archives'), ['  if (size > sizeMax)', '  if (false)']],
     ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (bytes.length > sizeMax) {', 'if (false) {']],
@@ -498,6 +509,24 @@ const signatures: Mutant[] = [
       trust,
       ['if (repositoryName(reference) !== repositoryName(actual)) return false', ''],
     ],
+  ]),
+  ...guardsOf('an index that nobody signed', [
+    [
+      'src/copy/trust/check.ts',
+      trust,
+      [
+        'const [{ descriptor, bytes }] = image.documents',
+        'const { descriptor, bytes } = image.documents.at(-1) ?? image.documents[0]',
+      ],
+    ],
+  ]),
+  ...guardsOf('a signature that is damaged', [
+    [
+      'src/copy/trust/find-signatures.ts',
+      trust,
+      ["['DIGEST_MISMATCH', 'CORRUPT'].includes(error.code)) throw", "['NONE'].includes(error.code)) throw"],
+    ],
+    ['src/copy/trust/find-signatures.ts', trust, ['if (++tried > signaturesMax)', 'if (++tried < 0)']],
   ]),
   ...guardsOf('a place that hides the signature', [
     [

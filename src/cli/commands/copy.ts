@@ -6,6 +6,9 @@ import { writeJson, writeLine, writeNote } from '../output.ts'
 import { openPolicy, policyOptions } from '../policy.ts'
 import { placeOptions, showRun } from '../transfer.ts'
 
+/** Places of this host whose images are run by their names. */
+const runsOn: ReadonlySet<string> = new Set(['store', 'docker-daemon', 'containerd', 'containers-storage'])
+
 export const command = defineCommand({
   description:
     "Copies an image between any two places, in skopeo's words: docker://REF, a registry; oci:DIR[:NAME], an OCI layout; oci-archive:FILE[:NAME]; docker-archive:FILE[:REF]; " +
@@ -59,12 +62,16 @@ export const command = defineCommand({
     const isHere = source.kind === 'store' || source.kind === 'containerd'
     const own = image.reference.domain === namelessDomain ? undefined : image.reference
     // What a file says of itself is a stranger's word: what counts is the name that the image gets.
-    const reference = source.kind === 'docker' ? own : (nameIn(target) ?? own)
-    const subject = isHere ? undefined : { transport: source.kind, reference }
+    const named = nameIn(target)
+    const reference = source.kind === 'docker' ? own : (named ?? own)
+    const asked = isHere ? [] : [{ transport: source.kind, reference }]
+    // By the name that it gets on this host, it is run: the rule for another must not be the way to it.
+    const isRenamed = source.kind === 'docker' && runsOn.has(target.kind) && named !== undefined
+    const subjects = isRenamed ? [...asked, { transport: 'docker', reference: named }] : asked
     const isNear =
       source.kind === 'docker' && target.kind === 'docker' && source.reference.domain === target.reference.domain
     const mountFrom = isNear ? [source.reference.path] : undefined
-    const choices = { from, layersMax: layers, platform, referrers, gatekeeper, subject, mountFrom }
+    const choices = { from, layersMax: layers, platform, referrers, gatekeeper, subjects, mountFrom }
     const result = await showRun(context, `Copying ${from}`, copyTo(image, target, { ...options, ...choices }))
     if ('referrersCopied' in result && referrers)
       writeNote(context, `Copied ${result.referrersCopied} documents that refer to it`)

@@ -23,41 +23,51 @@ export interface SignatureRule {
   readonly mayBeNameless?: boolean
 }
 
+export interface CheckOptions extends RetryOptions {
+  /** Told of signatures that were not looked at, where others counted: they are damaged, or too many. */
+  readonly onSkipped?: (message: string) => void
+}
+
 /**
- * The signatures of an image that fit a rule; at least one.
+ * The signatures that fit a rule of the first document of an image, which is what its name will mean; at least one.
  * @throws WindlassError SIGNATURE_INVALID, saying of each why it does not count; what a place throws, if none was found
  */
 export async function checkSignatures(
   image: ImageToCheck,
   { keys, identity, mayBeNameless = false }: SignatureRule,
-  retrying: RetryOptions,
+  { onSkipped, ...retrying }: CheckOptions,
 ): Promise<CheckedSignature[]> {
   const good: CheckedSignature[] = []
   const reasons: string[] = []
+  const skipped: string[] = []
   let failure: unknown
-  for (const source of image.sources)
-    for (const { descriptor, bytes } of image.documents) {
-      const found = await findSignatures(source, descriptor.digest, retrying).catch(error => {
-        failure = error
-        return []
-      })
-      for (const signature of found) {
-        const claim = await readClaim(signature, { digest: descriptor.digest, bytes }, keys)
-        if (typeof claim === 'string') {
-          reasons.push(`${signature.digest}: ${claim}`)
-          continue
-        }
-        const isNameless = mayBeNameless && claim.identity === undefined
-        const state = isNameless ? undefined : checkIdentity(identity, image.reference, claim.identity)
-        if (state !== undefined) reasons.push(`${signature.digest}: ${state}`)
-        else good.push({ ...claim, form: signature.form, signature: signature.digest })
+  const [{ descriptor, bytes }] = image.documents
+  for (const source of image.sources) {
+    const found = await findSignatures(source, descriptor.digest, retrying).catch(error => {
+      failure = error
+      return { signatures: [], skipped: [] }
+    })
+    skipped.push(...found.skipped)
+    for (const signature of found.signatures) {
+      const claim = await readClaim(signature, { digest: descriptor.digest, bytes }, keys)
+      if (typeof claim === 'string') {
+        reasons.push(`${signature.digest}: ${claim}`)
+        continue
       }
+      const isNameless = mayBeNameless && claim.identity === undefined
+      const state = isNameless ? undefined : checkIdentity(identity, image.reference, claim.identity)
+      if (state !== undefined) reasons.push(`${signature.digest}: ${state}`)
+      else good.push({ ...claim, form: signature.form, signature: signature.digest })
     }
-  if (good.length > 0) return good
+  }
+  if (good.length > 0) {
+    for (const message of new Set(skipped)) onSkipped?.(message)
+    return good
+  }
   retrying.signal.throwIfAborted()
   // Who cannot be asked may have the signature: that is no answer.
   if (failure !== undefined) throw failure
-  throw noClaim(image.name, [...new Set(reasons)])
+  throw noClaim(image.name, [...new Set([...skipped, ...reasons])])
 }
 
 /** A gatekeeper that goes by a policy. Its keys are read when a rule wants them. */
@@ -101,13 +111,16 @@ async function checkRequirement(question: Question, requirement: Requirement): P
   const keys = []
   for (const key of requirement.keys) keys.push(await readKey(key, question))
   try {
-    const [signature] = await checkSignatures(image, { keys, identity: requirement.identity }, retrying)
-    return `${image.name} is signed by ${signature?.key.name}, as ${policy.path} demands (${rule.scope})`
+    const skipped: string[] = []
+    const asking = { ...retrying, onSkipped: (message: string) => void skipped.push(message) }
+    const [signature] = await checkSignatures(image, { keys, identity: requirement.identity }, asking)
+    const beside = skipped.length === 0 ? '' : `; left out: ${skipped.slice(0, 5).join('; ')}`
+    return `${image.name} is signed by ${signature?.key.name}, as ${policy.path} demands (${rule.scope})${beside}`
   } catch (error) {
     if (!(error instanceof WindlassError) || error.code !== 'SIGNATURE_INVALID') throw error
     const state = error.message.replace(/^Cannot verify .*?: (?=it has|none of)/, '')
     const hint = image.sources.some(({ listReferrers }) => listReferrers !== undefined)
-      ? `sign ${image.documents[0]?.descriptor.digest} with that key, or copy its signatures along (copy --referrers); the rule stands in ${policy.path}`
+      ? `sign ${image.documents[0].descriptor.digest} with that key, or copy its signatures along (copy --referrers); the rule stands in ${policy.path}`
       : `this place holds no signatures; use a registry or an OCI archive, or allow it in ${policy.path}`
     throw refuse(question, state, hint, error)
   }
@@ -115,7 +128,9 @@ async function checkRequirement(question: Question, requirement: Requirement): P
 
 function refuse({ policy, rule, image }: Question, state: string, hint: string, cause?: unknown): WindlassError {
   const message = `Cannot let in ${image.name}: the rule ${JSON.stringify(rule.scope)} of ${policy.path}: ${state}`
-  return new WindlassError('POLICY_REFUSED', message, { hint, cause, facts: { policy: policy.path, rule: rule.scope } })
+  const signatures = cause instanceof WindlassError ? cause.facts['signatures'] : undefined
+  const facts = { policy: policy.path, rule: rule.scope, ...(signatures !== undefined && { signatures }) }
+  return new WindlassError('POLICY_REFUSED', message, { hint, cause, facts })
 }
 
 /** A policy with a key that is no key is as useless as one that cannot be read. */

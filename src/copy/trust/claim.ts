@@ -159,5 +159,7 @@ export function noClaim(name: string, reasons: readonly string[]): WindlassError
   const more = reasons.length > shown.length ? `; and ${reasons.length - shown.length} more` : ''
   const state =
     reasons.length === 0 ? 'it has no signature' : `none of its signatures counts: ${shown.join('; ')}${more}`
-  return new WindlassError('SIGNATURE_INVALID', `Cannot verify ${name}: ${state}`)
+  return new WindlassError('SIGNATURE_INVALID', `Cannot verify ${name}: ${state}`, {
+    facts: { signatures: reasons.length },
+  })
 }

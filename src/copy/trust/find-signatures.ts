@@ -1,4 +1,4 @@
-import { isWindlassError, WindlassError } from '../../errors.ts'
+import { isWindlassError } from '../../errors.ts'
 import { type RetryOptions, retry } from '../../flow/retry.ts'
 import { verified } from '../../flow/verify.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
@@ -15,40 +15,58 @@ const bundleType = /^application\/vnd\.dev\.sigstore\.bundle\b.*\+json\b/
 const signaturesMax = 64
 const referrersMax = 256
 
+export interface FoundSignatures {
+  readonly signatures: readonly FoundSignature[]
+  /** What was not looked at, and why: whoever may write there could otherwise make all of them useless. */
+  readonly skipped: readonly string[]
+}
+
 /**
- * The signatures of a document at a place: those under cosign's tag, and those among what refers to it. They are verified to be what their
- * digests name, and nothing else.
- * @throws what the place throws; LIMIT_EXCEEDED
+ * The signatures of a document at a place: those under cosign's tag, and those among what refers to it, as many as are looked at. They are verified
+ * to be what their digests name, and nothing else.
+ * @throws what the place throws
  */
-export async function findSignatures(
-  source: Source,
-  digest: Digest,
-  retrying: RetryOptions,
-): Promise<FoundSignature[]> {
+export async function findSignatures(source: Source, digest: Digest, retrying: RetryOptions): Promise<FoundSignatures> {
   const { signal } = retrying
   const referrers = (await retry(async () => await source.listReferrers?.(digest, signal), retrying)) ?? []
-  if (referrers.length > referrersMax) throw tooMany(source, digest, referrers.length, referrersMax)
-  const found: FoundSignature[] = []
+  const signatures: FoundSignature[] = []
+  const skipped: string[] = []
+  if (referrers.length > referrersMax) skipped.push(tooMany(source, 'documents that refer to it', referrersMax))
   let tried = 0
-  for (const referrer of referrers) {
-    const manifest = await readManifest(source, referrer, retrying)
+  for (const referrer of referrers.slice(0, referrersMax)) {
+    const manifest = await orSkip(readManifest(source, referrer, retrying), referrer.descriptor, skipped)
     if (manifest === undefined) continue
     // What another document's tag or list leads to would be refused by what it says; this one need not be read.
     if (referrer.tag === undefined && manifest.subject?.digest !== digest) continue
     for (const layer of manifest.layers) {
       if (!isSignature(layer)) continue
       // One that is not there costs as much as one that is.
-      if (++tried > signaturesMax) throw tooMany(source, digest, tried, signaturesMax)
-      const signature = await readSignature(source, layer, retrying)
-      if (signature !== undefined) found.push(signature)
+      if (++tried > signaturesMax)
+        return { signatures, skipped: [...skipped, tooMany(source, 'signatures', signaturesMax)] }
+      const signature = await orSkip(readSignature(source, layer, retrying), layer, skipped)
+      if (signature !== undefined) signatures.push(signature)
     }
   }
-  return found
+  return { signatures, skipped }
 }
 
-function tooMany(source: Source, digest: Digest, count: number, countMax: number): WindlassError {
-  const state = `${source.name} has ${count} or more documents for it; at most ${countMax} are read`
-  return new WindlassError('LIMIT_EXCEEDED', `Cannot look for signatures of ${digest}: ${state}`)
+/** What a damaged one would have said does not matter: it is none. */
+async function orSkip<T>(
+  reading: Promise<T | undefined>,
+  { digest }: Descriptor,
+  skipped: string[],
+): Promise<T | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (!isWindlassError(error) || !['DIGEST_MISMATCH', 'CORRUPT'].includes(error.code)) throw error
+    skipped.push(`${digest}: it is damaged: ${error.message}`)
+    return undefined
+  }
+}
+
+function tooMany(source: Source, what: string, countMax: number): string {
+  return `${source.name} has more than ${countMax} ${what}: only the first ${countMax} are looked at`
 }
 
 /** Undefined for what is no manifest, or is gone: it is no signature. */

@@ -9,8 +9,8 @@ export interface ImageToCheck {
   readonly name: string
   /** What it is asked for under, for the names in signatures. */
   readonly reference: Reference | undefined
-  /** From what the reference named down to the manifest. A signature of one is one of all below it, which it names by digest. */
-  readonly documents: readonly Document[]
+  /** From what the name will mean down to the manifest. The first must be signed: its signature is one of all below it, which it names by digest. */
+  readonly documents: readonly [Document, ...Document[]]
   /** Where signatures are looked for. */
   readonly sources: readonly Source[]
 }

@@ -208,6 +208,10 @@ export function findRule({ fallback, transports }: Policy, { transport, referenc
   if (path !== undefined)
     return { scope: `${kind}: ${path}`, requirements: [{ type: 'unsupported', state: 'its scope is a path' }] }
   const names = kind === 'docker' && reference !== undefined ? listScopes(reference) : []
+  const all = scopes?.get('')
+  // Without a name, it may get any later: all that holds for every name must hold.
+  if (isFile && reference === undefined && all !== undefined)
+    return { scope: 'default and docker: all', requirements: [...fallback, ...all] }
   for (const scope of isFile && reference === undefined ? [] : [...names, '']) {
     const requirements = scopes?.get(scope)
     if (requirements !== undefined) return { scope: `${kind}: ${scope === '' ? 'all' : scope}`, requirements }

@@ -54,9 +54,16 @@ export async function readChecksums(archive: string): Promise<Checksums | undefi
   }
 }
 
-/** What lies on a stranger's disk may be anything: a fifo would never be opened without O_NONBLOCK, and a device never ends. */
+/**
+ * What lies on a stranger's disk may be anything: a fifo would never be opened without O_NONBLOCK, a device never ends, and a symlink would have messages
+ * tell of files that are not on that disk.
+ */
 async function openRegular(path: string): Promise<FileHandle> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW
+  const handle = await open(path, flags).catch(error => {
+    if (error.code !== 'ELOOP') throw error
+    throw new WindlassError('CORRUPT', `Cannot read ${path}: it is no regular file, but a symlink`)
+  })
   if ((await handle.stat()).isFile()) return handle
   await handle.close()
   throw new WindlassError('CORRUPT', `Cannot read ${path}: it is no regular file`)
@@ -170,7 +177,8 @@ export async function checkWhole({ archive, sums }: Located, file: ByteFile, sig
     )
   const hex = await hashOf(file, signal)
   if (hex === wanted) return
-  const state = `its ${file.size} bytes are sha256:${hex}; ${beside} says sha256:${wanted}`
+  // Not what it is: the archive may be a symlink, on a stranger's disk, to a file of this host.
+  const state = `its ${file.size} bytes are not those of which ${beside} says sha256:${wanted}`
   throw damaged(`${doing}: ${state}`, 'copy the archive again, together with its checksum')
 }
 

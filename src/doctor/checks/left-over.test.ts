@@ -53,7 +53,11 @@ test('a child of the engine, which holds no end of its pipes: forgotten; one who
     using forgotten = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)')
     const finding = await find(forgotten.worker, forgotten.shell.pid ?? 0)
     assert.match(finding?.evidence[0] ?? '', /holds no end of its pipes any more/)
-    using atWork = await startWorker(join(directory, 'dockerd'), `exec 4<"/proc/$!/fd/0"; read -t 60 <> <(:)`)
+    // By then the worker has its pipe.
+    using atWork = await startWorker(
+      join(directory, 'dockerd'),
+      `sleep 0.2; exec 4<"/proc/$!/fd/0"; read -t 60 <> <(:)`,
+    )
     assert.equal(await find(atWork.worker, atWork.shell.pid ?? 0), undefined)
   } finally {
     rmSync(directory, { recursive: true })

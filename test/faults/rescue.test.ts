@@ -86,6 +86,11 @@ async function rescueToTheEnd(client: ChildProcess, pid: number): Promise<void> 
       JSON.stringify(outcomes),
     )
     assert.equal(status, 0)
+    // Of the last layer the engine may be done with all, and gone on, before anybody looks; of the others it has said so itself.
+    assert.ok(
+      outcomes.every(({ facts }) => facts?.['isProven'] === true),
+      JSON.stringify(outcomes),
+    )
     rescued += outcomes.length
   }
   assert.ok(rescued > 0 || client.exitCode !== null)
@@ -201,6 +206,61 @@ function testRefusals(patient: () => Patient): void {
     await expectRefusal(patient(), 'sleep', undefined, undefined, seize)
   })
 
+  test(
+    'whose journal has no room: before the first byte nothing is changed, after it the rescue comes to its end',
+    row,
+    async () => {
+      const { sick, hasUntar } = patient()
+      const client = await startStuckPull(patient(), 'sleep')
+      const { decompressor } = await sick.unpacking(hasUntar)
+      const before = factsOf(decompressor)
+      const whole = await rescueWithRoom(decompressor, 300)
+      assert.equal(whole.status, 7, whole.stderr)
+      assert.match(whole.stderr, /Cannot write the journal/)
+      await sleep(300)
+      assert.deepEqual(factsOf(decompressor), before)
+      const reached = new Set<boolean>()
+      for (let bytes = 600; client.exitCode === null && existsSync(`/proc/${decompressor}`); bytes += 30) {
+        const { journal, stdout, stderr } = await rescueWithRoom(decompressor, bytes)
+        const hasWritten = journal.includes('"step":"writer"')
+        reached.add(hasWritten)
+        if (hasWritten) assert.equal(JSON.parse(stdout).outcomes[0].result, 'rescued', stdout + stderr)
+        else assert.deepEqual(factsOf(decompressor), before, stderr)
+      }
+      assert.ok(reached.has(true))
+      await rescueToTheEnd(client, sick.pid)
+    },
+  )
+
+  test(
+    'whose engine stops reading, and which is stopped by SIGTERM then: it ends, and the next one goes on',
+    row,
+    async () => {
+      const { sick, readFromImage } = patient()
+      const client = await startStuckPull(patient(), 'sleep')
+      const { untar } = await sick.unpacking(true)
+      const root = mkdtempSync(join(directory, 'root-'))
+      const args = ['doctor', '--rescue', '--yes', '--root', root, '--pid', String(sick.pid)]
+      const first = spawn(program, args, { stdio: 'ignore' })
+      await waitUntil('it is about to write', 40_000, () => journalOf(root).includes('"step":"held"'))
+      process.kill(untar, 'SIGSTOP')
+      await sleep(1500)
+      first.kill('SIGTERM')
+      await once(first, 'exit')
+      assert.equal(first.exitCode, 143)
+      process.kill(untar, 'SIGCONT')
+      await waitUntil('its writer has ended', 20_000, () => !/writing/.test(countOf(root)))
+      const { outcomes } = await rescue(sick.pid) // whose journals are elsewhere
+      assert.ok(
+        outcomes.every(({ result }) => result === 'rescued'),
+        JSON.stringify(outcomes),
+      )
+      await rescueToTheEnd(client, sick.pid)
+      const noise = await readFromImage(image.reference, 'noise')
+      assert.ok(noise.equals((layers[0] as MadeLayer).tar.subarray(512, 512 + 12 * MiB)))
+    },
+  )
+
   test('that is killed while it writes: the next one goes on at the very byte', row, async () => {
     const { sick, readFromImage } = patient()
     const client = await startStuckPull(patient(), 'sleep')
@@ -218,6 +278,16 @@ function testRefusals(patient: () => Patient): void {
     const noise = await readFromImage(image.reference, 'noise')
     assert.ok(noise.equals((layers[0] as MadeLayer).tar.subarray(512, 512 + 12 * MiB)))
   })
+}
+
+/** A limit on the length of files stands for a disk that has no room any more: the same writes fail, at the same places. */
+async function rescueWithRoom(pid: number, bytes: number) {
+  const root = mkdtempSync(join(directory, 'root-'))
+  const limited = ['sh', '-c', `trap '' XFSZ; exec prlimit --fsize=${bytes} "$@"`, 'sh']
+  const args = [program, 'doctor', '--rescue', '--yes', '--json', '--root', root, '--pid', String(pid)]
+  const [file = '', ...rest] = [...limited, ...args]
+  const { status, stdout, stderr } = await runCommand(file, rest)
+  return { status, stdout, stderr, journal: journalOf(root) }
 }
 
 function journalOf(root: string): string {

@@ -18,6 +18,10 @@ test('explain tells what a finding means and what to do, in any case of letters'
 
 test('explain tells it in Chinese where the locale is Chinese', () => {
   assert.match(explain('FILESYSTEM_FROZEN', { LC_ALL: 'zh_CN.UTF-8' }).stdout, /^FILESYSTEM_FROZEN: .*冻结/)
+  assert.match(
+    explain('RESCUE_TRACED', { LC_ALL: 'zh_CN.UTF-8' }).stdout,
+    /^RESCUE_TRACED: 救援被拒绝[\s\S]*跟踪[\s\S]*→ 结束跟踪者/,
+  )
 })
 
 test('explain knows the errors, too, and refuses what it does not know with the nearest code', () => {

@@ -40,10 +40,12 @@ function explainFinding(context: Context, code: keyof typeof catalogue): void {
   for (const text of advice) writeLine(context, `  → ${text}`)
 }
 
+const refusedWords = { en: 'a rescue was refused, and nothing was changed', zh: '救援被拒绝，没有作任何改动' } as const
+
 function explainRefusal(context: Context, code: RefusalCode): void {
-  const { meaning, next } = refusals[code]
+  const { meaning, next } = refusals[code][languageOf(context.env)]
   if (context.json) return writeJson(context, { code, meaning, next })
-  writeLine(context, `${code}: a rescue was refused, and nothing was changed`)
+  writeLine(context, `${code}: ${refusedWords[languageOf(context.env)]}`)
   writeLine(context, meaning)
   writeLine(context, `  → ${next}`)
 }

@@ -1,10 +1,10 @@
 /** `windlass doctor --watch --rescue`: finds pulls that hang and brings them to their end, as long as it runs. A line of JSON for each, and metrics for Prometheus. */
 import { renameSync, writeFileSync } from 'node:fs'
-import { findStuck } from '../../doctor/rescue/find-stuck.ts'
+import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import type { Context } from '../command.ts'
 import { writeJsonLine, writeNote } from '../output.ts'
-import { type Outcome, rescueOne } from './rescue.ts'
+import { aboutOf, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits } from './rescue-limits.ts'
 
 interface ServiceOptions {
@@ -29,7 +29,9 @@ export async function serveRescues(context: Context, host: HostView, options: Se
       const key = one.line.key
       if (!limits.mayTry(key, host.now())) continue
       limits.tried(key, host.now())
-      const outcome = await rescueOne(quiet, host, one, { ...options, yes: true })
+      const outcome = await rescueOne(quiet, host, one, { ...options, yes: true }).catch((error: unknown) =>
+        failedOutcome(context, one, error),
+      )
       counts.set(outcome.result, (counts.get(outcome.result) ?? 0) + 1)
       writeJsonLine(context, {
         time: new Date(host.now()).toISOString(),
@@ -44,13 +46,19 @@ export async function serveRescues(context: Context, host: HostView, options: Se
   }
 }
 
+/** A full disk, or a registry that does not answer, must not end the watch. */
+function failedOutcome({ signal }: Context, stuck: Stuck, error: unknown): Outcome {
+  signal.throwIfAborted()
+  return { ...aboutOf(stuck), result: 'failed', message: (error as Error).message }
+}
+
 interface Metrics {
   readonly counts: ReadonlyMap<string, number>
   readonly stuck: number
   readonly now: number
 }
 
-const results: readonly Outcome['result'][] = ['rescued', 'refused', 'interrupted', 'planned']
+const results: readonly Outcome['result'][] = ['rescued', 'refused', 'interrupted', 'failed', 'planned']
 
 /** In the text format of Prometheus, for the textfile collector, which must never see half a file. */
 export function formatMetrics({ counts, stuck, now }: Metrics): string {

@@ -1,10 +1,11 @@
 /** `windlass doctor --rescue`: what would be done, the question, what was done, and whether it helped. */
-import { catalogue } from '../../doctor/catalogue.ts'
+import { catalogue, languageOf } from '../../doctor/catalogue.ts'
 import { Journal, readJournals } from '../../doctor/cures/journal.ts'
 import type { Finding } from '../../doctor/finding.ts'
 import { carryOut, Interrupted } from '../../doctor/rescue/carry-out.ts'
+import { Claim, claimDirectory, readClaimed } from '../../doctor/rescue/claim.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
-import { proveEnd } from '../../doctor/rescue/prove-end.ts'
+import { proveEnd, readTaken } from '../../doctor/rescue/prove-end.ts'
 import { Refusal, type RefusalCode, refusals } from '../../doctor/rescue/refusal.ts'
 import { planRescue, type RescuePlan } from '../../doctor/rescue/rescue.ts'
 import { findUnfinished } from '../../doctor/rescue/unfinished.ts'
@@ -24,7 +25,7 @@ export interface RescueOptions {
 
 /** What became of one stuck decompressor. Survives JSON. */
 export interface Outcome {
-  readonly result: 'rescued' | 'planned' | 'refused' | 'declined' | 'interrupted'
+  readonly result: 'rescued' | 'planned' | 'refused' | 'declined' | 'interrupted' | 'failed'
   readonly pid: number
   readonly program: string
   readonly engine: string
@@ -86,7 +87,10 @@ export async function rescueOne(
   const outcome = await attempt(context, host, stuck, options).catch(
     (error: unknown): Omit<Outcome, keyof typeof about> => {
       if (error instanceof Refusal) return { result: 'refused', code: error.code, message: error.message }
-      if (error instanceof Interrupted) return { result: 'interrupted', message: error.message }
+      if (error instanceof Interrupted) {
+        const next = error.isUnread ? '' : '; it stands still; the same command goes on from there'
+        return { result: 'interrupted', message: `${error.message}${next}` }
+      }
       throw error
     },
   )
@@ -94,7 +98,7 @@ export async function rescueOne(
   return { ...about, ...outcome }
 }
 
-function aboutOf({ line }: Stuck) {
+export function aboutOf({ line }: Stuck) {
   const { engine, program, decompressor } = line
   return { pid: decompressor[0]?.pid ?? 0, program, engine: engine.kind as string, enginePid: engine.process.pid }
 }
@@ -103,7 +107,9 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
   const { signal } = context
   const directory = journalDirectory(context)
   const waited = line.decompressor.find(({ parent }) => parent === line.engine.process.pid)
-  const unfinished = waited && findUnfinished(host, waited, readJournals(directory))
+  using claim = waited && !options['dry-run'] ? Claim.take(claimDirectory, waited, directory) : undefined
+  const directories = claim?.journalDirectories ?? (waited ? readClaimed(claimDirectory, waited, directory) : [])
+  const unfinished = waited && findUnfinished(host, waited, directories.flatMap(readJournals))
   const fetchLayers = async (sizeMax: number) => {
     const { fetchFromRegistry } = await import('./layers-of-clients.ts')
     return await fetchFromRegistry(context, host, { named: options.image, sizeMax })
@@ -116,9 +122,11 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
     return { result: 'declined', message: 'nothing was done', facts } as const
   using journal = new Journal(directory, 'rescue')
   const tell = (text: string) => writeNote(context, `  ${text}`)
+  const before = await readTaken(host, plan, signal)
   const rescued = await carryOut(host, plan, { journal, signal, tell })
-  const proof = await proveEnd(host, plan, { signal })
-  journal.write('proof', { isProven: proof.isProven, text: proof.text })
+  claim?.forget()
+  const proof = await proveEnd(host, plan, { signal, before })
+  journal.note('proof', { isProven: proof.isProven, text: proof.text })
   return { result: 'rescued', message: proof.text, facts: { ...facts, ...rescued, isProven: proof.isProven } } as const
 }
 
@@ -150,8 +158,7 @@ function tellOutcome(context: Context, { result, pid, program, code, message }: 
   if (result === 'rescued') writeLine(context, `✓ ${what}: rescued; ${message}`)
   else if (code !== undefined) {
     writeLine(context, `✗ ${what}: not rescued, nothing was changed: ${message} [${code}]`)
-    writeLine(context, `    → ${refusals[code].next}`)
-  } else if (result === 'interrupted')
-    writeLine(context, `✗ ${what}: ${message}; it stands still; the same command goes on from there`)
+    writeLine(context, `    → ${refusals[code][languageOf(context.env)].next}`)
+  } else if (result === 'interrupted') writeLine(context, `✗ ${what}: ${message}`)
   else writeLine(context, `· ${what}: ${message}`)
 }

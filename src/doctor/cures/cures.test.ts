@@ -1,5 +1,16 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -127,6 +138,27 @@ test('a cure is applied and undone, and nothing of it is left', async () => {
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.ok(!existsSync(join(fresh, '..')))
   assert.deepEqual(undoable(readJournals(journals)), [])
+})
+
+test('a file that is changed keeps its owner, its permissions and the link that leads to it', async () => {
+  const { cure, old, journals } = localCure('kept')
+  const link = join(directory, 'kept-link')
+  symlinkSync(old, link)
+  chmodSync(old, 0o640)
+  const owner = process.getuid?.() === 0 ? 12 : statSync(old).uid
+  if (process.getuid?.() === 0) chownSync(old, owner, 34)
+  const [change] = cure.changes
+  const changes = [{ ...(change as NonNullable<typeof change>), path: link }]
+  const check = (content: string) => {
+    assert.equal(readFileSync(old, 'utf8'), content)
+    assert.ok(lstatSync(link).isSymbolicLink())
+    assert.deepEqual([statSync(old).mode & 0o7777, statSync(old).uid], [0o640, owner])
+  }
+  await applyCure(host, { ...cure, changes }, { directory: journals })
+  check('a\nb\nc\n')
+  const [record] = undoable(readJournals(journals))
+  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  check('a\nb\n')
 })
 
 test('one that a death broke off after its first file is undone from the journal', async () => {

@@ -1,5 +1,7 @@
 /** Files that a cure writes, and how that is taken back: only as long as nobody else has changed them. */
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -7,9 +9,11 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -21,6 +25,7 @@ export interface FileChange {
   /** Undefined if there is no such file. */
   readonly before: string | undefined
   readonly after: string
+  /** Of a file that is new. */
   readonly mode: number
 }
 
@@ -76,14 +81,22 @@ function readIfThere(path: string): string | undefined {
   return existsSync(path) ? readFileSync(path, 'utf8') : undefined
 }
 
-/** Whole or not at all, and durable. */
+/** Whole or not at all, and durable. What is there keeps its owner and permissions, and a link to it stays one. */
 function write(path: string, content: string, mode: number): void {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-    const fresh = `${path}.windlass-new`
-    writeFileSync(fresh, content, { mode, flush: true })
-    renameSync(fresh, path)
-    const directory = openSync(dirname(path), 'r')
+    const old = statSync(path, { throwIfNoEntry: false })
+    const real = old === undefined ? path : realpathSync(path)
+    const fresh = `${real}.windlass-new`
+    rmSync(fresh, { force: true })
+    writeFileSync(fresh, content, { mode: 0o600, flag: 'wx' })
+    if (old !== undefined) chownSync(fresh, old.uid, old.gid)
+    chmodSync(fresh, old === undefined ? mode : old.mode & 0o7777) // whatever the umask is
+    const file = openSync(fresh, 'r')
+    fsyncSync(file)
+    closeSync(file)
+    renameSync(fresh, real)
+    const directory = openSync(dirname(real), 'r')
     fsyncSync(directory)
     closeSync(directory)
   } catch (error) {

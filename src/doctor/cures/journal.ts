@@ -57,6 +57,13 @@ export class Journal implements Disposable {
     }
   }
 
+  /** The same for what has been done in any case: a full disk does not stop it. */
+  note(step: string, facts: Readonly<Record<string, unknown>> = {}): void {
+    try {
+      this.write(step, facts)
+    } catch {} // nothing depends on it any more
+  }
+
   /** A path for something that belongs to this cure. */
   pathOf(name: string): string {
     return this.#pathOf(`.${name}`)

@@ -30,12 +30,26 @@ export interface Rescued {
   readonly drained: number
 }
 
-/** @throws Refusal nothing has changed then · Interrupted the process stands, and a later rescue goes on */
+/**
+ * @throws Refusal nothing has changed then · Interrupted the process stands, and a later rescue goes on
+ *   · WindlassError NO_SPACE, PERMISSION if the journal cannot be written before the first byte; nothing has changed then either
+ */
 export async function carryOut(host: HostView, plan: RescuePlan, options: CarryOutOptions): Promise<Rescued> {
+  const { journal } = options
+  journal.write('begin', describe(host, plan))
+  try {
+    return await rescueHeld(host, plan, options)
+  } catch (error) {
+    if (!(error instanceof Interrupted)) journal.note('let-go', { because: (error as Error).message })
+    throw error
+  }
+}
+
+/** Whatever is thrown before the first byte, the process goes on as it was. */
+async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOptions): Promise<Rescued> {
   const { subject } = plan
   const { journal, tell = () => {} } = options
   using stack = new DisposableStack()
-  journal.write('begin', describe(host, plan))
   const { waited, others, exit } = await refusing(async () => {
     tell(`stop ${[subject.waited, ...subject.others].map(({ name, pid }) => `${name} ${pid}`).join(', ')}`)
     const hold = async ({ pid, startTicks }: ProcessFacts) =>
@@ -46,9 +60,6 @@ export async function carryOut(host: HostView, plan: RescuePlan, options: CarryO
     const exit = waited.prepareExit(knownMachine(host, subject.waited.pid))
     checkUnchanged(host, plan, readProcessTable(host))
     return { waited, others, exit }
-  }).catch((error: unknown) => {
-    journal.write('refused', { because: (error as Error).message })
-    throw error
   })
   const all = [waited, ...others]
   journal.write('held', { wereStopped: all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid) })
@@ -56,10 +67,11 @@ export async function carryOut(host: HostView, plan: RescuePlan, options: CarryO
     if (!(error instanceof Interrupted) || !error.isUnread) throw error
     // Nobody waits for what it would give: it must not stand here for ever.
     for (const one of all) await one.kill()
-    journal.write('killed', { because: error.message })
+    journal.note('killed', { because: error.message })
     throw error
   })
-  journal.write('written', { bytes: written })
+  // From here on a full disk must hold up nothing: the layer is there, and what the writer counted says so to whoever comes after us.
+  journal.note('written', { bytes: written })
   tell('take what is left of its input')
   // The engine forgives a program that ends well without having read everything.
   const drained =
@@ -70,15 +82,22 @@ export async function carryOut(host: HostView, plan: RescuePlan, options: CarryO
           () => 0,
         )
   tell('let it leave with status 0')
-  journal.write('leave', { drained })
+  journal.note('leave', { drained })
   await leave(waited, others, exit)
-  journal.write('left')
+  journal.note('left')
   return { written, drained }
 }
 
 async function leave(waited: HeldProcess, others: readonly HeldProcess[], exit: PreparedExit): Promise<void> {
+  const hasLeft = await endAll(waited, others, exit).catch((cause: unknown) => {
+    throw new Interrupted(`process ${waited.pid} was ended by somebody else before it could leave`, { cause })
+  })
+  if (!hasLeft) throw new Interrupted(`process ${waited.pid} was told to leave and is still there`)
+}
+
+async function endAll(waited: HeldProcess, others: readonly HeldProcess[], exit: PreparedExit): Promise<boolean> {
   for (const other of others) await other.kill()
-  if (!(await waited.leave(exit))) throw new Interrupted(`process ${waited.pid} was told to leave and is still there`)
+  return await waited.leave(exit)
 }
 
 function describe(host: HostView, { subject, choice }: RescuePlan) {
@@ -167,11 +186,14 @@ async function writeRest(
     throw error
   }
   before[Symbol.dispose]() // containerd cannot unmount what somebody has a file open in
-  if (owed === 0 || subject.stdout === undefined || first.done === true) return 0
+  if (owed === 0) return 0
+  if (subject.stdout === undefined || first.done === true)
+    throw new Refusal('RESCUE_LAYER_DAMAGED', `${layer.name} is shorter than it was when it was looked at`)
   tell(`write ${owed.toLocaleString('en-US')} bytes in its place`)
   const countFile = journal.pathOf('count')
   journal.write('write', { position: position.bytes, owed, countFile })
   using writer = new OutlivingWriter(subject.stdout, countFile)
+  if (writer.pid === 0) throw new Error('the process that would write could not be started')
   journal.write('writer', { pid: writer.pid })
   for (const process of held) process.stayStopped()
   try {

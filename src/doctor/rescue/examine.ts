@@ -18,6 +18,8 @@ export interface EnginePosition {
   readonly file: OpenFile
   /** Bytes of the decoded stream. */
   readonly position: number
+  /** It has all of the file: padding, and headers of what follows, may have come as well. */
+  readonly isAtEnd: boolean
 }
 
 export interface Examined {
@@ -79,7 +81,7 @@ function positionsIn({ entry, dataStart }: PlacedEntry, files: readonly OpenFile
     .join('/')}`
   return files
     .filter(({ path, position }) => path.endsWith(name) && position <= entry.size)
-    .map(file => ({ file, position: dataStart + file.position }))
+    .map(file => ({ file, position: dataStart + file.position, isAtEnd: file.position === entry.size }))
 }
 
 /** Finds bytes in a stream: by their first kilobytes, and then all of them. */

@@ -15,21 +15,22 @@ function layerOf(facts: Partial<Examined>, name = 'layer'): Examined {
 }
 
 const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
-const exact = { written: 1000, isExact: true }
-const noisy = { written: 1169, isExact: false }
+/** It has read the layer, and 3000 bytes of libraries before. */
+const exact = { written: 1000, isExact: true, read: 4000, inputWaiting: 0 }
+const noisy = { written: 1169, isExact: false, read: 50_000, inputWaiting: 0 }
 
 function refuses(code: RefusalCode, work: () => unknown): void {
   assert.throws(work, error => error instanceof Refusal && error.code === code)
 }
 
 test('what the engine has written to its file tells the position, also where the decompressor writes elsewhere, too', () => {
-  const layer = layerOf({ enginePositions: [{ file, position: 1000 }] })
+  const layer = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: false }] })
   assert.equal(choose(noisy, [layer], undefined).position.bytes, 1000)
   assert.equal(choose(exact, [layer], undefined).position.bytes, 1000)
 })
 
 test('a count that is exact and does not agree with the engine is refused', () => {
-  const layer = layerOf({ enginePositions: [{ file, position: 999 }] })
+  const layer = layerOf({ enginePositions: [{ file, position: 999, isAtEnd: false }] })
   refuses('RESCUE_POSITION_UNPROVEN', () => choose(exact, [layer], undefined))
 })
 
@@ -45,11 +46,33 @@ test('a count that ends within a file which the engine has not open is refused',
 })
 
 test('whoever has not taken a byte of its input has given nothing', () => {
-  assert.equal(choose(noisy, [layerOf({ inputAt: 0 })], undefined).position.bytes, 0)
+  const waits = { ...noisy, inputWaiting: 1000 }
+  assert.equal(choose(waits, [layerOf({ inputAt: 0 })], undefined).position.bytes, 0)
+})
+
+test('a few bytes that stand at the beginning of the layer, and elsewhere too, prove nothing', () => {
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...noisy, inputWaiting: 1 }, [layerOf({ inputAt: 0 })], undefined))
+  const hasWritten = { ...exact, written: 5000, inputWaiting: 1000 }
+  assert.equal(choose({ ...hasWritten, read: 500 }, [layerOf({ inputAt: 0 })], undefined).position.bytes, 5000)
+})
+
+test('a layer of which the decompressor cannot have read as much as it has is refused', () => {
+  const larger = layerOf({})
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...exact, read: 900 }, [larger], undefined))
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...exact, read: 2_000_000 }, [larger], undefined))
+  const waits = { ...exact, inputWaiting: 100, read: 1000 }
+  assert.equal(choose(waits, [layerOf({ inputAt: 900 })], undefined).position.bytes, 1000)
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(waits, [layerOf({ inputAt: undefined })], undefined))
+})
+
+test('behind the end of a file only an exact count tells what else has come', () => {
+  const layer = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: true }] })
+  assert.equal(choose(exact, [layer], undefined).position.bytes, 1000)
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [layer], undefined))
 })
 
 test('the waiting input chooses the layer; without it, two that may be it are refused', () => {
-  const enginePositions = [{ file, position: 1000 }]
+  const enginePositions = [{ file, position: 1000, isAtEnd: false }]
   const wrong = layerOf({ enginePositions }, 'wrong')
   const right = layerOf({ enginePositions, inputAt: 77 }, 'right')
   assert.equal(choose(noisy, [wrong, right], undefined).layer.name, 'right')
@@ -57,7 +80,7 @@ test('the waiting input chooses the layer; without it, two that may be it are re
 })
 
 test('a position behind the end of the layer is refused', () => {
-  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ written: 20_000, isExact: true }, [layerOf({})], undefined))
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...exact, written: 20_000 }, [layerOf({})], undefined))
 })
 
 test('no layer is no rescue', () => {

@@ -15,7 +15,12 @@ export interface Choice extends Examined {
   readonly position: Position
 }
 
-type Known = Pick<Subject, 'written' | 'isExact'>
+type Known = Pick<Subject, 'written' | 'isExact' | 'read' | 'inputWaiting'>
+
+/** Fewer bytes of a stream may stand in it at many places. */
+const tellingBytes = 4096
+/** What a program and its loader read before it reads its input: libraries, settings, the script that starts it. */
+const loadedMax = 256 * 1024
 
 /**
  * @param examined every layer that may be the one, decoded
@@ -57,8 +62,9 @@ function resumed(bytes: number): Position {
  * The kernel counts what the process wrote, but to all that it has open. What its engine has written to the file that it unpacks tells to the byte how
  * much came through; both have to agree.
  */
-function findPosition({ written, isExact }: Known, layer: Examined): Position {
-  if (layer.inputAt === 0)
+function findPosition(known: Known, layer: Examined): Position {
+  const { written, isExact } = known
+  if (hasTakenNothing(known, layer))
     return {
       bytes: 0,
       file: undefined,
@@ -72,6 +78,8 @@ function findPosition({ written, isExact }: Known, layer: Examined): Position {
     throw unproven(
       `it wrote ${number(written)} bytes, not all to its output, and the engine has no file open that tells how many came through`,
     )
+  if (!hasReadAsMuch(known, layer))
+    throw unproven(`it has read ${number(known.read)} bytes, which is not what it would have read of this layer`)
   if (layer.contents.some(([start, end]) => start <= written && written < end))
     throw unproven(`after ${number(written)} bytes the engine would have a file of the layer open, and has none`)
   return {
@@ -81,7 +89,22 @@ function findPosition({ written, isExact }: Known, layer: Examined): Position {
   }
 }
 
-function shownBy({ file, position }: EnginePosition, { written, isExact }: Known): Position {
+function hasTakenNothing({ written, isExact, inputWaiting }: Known, { inputAt, layer }: Examined): boolean {
+  return inputAt === 0 && inputWaiting >= Math.min(tellingBytes, layer.size) && (!isExact || written === 0)
+}
+
+/** Where no file of the engine tells which layer it is: what has been taken out of the input is all of the layer but what still waits there. */
+function hasReadAsMuch({ read, inputWaiting }: Known, { inputAt, layer }: Examined): boolean {
+  const taken = inputWaiting === 0 ? layer.size : inputAt
+  return taken !== undefined && read >= taken && read - taken <= loadedMax
+}
+
+function shownBy(
+  { file, position, isAtEnd }: EnginePosition,
+  { written, isExact }: Pick<Known, 'written' | 'isExact'>,
+): Position {
+  if (!isExact && isAtEnd)
+    throw unproven(`the engine has all of ${file.path}: how much of what follows it has cannot be seen`)
   if (isExact && written !== position)
     throw unproven(`it wrote ${number(written)} bytes, but its engine is at byte ${number(position)} by ${file.path}`)
   const counted = isExact ? ', which is what the decompressor wrote' : ''

@@ -1,5 +1,7 @@
-/** Did it help? What the engine itself shows after a rescue. */
-import { join } from 'node:path'
+/** Did it help? What the engine itself shows after a rescue, and had not shown before it. */
+import { basename, join } from 'node:path'
+import { isWindlassError } from '../../errors.ts'
+import { isDigest } from '../../oci/digest.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptors } from '../../sys/process-files.ts'
 import { readProcess } from '../../sys/tasks.ts'
@@ -10,23 +12,36 @@ export interface Proof {
   readonly text: string
 }
 
+interface ProofOptions {
+  readonly signal: AbortSignal
+  /** What `readTaken` gave before the rescue. */
+  readonly before: ReadonlySet<string>
+}
+
 /** The end of a large layer is put on the disk. */
 const proofMs = 60_000
 const lookMs = 250
+/** containerd notes that it has verified a layer right after it has closed it. */
+const notedMs = 5000
 
-export async function proveEnd(
-  host: HostView,
-  { subject, choice }: RescuePlan,
-  { signal }: { readonly signal: AbortSignal },
-): Promise<Proof> {
-  const { engine, untar } = subject.line
+export async function proveEnd(host: HostView, plan: RescuePlan, { signal, before }: ProofOptions): Promise<Proof> {
+  const { engine, untar } = plan.subject.line
   const name = `${engine.kind} ${engine.process.pid}`
+  let isOver: number | undefined
   for (const start = host.elapsed(); host.elapsed() - start < proofMs; ) {
+    if (readProcess(engine.process.pid, host)?.startTicks !== engine.process.startTicks)
+      return { isProven: false, text: `${name} has ended meanwhile` }
     const isUnpacking = untar !== undefined && readProcess(untar.pid, host)?.startTicks === untar.startTicks
-    if (!isUnpacking && (await isRegistered(host, subject, choice.diffId)))
+    const taken = isUnpacking ? [] : await readTaken(host, plan, signal)
+    if ([...taken].some(one => !before.has(one)))
       return { isProven: true, text: `${name} has taken the layer, checked its digest and registered it` }
-    if (!isUnpacking && engine.kind !== 'dockerd' && !isReading(host, engine.process.pid, choice.layer.name))
-      return { isProven: true, text: `${name} has come to the end of the layer` }
+    if (engine.kind !== 'dockerd' && !isReading(host, engine.process.pid, plan.choice.layer.name))
+      isOver ??= host.elapsed()
+    if (isOver !== undefined && host.elapsed() - isOver > notedMs)
+      return {
+        isProven: false,
+        text: `${name} has come to the end of the layer; whether it has verified it cannot be seen`,
+      }
     await host.pause(lookMs, signal)
   }
   return {
@@ -39,16 +54,52 @@ function isReading(host: HostView, pid: number, path: string): boolean {
   return readDescriptors(host, pid).some(({ target }) => target === path)
 }
 
+/** Where the engine has noted that it has unpacked and verified this layer. */
+export async function readTaken(host: HostView, plan: RescuePlan, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const { kind } = plan.subject.line.engine
+  if (kind === 'dockerd') return await readRegistered(host, plan)
+  return kind === 'containerd' ? await readNoted(plan, signal) : new Set()
+}
+
 /** dockerd keeps a directory for each layer that it has verified, with its diffId in it. */
-async function isRegistered(host: HostView, { line }: RescuePlan['subject'], diffId: string): Promise<boolean> {
-  const { kind, dataPath } = line.engine
-  if (kind !== 'dockerd' || dataPath === undefined) return false
+async function readRegistered(host: HostView, { subject, choice }: RescuePlan): Promise<Set<string>> {
+  const found = new Set<string>()
+  const { dataPath } = subject.line.engine
+  if (dataPath === undefined) return found
   const image = join(dataPath, 'image')
   for (const driver of await host.disk.names(image)) {
     const layers = join(image, driver, 'layerdb', 'sha256')
     for (const chain of await host.disk.names(layers)) {
-      if ((await host.disk.text(join(layers, chain, 'diff')))?.trim() === diffId) return true
+      if ((await host.disk.text(join(layers, chain, 'diff')))?.trim() === choice.diffId) found.add(join(layers, chain))
     }
   }
-  return false
+  return found
+}
+
+/** What clients of containerd put on a layer's content once it is unpacked, and its snapshot committed. */
+const verifiedLabel = 'containerd.io/uncompressed'
+
+async function readNoted({ subject, choice }: RescuePlan, signal: AbortSignal): Promise<Set<string>> {
+  const [{ ContainerdClient }, { findContent }, { listNamespaces }] = await Promise.all([
+    import('../../places/containerd/client.ts'),
+    import('../../places/containerd/content.ts'),
+    import('../../places/containerd/namespaces.ts'),
+  ])
+  const { sockets, rootPrefix } = subject.line.engine
+  const socket = sockets.find(path => !basename(path).endsWith('.ttrpc'))
+  const found = new Set<string>()
+  if (socket === undefined || !isDigest(choice.digest)) return found
+  const open = (namespace: string) => new ContainerdClient({ socket: rootPrefix + socket, namespace })
+  try {
+    using first = open('default')
+    for (const namespace of await listNamespaces(first, signal)) {
+      using client = open(namespace)
+      const content = await findContent(client, choice.digest, signal)
+      if (content?.labels[verifiedLabel] === choice.diffId) found.add(namespace)
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    if (!isWindlassError(error)) throw error // it does not answer: that is no proof
+  }
+  return found
 }

@@ -123,6 +123,11 @@ function openEngineFile({ link, path }: OpenFile): number {
 
 /** The same subject again: nothing of it may have moved. @throws Refusal RESCUE_MOVES, RESCUE_CONSUMER_BUSY */
 export function checkUnchanged(host: HostView, { subject, choice }: RescuePlan, table: ProcessTable): void {
+  const { waited, line } = subject
+  const isWaitedFor =
+    table.get(waited.pid)?.parent === line.engine.process.pid &&
+    table.get(line.engine.process.pid)?.startTicks === line.engine.process.startTicks
+  if (!isWaitedFor) throw new Refusal('RESCUE_GONE', 'its engine has ended meanwhile')
   const now = readSubject(host, subject.line, table, 'held')
   if (now.written !== subject.written)
     throw new Refusal(

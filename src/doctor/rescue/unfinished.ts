@@ -31,31 +31,34 @@ export function findUnfinished(
     return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
   })
   if (mine.length === 0) return undefined
-  const wrote = mine.findLast(({ steps }) => stepOf(steps, 'write') !== undefined)
-  return { position: wrote && positionAfter(host, wrote.steps), leftStopped: new Set(mine.flatMap(stoppedBy)) }
+  const positions = mine.flatMap(({ steps }) =>
+    stepOf(steps, 'write') === undefined ? [] : (positionAfter(host, steps) ?? []),
+  )
+  return { position: positions.at(-1), leftStopped: new Set(mine.flatMap(stoppedBy)) }
 }
 
 function stepOf(steps: readonly Step[], name: string): Step | undefined {
   return steps.findLast(({ step }) => step === name)
 }
 
-/** What stood before us was not stopped by us. */
+/** What stood before us was not stopped by us, and what was let go does not stand any more. */
 function stoppedBy({ steps: [begin, ...rest] }: JournalRecord): number[] {
   const held = stepOf(rest, 'held')
   const before = (held?.['wereStopped'] ?? []) as number[]
   const others = (begin?.['others'] ?? []) as { pid: number }[]
   const all = [(begin?.['process'] as { pid: number }).pid, ...others.map(({ pid }) => pid)]
-  return held === undefined ? [] : all.filter(pid => !before.includes(pid))
+  return held === undefined || stepOf(rest, 'let-go') !== undefined ? [] : all.filter(pid => !before.includes(pid))
 }
 
-function positionAfter(host: HostView, steps: readonly Step[]): number {
+/** Undefined if nothing was written: all that tells the position is looked at anew then. */
+function positionAfter(host: HostView, steps: readonly Step[]): number | undefined {
   const write = stepOf(steps, 'write')
   const start = Number(write?.['position'])
   const written = readWritten(String(write?.['countFile']))
-  if (written === undefined) return start // the file is made before anything is written
-  if (written.state !== 'writing') return start + written.bytes
+  if (written === undefined) return undefined // the file is made before anything is written
+  if (written.state !== 'writing') return written.bytes === 0 ? undefined : start + written.bytes
   const writer = Number(stepOf(steps, 'writer')?.['pid'] ?? 0)
-  if (writer === 0 && written.bytes === 0) return start // it could not be started
+  if (writer === 0 && written.bytes === 0) return undefined // it could not be started
   const isAlive = writer > 0 && readProcess(writer, host) !== undefined
   const text = isAlive ? 'still writes' : 'was ended, too, and nobody knows how far it came'
   throw new Refusal('RESCUE_WRITER_LOST', `the writer of an earlier rescue (process ${writer}) ${text}`)

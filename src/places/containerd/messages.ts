@@ -13,6 +13,9 @@ message FieldMask { repeated string paths = 1; }
 
 message VersionResponse { string version = 1; string revision = 2; }
 
+message Namespace { string name = 1; }
+message NamespaceList { repeated Namespace namespaces = 1; }
+
 message LeaseRequest { string id = 1; map<string, string> labels = 3; }
 message Lease { string id = 1; map<string, string> labels = 3; }
 message LeaseFilters { repeated string filters = 1; }
@@ -121,6 +124,11 @@ const snapshots = 'snapshots.v1.Snapshots'
 
 export const methods = {
   version: method<Nothing, { version: string }>('version.v1.Version/Version', 'Empty', 'VersionResponse'),
+  listNamespaces: method<Nothing, { namespaces: readonly { readonly name: string }[] }>(
+    'namespaces.v1.Namespaces/List',
+    'Empty',
+    'NamespaceList',
+  ),
   createLease: method<{ id: string; labels: Labels }, { lease: { id: string } | null }>(
     'leases.v1.Leases/Create',
     'LeaseRequest',

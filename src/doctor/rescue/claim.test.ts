@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { LiveHost } from '../../sys/host-view.ts'
+import { formatWritten } from '../../sys/written-count.ts'
+import { Journal, readJournals } from '../cures/journal.ts'
+import { Claim, readClaimed } from './claim.ts'
+import { Refusal } from './refusal.ts'
+import { findUnfinished, readBoot } from './unfinished.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-claim-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+const host = new LiveHost()
+const subject = { pid: 12, startTicks: 34 }
+
+test('a process is rescued by one at a time; another process at the same time', () => {
+  const claims = join(directory, 'one')
+  {
+    using _first = Claim.take(claims, subject, '/a')
+    const isUnderWay = (error: unknown) => error instanceof Refusal && error.code === 'RESCUE_UNDER_WAY'
+    assert.throws(() => Claim.take(claims, subject, '/b'), isUnderWay)
+    using _other = Claim.take(claims, { ...subject, startTicks: 35 }, '/b')
+  }
+  using _second = Claim.take(claims, subject, '/b')
+})
+
+test('whoever comes later knows where those before keep their journals', () => {
+  const claims = join(directory, 'two')
+  for (const journals of ['/a', '/b', '/a']) Claim.take(claims, subject, journals)[Symbol.dispose]()
+  using claim = Claim.take(claims, subject, '/b')
+  assert.deepEqual(claim.journalDirectories, ['/a', '/b'])
+  assert.deepEqual(readClaimed(claims, subject, '/c'), ['/a', '/b', '/c'])
+  claim.forget()
+  assert.deepEqual(readClaimed(claims, subject, '/c'), ['/c'])
+})
+
+test('where claims cannot be written, they are beside the journals', () => {
+  writeFileSync(join(directory, 'file'), '')
+  const journals = join(directory, 'journals')
+  using _claim = Claim.take(join(directory, 'file', 'below'), subject, journals)
+  assert.ok(existsSync(join(journals, 'rescue-12-34')))
+})
+
+/** The journal of a rescue that was broken off, with what its writer left in the file of its count. */
+function brokenOff(name: string, count: string | undefined, position = 1000): string {
+  const journals = join(directory, name)
+  using journal = new Journal(journals, 'rescue')
+  journal.write('begin', { boot: readBoot(host), process: subject, others: [{ pid: 13 }] })
+  journal.write('held', { wereStopped: [13] })
+  const countFile = journal.pathOf('count')
+  if (count !== undefined) writeFileSync(countFile, count)
+  journal.write('write', { position, countFile })
+  return journals
+}
+
+test('a rescue that wrote goes on behind what it wrote, and one that wrote nothing begins anew', () => {
+  const positionAfter = (journals: string) => findUnfinished(host, subject, readJournals(journals))?.position
+  assert.equal(positionAfter(brokenOff('wrote', formatWritten(77, 'done'))), 1077)
+  assert.equal(positionAfter(brokenOff('nothing', formatWritten(0, 'done'))), undefined)
+  assert.equal(positionAfter(brokenOff('no-count', undefined)), undefined)
+  const twice = brokenOff('twice', formatWritten(77, 'done'))
+  brokenOff('twice', formatWritten(0, 'done'), 1077)
+  assert.equal(positionAfter(twice), 1077)
+})
+
+test('what was let go is not taken for what a dead rescue has stopped', () => {
+  const journals = brokenOff('let-go', undefined)
+  const [record] = readJournals(journals)
+  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set([12]))
+  using journal = Journal.reopen(journals, record?.id ?? '')
+  journal.write('let-go')
+  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set())
+})

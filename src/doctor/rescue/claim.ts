@@ -1,0 +1,84 @@
+/**
+ * A process is rescued by one at a time, and whoever comes later knows of whoever came before, wherever that one keeps its journals: a file for each process in a
+ * directory that the next boot empties, locked (flock(2)) as long as somebody works on it, with the directories of the journals in it.
+ */
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { wrapError } from '../../errors.ts'
+import { tryFlock } from '../../sys/libc.ts'
+import type { ProcessFacts } from '../../sys/tasks.ts'
+import { Refusal } from './refusal.ts'
+
+type Identity = Pick<ProcessFacts, 'pid' | 'startTicks'>
+
+/** Where claims are: the same for all that may trace all processes. */
+export const claimDirectory = '/run/windlass'
+
+export class Claim implements Disposable {
+  /** Directories of journals in which something may stand of this process, our own last. */
+  readonly journalDirectories: readonly string[]
+  readonly #path: string
+  readonly #fd: number
+
+  private constructor(path: string, fd: number, journalDirectories: readonly string[]) {
+    this.#path = path
+    this.#fd = fd
+    this.journalDirectories = journalDirectories
+  }
+
+  /**
+   * @param directory where claims are; where it cannot be written to, they are beside the journals
+   * @throws Refusal RESCUE_UNDER_WAY
+   */
+  static take(directory: string, process: Identity, journalDirectory: string): Claim {
+    const { path, fd } = openClaim([directory, journalDirectory], process)
+    try {
+      const isOurs = tryFlock(fd) && statSync(path).ino === fstatSync(fd).ino
+      if (!isOurs) throw new Refusal('RESCUE_UNDER_WAY', `another windlass is at work on process ${process.pid}`)
+      const before = readLines(path)
+      if (!before.includes(journalDirectory)) writeSync(fd, `${journalDirectory}\n`)
+      return new Claim(path, fd, [...before.filter(other => other !== journalDirectory), journalDirectory])
+    } catch (error) {
+      closeSync(fd)
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      throw new Refusal('RESCUE_UNDER_WAY', `another windlass was at work on process ${process.pid}`, error)
+    }
+  }
+
+  /** The process has left: nobody has to know of it any more. */
+  forget(): void {
+    rmSync(this.#path, { force: true })
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd)
+  }
+}
+
+/** For a look alone, which claims nothing. */
+export function readClaimed(directory: string, process: Identity, journalDirectory: string): readonly string[] {
+  return [...new Set([...readLines(join(directory, nameOf(process))), journalDirectory])]
+}
+
+function nameOf({ pid, startTicks }: Identity): string {
+  return `rescue-${pid}-${startTicks}`
+}
+
+function readLines(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n').filter(Boolean)
+  } catch {
+    return [] // nobody has been here
+  }
+}
+
+function openClaim([directory = '', ...others]: readonly string[], process: Identity): { path: string; fd: number } {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    const path = join(directory, nameOf(process))
+    return { path, fd: openSync(path, 'a', 0o600) }
+  } catch (error) {
+    if (others.length === 0) throw wrapError(error, `Cannot claim process ${process.pid} in ${directory}`)
+    return openClaim(others, process)
+  }
+}

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
 import { openPipe, PipeWriter } from './pipes.ts'
 import { formatWritten, readWritten, type WrittenSoFar } from './written-count.ts'
 
@@ -31,7 +31,7 @@ export class OutlivingWriter implements Disposable {
     try {
       const count = openSync(countFile, 'wx', 0o600)
       open.push(count)
-      writeSync(count, formatWritten(0, 'writing')) // what a full disk has no room for is found before anything is done
+      writeFileSync(count, formatWritten(0, 'writing')) // what a full disk has no room for is found before anything is done
       const output = openSync(pipe, constants.O_WRONLY)
       open.push(output)
       const stdio = [readEnd, output, 'ignore', count] as const

@@ -86,9 +86,11 @@ async function rescueToTheEnd(client: ChildProcess, pid: number): Promise<void> 
       JSON.stringify(outcomes),
     )
     assert.equal(status, 0)
-    // Of the last layer the engine may be done with all, and gone on, before anybody looks; of the others it has said so itself.
+    // containerd notes nothing new of content that it had before: what a client that was killed had pulled.
     assert.ok(
-      outcomes.every(({ facts }) => facts?.['isProven'] === true),
+      outcomes.every(
+        ({ facts, message }) => facts?.['isProven'] === true || /it cannot be seen|cannot be seen$/.test(message),
+      ),
       JSON.stringify(outcomes),
     )
     rescued += outcomes.length
@@ -215,14 +217,19 @@ function testRefusals(patient: () => Patient): void {
       const { decompressor } = await sick.unpacking(hasUntar)
       const before = factsOf(decompressor)
       const whole = await rescueWithRoom(decompressor, 300)
-      assert.equal(whole.status, 7, whole.stderr)
+      assert.equal(whole.status, 1, whole.stderr)
       assert.match(whole.stderr, /Cannot write the journal/)
       await sleep(300)
       assert.deepEqual(factsOf(decompressor), before)
       const reached = new Set<boolean>()
-      for (let bytes = 600; client.exitCode === null && existsSync(`/proc/${decompressor}`); bytes += 30) {
+      for (
+        let bytes = 600;
+        client.exitCode === null && existsSync(`/proc/${decompressor}`);
+        bytes += isLong ? 30 : 200
+      ) {
         const { journal, stdout, stderr } = await rescueWithRoom(decompressor, bytes)
-        const hasWritten = journal.includes('"step":"writer"')
+        // A line without an end is one that found no room.
+        const hasWritten = /"step":"writer".*\n/.test(journal)
         reached.add(hasWritten)
         if (hasWritten) assert.equal(JSON.parse(stdout).outcomes[0].result, 'rescued', stdout + stderr)
         else assert.deepEqual(factsOf(decompressor), before, stderr)

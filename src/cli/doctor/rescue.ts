@@ -123,6 +123,7 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
   using journal = new Journal(directory, 'rescue')
   const tell = (text: string) => writeNote(context, `  ${text}`)
   const before = await readTaken(host, plan, signal)
+  claim?.keep()
   const rescued = await carryOut(host, plan, { journal, signal, tell })
   claim?.forget()
   const proof = await proveEnd(host, plan, { signal, before })

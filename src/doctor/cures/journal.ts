@@ -2,7 +2,16 @@
  * What is done to a host is written down before and after each step, a JSON object a line, synced: so that an undo, or going on, works after our death and
  * after a reboot. A cure has one file.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { wrapError } from '../../errors.ts'
 
@@ -23,6 +32,8 @@ export class Journal implements Disposable {
   readonly id: string
   readonly #directory: string
   readonly #fd: number
+  /** The last line may have been cut by a death, or a full disk. */
+  #isTorn: boolean
 
   /**
    * @param directory is made if it is not there, for its owner alone
@@ -31,6 +42,7 @@ export class Journal implements Disposable {
    */
   constructor(directory: string, kind: string, id?: string) {
     this.#directory = directory
+    this.#isTorn = id !== undefined
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
       this.id = id ?? freeName(directory, kind)
@@ -50,9 +62,12 @@ export class Journal implements Disposable {
   write(step: string, facts: Readonly<Record<string, unknown>> = {}): void {
     const time = new Date().toISOString()
     try {
-      writeSync(this.#fd, `${JSON.stringify({ step, time, ...facts })}\n`)
+      // All of it: a disk that becomes full takes a part of it first, and only then says so.
+      writeFileSync(this.#fd, `${this.#isTorn ? '\n' : ''}${JSON.stringify({ step, time, ...facts })}\n`)
       fsyncSync(this.#fd)
+      this.#isTorn = false
     } catch (error) {
+      this.#isTorn = true
       throw wrapError(error, `Cannot write the journal ${this.#pathOf(suffix)}`)
     }
   }

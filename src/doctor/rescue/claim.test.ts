@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -23,16 +23,25 @@ test('a process is rescued by one at a time; another process at the same time', 
     assert.throws(() => Claim.take(claims, subject, '/b'), isUnderWay)
     using _other = Claim.take(claims, { ...subject, startTicks: 35 }, '/b')
   }
+  assert.deepEqual(readdirSync(claims), []) // to neither anything was done
   using _second = Claim.take(claims, subject, '/b')
 })
 
 test('whoever comes later knows where those before keep their journals', () => {
   const claims = join(directory, 'two')
-  for (const journals of ['/a', '/b', '/a']) Claim.take(claims, subject, journals)[Symbol.dispose]()
-  using claim = Claim.take(claims, subject, '/b')
-  assert.deepEqual(claim.journalDirectories, ['/a', '/b'])
+  for (const journals of ['/a', '/b', '/a']) {
+    using claim = Claim.take(claims, subject, journals)
+    claim.keep()
+  }
+  {
+    using _refused = Claim.take(claims, subject, '/b') // nothing was done
+  }
   assert.deepEqual(readClaimed(claims, subject, '/c'), ['/a', '/b', '/c'])
-  claim.forget()
+  {
+    using claim = Claim.take(claims, subject, '/b')
+    assert.deepEqual(claim.journalDirectories, ['/a', '/b'])
+    claim.forget()
+  }
   assert.deepEqual(readClaimed(claims, subject, '/c'), ['/c'])
 })
 

@@ -2,7 +2,7 @@
  * A process is rescued by one at a time, and whoever comes later knows of whoever came before, wherever that one keeps its journals: a file for each process in a
  * directory that the next boot empties, locked (flock(2)) as long as somebody works on it, with the directories of the journals in it.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { wrapError } from '../../errors.ts'
 import { tryFlock } from '../../sys/libc.ts'
@@ -19,8 +19,11 @@ export class Claim implements Disposable {
   readonly journalDirectories: readonly string[]
   readonly #path: string
   readonly #fd: number
+  /** Something may have to be known of it later. */
+  #isKept: boolean
 
   private constructor(path: string, fd: number, journalDirectories: readonly string[]) {
+    this.#isKept = journalDirectories.length > 1
     this.#path = path
     this.#fd = fd
     this.journalDirectories = journalDirectories
@@ -36,8 +39,10 @@ export class Claim implements Disposable {
       const isOurs = tryFlock(fd) && statSync(path).ino === fstatSync(fd).ino
       if (!isOurs) throw new Refusal('RESCUE_UNDER_WAY', `another windlass is at work on process ${process.pid}`)
       const before = readLines(path)
-      if (!before.includes(journalDirectory)) writeSync(fd, `${journalDirectory}\n`)
-      return new Claim(path, fd, [...before.filter(other => other !== journalDirectory), journalDirectory])
+      const claim = new Claim(path, fd, [...before.filter(other => other !== journalDirectory), journalDirectory])
+      if (before.includes(journalDirectory)) claim.#isKept = true
+      else writeFileSync(fd, `${journalDirectory}\n`)
+      return claim
     } catch (error) {
       closeSync(fd)
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
@@ -45,12 +50,18 @@ export class Claim implements Disposable {
     }
   }
 
+  /** Something is about to be done to the process. */
+  keep(): void {
+    this.#isKept = true
+  }
+
   /** The process has left: nobody has to know of it any more. */
   forget(): void {
-    rmSync(this.#path, { force: true })
+    this.#isKept = false
   }
 
   [Symbol.dispose](): void {
+    if (!this.#isKept) rmSync(this.#path, { force: true })
     closeSync(this.#fd)
   }
 }

@@ -1,5 +1,5 @@
 /** Did it help? What the engine itself shows after a rescue, and had not shown before it. */
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { isWindlassError } from '../../errors.ts'
 import { isDigest } from '../../oci/digest.ts'
 import type { HostView } from '../../sys/host-view.ts'
@@ -23,6 +23,7 @@ const proofMs = 60_000
 const lookMs = 250
 /** containerd notes that it has verified a layer right after it has closed it. */
 const notedMs = 5000
+const answerMs = 2000
 
 export async function proveEnd(host: HostView, plan: RescuePlan, { signal, before }: ProofOptions): Promise<Proof> {
   const { engine, untar } = plan.subject.line
@@ -79,27 +80,41 @@ async function readRegistered(host: HostView, { subject, choice }: RescuePlan): 
 /** What clients of containerd put on a layer's content once it is unpacked, and its snapshot committed. */
 const verifiedLabel = 'containerd.io/uncompressed'
 
+/** Among the sockets of a containerd there are some that speak another protocol, and do not answer. */
 async function readNoted({ subject, choice }: RescuePlan, signal: AbortSignal): Promise<Set<string>> {
+  const { sockets, rootPrefix } = subject.line.engine
+  for (const socket of sockets.filter(path => !path.endsWith('.ttrpc'))) {
+    const namespaces = await askForNoted(rootPrefix + socket, choice, signal)
+    if (namespaces !== undefined) return namespaces
+  }
+  return new Set()
+}
+
+/** @returns the namespaces in which it is noted; undefined if nobody answers there */
+async function askForNoted(
+  socket: string,
+  choice: RescuePlan['choice'],
+  signal: AbortSignal,
+): Promise<Set<string> | undefined> {
   const [{ ContainerdClient }, { findContent }, { listNamespaces }] = await Promise.all([
     import('../../places/containerd/client.ts'),
     import('../../places/containerd/content.ts'),
     import('../../places/containerd/namespaces.ts'),
   ])
-  const { sockets, rootPrefix } = subject.line.engine
-  const socket = sockets.find(path => !basename(path).endsWith('.ttrpc'))
+  const inTime = AbortSignal.any([signal, AbortSignal.timeout(answerMs)])
+  const open = (namespace: string) => new ContainerdClient({ socket, namespace })
   const found = new Set<string>()
-  if (socket === undefined || !isDigest(choice.digest)) return found
-  const open = (namespace: string) => new ContainerdClient({ socket: rootPrefix + socket, namespace })
   try {
     using first = open('default')
-    for (const namespace of await listNamespaces(first, signal)) {
+    for (const namespace of await listNamespaces(first, inTime)) {
       using client = open(namespace)
-      const content = await findContent(client, choice.digest, signal)
+      const content = isDigest(choice.digest) ? await findContent(client, choice.digest, inTime) : undefined
       if (content?.labels[verifiedLabel] === choice.diffId) found.add(namespace)
     }
   } catch (error) {
     signal.throwIfAborted()
-    if (!isWindlassError(error)) throw error // it does not answer: that is no proof
+    if (!inTime.aborted && !isWindlassError(error)) throw error
+    return undefined
   }
   return found
 }

@@ -252,8 +252,10 @@ function testRefusals(patient: () => Patient): void {
       await waitUntil('it is about to write', 40_000, () => journalOf(root).includes('"step":"held"'))
       process.kill(untar, 'SIGSTOP')
       await sleep(1500)
+      const ended = once(first, 'exit')
+      assert.equal(first.exitCode, null, 'it ended by itself')
       first.kill('SIGTERM')
-      await once(first, 'exit')
+      await ended
       assert.equal(first.exitCode, 143)
       process.kill(untar, 'SIGCONT')
       await waitUntil('its writer has ended', 20_000, () => !/writing/.test(countOf(root)))

@@ -1,6 +1,7 @@
 import { WindlassError } from '../errors.ts'
 import { Channel } from '../flow/channel.ts'
 import type { Digest } from '../oci/digest.ts'
+import { present } from '../oci/json.ts'
 import { parsePlatform } from '../oci/platform.ts'
 import type { Reference } from '../oci/reference.ts'
 import { Store } from '../places/store/store.ts'
@@ -69,7 +70,7 @@ const keepsReferrers: ReadonlySet<Transport['kind']> = new Set(['docker', 'oci',
 
 /** What the stories of loading and delivering take. */
 function choicesOf({ root, signal, layersMax, platform, patience, gatekeeper }: CopyToOptions): LoadOptions {
-  return { root, signal, ...pick({ layersMax, platform, patience, gatekeeper }) }
+  return { root, signal, ...present({ layersMax, platform, patience, gatekeeper }) }
 }
 
 function sourceOf({ source, reference }: OpenedSource, { subjects = [] }: CopyToOptions) {
@@ -86,7 +87,7 @@ async function copyIntoSink(
 ): Promise<CopyResult> {
   await using _sink = sink
   const { platform, referrers, mountFrom, subjects } = options
-  const image = { source, reference, placements: [placement] as const, ...pick({ mountFrom, subjects }) }
+  const image = { source, reference, placements: [placement] as const, ...present({ mountFrom, subjects }) }
   const choices = {
     ...choicesOf(options),
     referrers,
@@ -139,11 +140,4 @@ async function relay<Result>(
 function first<Result>([result]: readonly Result[]): Result {
   if (result === undefined) throw new WindlassError('FAILED', 'Cannot copy: nothing was copied')
   return result
-}
-
-type Defined<T> = { [Key in keyof T]?: Exclude<T[Key], undefined> }
-
-/** Without what is undefined. */
-function pick<T extends object>(values: T): Defined<T> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Defined<T>
 }

@@ -1,42 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
+import { makeEngine } from '../../test/checked.ts'
 import type { Certificate } from '../codec/external/certificates.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
 import { makeBundle } from './bundle.ts'
-import type { Engine } from './engines.ts'
 
-const process = {
-  pid: 7,
-  parent: 1,
-  group: 7,
-  session: 7,
-  name: 'dockerd',
-  state: 'S',
-  threads: 9,
-  userTicks: 1,
-  systemTicks: 1,
-  startTicks: 1,
-}
-
-const engine: Engine = {
-  kind: 'dockerd',
-  process,
+const engine = makeEngine(7, {
   args: ['dockerd', '--registry-mirror', 'https://user:password@mirror.example', '--creds', 'me:password'],
-  program: '/usr/bin/dockerd',
-  version: '20.10.24',
   dataRoot: '/var/lib/docker',
   dataPath: '/var/lib/docker',
-  rootPrefix: '',
-  sockets: [],
   environment: new Map([
     ['PATH', '/usr/bin'],
     ['HTTPS_PROXY', 'http://user:password@proxy.example:3128'],
     ['SECRET_TOKEN', 'password'],
   ]),
-  decompressors: [],
-  isOpen: true,
-}
+})
 
 const failed: Certificate = {
   name: 'unpigz',

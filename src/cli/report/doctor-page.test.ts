@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { makeEngine } from '../../../test/checked.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
-import type { Engine } from '../../doctor/engines.ts'
 import { makeFinding } from '../../doctor/finding.ts'
 import { type DoctorReport, makeDoctorReport, renderDoctorPage } from './doctor-page.ts'
 
@@ -11,35 +11,17 @@ const stuck = makeFinding('DECOMPRESSOR_SPINS', `dockerd 7 → unpigz${evil} 8`,
   evidence: [`it has moved nothing for 4.0 s ${evil}`],
   facts: { stage: 'decompress', enginePid: 7, decompressorPid: 8 },
 })
-const process = {
-  pid: 7,
-  parent: 1,
-  group: 7,
-  session: 7,
-  name: 'dockerd',
-  state: 'S',
-  threads: 9,
-  userTicks: 1,
-  systemTicks: 1,
-  startTicks: 1,
-}
-const engine: Engine = {
-  kind: 'dockerd',
-  process,
+const engine = makeEngine(7, {
   args: ['dockerd', `--x=${evil}`],
   program: `/usr/bin/${evil}`,
-  version: '20.10.24',
   dataRoot: '/var/lib/docker',
   dataPath: '/var/lib/docker',
-  rootPrefix: '',
   sockets: [`/run/${evil}`],
   environment: new Map([
     ['HTTPS_PROXY', `http://me:password@proxy/${evil}`],
     ['SECRET', 'password'],
   ]),
-  decompressors: [],
-  isOpen: true,
-}
+})
 const about = {
   madeAt: '2026-01-01T00:00:00.000Z',
   command: 'windlass doctor',
@@ -76,7 +58,7 @@ function makeLines(): Diagnosis['lines'] {
   const line = {
     key: `7@1 8@2 ${evil}`,
     engine,
-    decompressor: [{ ...process, pid: 8 }],
+    decompressor: [{ ...engine.process, pid: 8 }],
     program: 'unpigz',
     isFed: true,
   }

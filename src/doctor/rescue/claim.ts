@@ -22,11 +22,12 @@ export class Claim implements Disposable {
   /** Something may have to be known of it later. */
   #isKept: boolean
 
-  private constructor(path: string, fd: number, journalDirectories: readonly string[]) {
-    this.#isKept = journalDirectories.length > 1
+  /** @param before what the claim's file says: directories of journals of those who came before */
+  private constructor(path: string, fd: number, before: readonly string[], journalDirectory: string) {
+    this.#isKept = before.length > 0
     this.#path = path
     this.#fd = fd
-    this.journalDirectories = journalDirectories
+    this.journalDirectories = [...before.filter(other => other !== journalDirectory), journalDirectory]
   }
 
   /**
@@ -39,10 +40,8 @@ export class Claim implements Disposable {
       const isOurs = tryFlock(fd) && statSync(path).ino === fstatSync(fd).ino
       if (!isOurs) throw new Refusal('RESCUE_UNDER_WAY', `another windlass is at work on process ${process.pid}`)
       const before = readLines(path)
-      const claim = new Claim(path, fd, [...before.filter(other => other !== journalDirectory), journalDirectory])
-      if (before.includes(journalDirectory)) claim.#isKept = true
-      else writeFileSync(fd, `${journalDirectory}\n`)
-      return claim
+      if (!before.includes(journalDirectory)) writeFileSync(fd, `${journalDirectory}\n`)
+      return new Claim(path, fd, before, journalDirectory)
     } catch (error) {
       closeSync(fd)
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error

@@ -58,6 +58,8 @@ export async function* blobStream(
       for await (const chunk of attempt.bytes()) {
         const held = overall.hold(chunk.length)
         for await (const piece of passThrottled(chunk, network.throttle, signal)) {
+          // Nobody waited for the end of a stream that was given up: what it still brings is not for this ingest, which may have been begun anew.
+          signal.throwIfAborted()
           await ingest.write(piece)
           position += piece.length
           onBytes(piece.length)

@@ -136,6 +136,8 @@ class StoreBlobIngest implements BlobIngest {
   #buffered = 0
   #written: number
   #closed = false
+  /** Ends when what was asked for before has ended, well or not. */
+  #turnBefore: Promise<unknown> = Promise.resolve()
 
   constructor(context: StoreContext, descriptor: Descriptor, turn: Turn, partial: Partial | undefined) {
     this.#context = context
@@ -154,13 +156,39 @@ class StoreBlobIngest implements BlobIngest {
   }
 
   async *read(): AsyncGenerator<Uint8Array> {
-    await this.#flush()
+    const end = await this.#inTurn(async () => {
+      await this.#flush()
+      return this.#written
+    })
     const { layout } = this.#context
     const { digest } = this.#descriptor
-    yield* readPieces(this.#partial?.path ?? layout.blob(digest), { end: this.#written })
+    yield* readPieces(this.#partial?.path ?? layout.blob(digest), { end })
   }
 
-  async write(chunk: Uint8Array): Promise<void> {
+  write(chunk: Uint8Array): Promise<void> {
+    return this.#inTurn(() => this.#write(chunk))
+  }
+
+  restart(): Promise<void> {
+    return this.#inTurn(() => this.#restart())
+  }
+
+  commit(): Promise<void> {
+    return this.#inTurn(() => this.#commit())
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#inTurn(() => this.#dispose())
+  }
+
+  /** Who gives up on a write does not wait for it, and it may still be under way when the next thing is asked for. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turnBefore.then(work)
+    this.#turnBefore = done.catch(() => {})
+    return done
+  }
+
+  async #write(chunk: Uint8Array): Promise<void> {
     this.#requirePartial('write')
     const { digest, size } = this.#descriptor
     if (this.size + chunk.length > size) {
@@ -177,7 +205,7 @@ class StoreBlobIngest implements BlobIngest {
   }
 
   /** A complete blob that proves wrong goes back to being an empty partial: its row stays, and has no file until the next commit. */
-  async restart(): Promise<void> {
+  async #restart(): Promise<void> {
     try {
       this.#partial ??= await this.#reopen()
       if (this.complete) return
@@ -213,7 +241,7 @@ class StoreBlobIngest implements BlobIngest {
     return (await readDigest(this.#context.layout.blob(digest), digest, this.#turn.signal)) === digest
   }
 
-  async commit(): Promise<void> {
+  async #commit(): Promise<void> {
     if (this.complete) return
     const partial = this.#requirePartial('commit')
     const { digest, size } = this.#descriptor
@@ -274,7 +302,7 @@ class StoreBlobIngest implements BlobIngest {
     throw new WindlassError('FAILED', `Cannot ${what} blob ${this.#descriptor.digest}: it is ${state}`)
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async #dispose(): Promise<void> {
     const partial = this.#partial
     if (this.#closed || partial === undefined) return
     try {

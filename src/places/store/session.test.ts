@@ -87,6 +87,29 @@ test('a blob that is given up keeps its bytes for the next one, and restart thro
   assert.equal(text(store, 'blobs', 'sha256', descriptor.digest.slice(7)), '0123456789')
 })
 
+test('a write that is still under way when its blob is begun anew leaves nothing in it', async t => {
+  const store = await openStore(t)
+  const { descriptor } = makeBlob(Buffer.from('0123456789'))
+  await using session = await store.openSession()
+  await using handle = await open('/dev/null', 'r')
+  const handles = Object.getPrototypeOf(handle)
+  const { write } = handles
+  t.mock.method(handles, 'write', async function (this: unknown, ...args: unknown[]) {
+    await setTimeout(30)
+    return write.apply(this, args)
+  })
+  {
+    await using blob = await session.openBlob(descriptor, never)
+    await blob.write(Buffer.from('xxxx'))
+    const [abandoned] = [readAll(blob), await setTimeout(5)]
+    await blob.restart()
+    assert.equal(blob.size, 0)
+    await abandoned.catch(() => {})
+    assert.equal(blob.size, 0)
+  }
+  assert.equal(session.bytesHere(descriptor.digest), 0)
+})
+
 test('a blob whose sync failed is not believed by the next one, which the kernel would tell that all is well', async t => {
   const store = await openStore(t)
   const { descriptor, bytes } = makeBlob(Buffer.from('never on the disk'))

@@ -1,6 +1,6 @@
 import { type BigIntStats, readdirSync } from 'node:fs'
 import { WindlassError } from '../errors.ts'
-import { lgetxattr, llistxattr } from '../sys/libc.ts'
+import { cPath, getxattr, listxattr } from '../sys/libc.ts'
 import type { TarHeaderFields } from '../tar/writer.ts'
 
 /**
@@ -34,14 +34,13 @@ export function deviceNumbers(rdev: bigint): { major: number; minor: number } {
  */
 const hostXattrs = /^(?:system\.|security\.(?!capability$)|(?:trusted|user)\.overlay\.)/
 
-/** The xattrs of a path that belong in a layer, sorted by name; a final symlink is not followed. */
-export function readXattrs(path: Buffer): (readonly [string, Uint8Array])[] {
-  const cPath = Buffer.concat([path, Buffer.alloc(1)])
+/** The xattrs that belong in a layer, sorted by name; `path` is followed, also to a symlink that is held open. */
+export function readXattrs(path: string): (readonly [string, Uint8Array])[] {
   const found: (readonly [string, Uint8Array])[] = []
-  for (const name of llistxattr(cPath).sort()) {
+  for (const name of listxattr(cPath(path)).sort()) {
     if (hostXattrs.test(name)) continue
-    const value = lgetxattr(cPath, Buffer.from(`${name}\0`, 'latin1'))
-    if (value !== undefined) found.push([name, Buffer.from(value)])
+    const value = getxattr(cPath(path), cPath(name, 'latin1'))
+    if (value !== undefined) found.push([name, value])
   }
   return found
 }

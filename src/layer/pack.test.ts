@@ -197,6 +197,43 @@ test('a file that becomes a symlink or a fifo while its directory is packed is p
   }
 })
 
+test('what is packed of an entry is all of one file, whatever takes its place meanwhile', async () => {
+  for (const seen of ['dir/a', 'dir/z']) {
+    using source = tempDir()
+    using outside = tempDir()
+    const dir = join(source.path, 'dir')
+    mkdirSync(dir)
+    for (const [place, what] of [[dir, 'mine'] as const, [outside.path, 'secret'] as const]) {
+      for (const path of [join(place, 'a'), join(place, 'z')]) {
+        symlinkSync(what, path)
+        if (process.getuid?.() === 0) execFileSync('setfattr', ['-h', '-n', 'trusted.own', '-v', what, path])
+      }
+    }
+    let isThere = false
+    // Called between what is read of an entry first and what is read last: somebody who puts another directory there, and the first one back.
+    const filter = (name: string): boolean => {
+      if (isThere) {
+        rmSync(dir)
+        renameSync(join(source.path, 'gone'), dir)
+      } else if (name === seen) {
+        renameSync(dir, join(source.path, 'gone'))
+        symlinkSync(outside.path, dir)
+        isThere = true
+      }
+      return true
+    }
+    const packing = pack(source.path, { filter })
+    if (seen === 'dir/a') {
+      await assert.rejects(packing, error => isWindlassError(error, 'FAILED') && /took its place/.test(error.message))
+      continue
+    }
+    const archive = await packing
+    assert.ok(!archive.includes('secret'))
+    assert.ok(archive.includes('mine'))
+    if (process.getuid?.() === 0) assert.ok(archive.includes('SCHILY.xattr.trusted.own=mine'))
+  }
+})
+
 test('a name that a layer would take for a whiteout is refused', async () => {
   using source = tempDir()
   writeFileSync(join(source.path, '.wh.gone'), '')

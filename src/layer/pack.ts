@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { WindlassError, wrapError } from '../errors.ts'
+import { O, readlinkat } from '../sys/libc.ts'
 import { type TarHeaderFields, tarEnd, tarHeader, tarPadding } from '../tar/writer.ts'
 import { deviceNumbers, entryType, readXattrs, sortedNames } from './file-facts.ts'
 
@@ -123,14 +124,15 @@ class Packing {
   async *#entry(path: Buffer, name: Buffer): AsyncGenerator<Uint8Array, { path: Buffer; name: Buffer }[]> {
     const doing = `Cannot pack ${JSON.stringify(path.toString())}`
     try {
-      const stat = lstatSync(path, { bigint: true })
+      using place = openPlace(path)
+      const stat = fstatSync(place.fd, { bigint: true })
       if (stat.isSocket() || !this.#isWanted(name)) return []
       if (stat.isDirectory()) {
-        if (this.#isNewDirectory(name)) yield* this.append(tarHeader(this.#fields(path, name, stat)))
-        return childrenOf(path, name)
+        if (this.#isNewDirectory(name)) yield* this.append(tarHeader(this.#fields(place, name, stat)))
+        return childrenOf(place, name)
       }
-      const fields = this.#fields(path, name, stat)
-      if (fields.type === 'file') yield* this.#file(path, fields)
+      const fields = this.#fields(place, name, stat)
+      if (fields.type === 'file') yield* this.#file(place, fields)
       else yield* this.append(tarHeader(fields))
       return []
     } catch (error) {
@@ -153,11 +155,11 @@ class Packing {
     return true
   }
 
-  #fields(path: Buffer, name: Buffer, stat: BigIntStats): TarHeaderFields {
+  #fields({ fd, here }: Place, name: Buffer, stat: BigIntStats): TarHeaderFields {
     const first = this.#firstLink(name, stat)
     const type = first === undefined ? entryType(stat) : 'hardlink'
-    const target = first ?? (type === 'symlink' ? readlinkSync(path, { encoding: 'buffer' }) : undefined)
-    const xattrs = first === undefined ? readXattrs(path) : []
+    const target = first ?? (type === 'symlink' ? Buffer.from(readlinkat(fd), 'latin1') : undefined)
+    const xattrs = first === undefined ? readXattrs(here) : []
     return {
       name,
       type,
@@ -187,11 +189,9 @@ class Packing {
     return nanoseconds < latest ? nanoseconds : latest
   }
 
-  async *#file(path: Buffer, fields: TarHeaderFields): AsyncGenerator<Uint8Array> {
-    // Between lstat and open somebody may have put a symlink or a FIFO there.
-    const fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK)
+  async *#file({ path, here }: Place, fields: TarHeaderFields): AsyncGenerator<Uint8Array> {
+    const fd = openSync(here, fsConstants.O_RDONLY)
     try {
-      checkPlace(fd, path)
       checkUnchanged(fd, path, fields.size)
       yield* this.append(tarHeader(fields))
       for (let left = fields.size; left > 0; ) {
@@ -211,23 +211,13 @@ class Packing {
 }
 
 /** In the order in which a stack gives them back sorted. */
-function childrenOf(path: Buffer, name: Buffer): { path: Buffer; name: Buffer }[] {
-  return listNames(path)
+function childrenOf({ path, here }: Place, name: Buffer): { path: Buffer; name: Buffer }[] {
+  return sortedNames(Buffer.from(here))
     .reverse()
     .map(child => ({
       path: Buffer.concat([path, slash, child]),
       name: name.length === 0 ? child : Buffer.concat([name, slash, child]),
     }))
-}
-
-function listNames(path: Buffer): Buffer[] {
-  const fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_DIRECTORY | fsConstants.O_NOFOLLOW)
-  try {
-    checkPlace(fd, path)
-    return sortedNames(Buffer.from(`/proc/self/fd/${fd}`))
-  } finally {
-    closeSync(fd)
-  }
 }
 
 /** A symlink that is packed stays one; those above it are the user's way to it. */
@@ -238,6 +228,26 @@ function realPath(path: string): Buffer {
     return Buffer.concat([parent, slash, Buffer.from(basename(path))])
   } catch (error) {
     throw wrapError(error, `Cannot pack ${JSON.stringify(path)}`)
+  }
+}
+
+/** One file, held: all that is packed of it is its own, whatever takes its name meanwhile. */
+interface Place extends Disposable {
+  /** Of O_PATH: nothing is read by it, and no FIFO or device is opened. */
+  readonly fd: number
+  readonly path: Buffer
+  /** A path to this very file, through the descriptor. */
+  readonly here: string
+}
+
+function openPlace(path: Buffer): Place {
+  const fd = openSync(path, O.PATH | O.NOFOLLOW)
+  try {
+    checkPlace(fd, path)
+    return { fd, path, here: `/proc/self/fd/${fd}`, [Symbol.dispose]: () => closeSync(fd) }
+  } catch (error) {
+    closeSync(fd)
+    throw error
   }
 }
 

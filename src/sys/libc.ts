@@ -107,7 +107,9 @@ const c = {
   fsetxattr: declare('int fsetxattr(int fd, const void *name, const void *value, size_t size, int flags)'),
   lsetxattr: declare('int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)'),
   lremovexattr: declare('int lremovexattr(const void *path, const void *name)'),
+  getxattr: declare('int64_t getxattr(const void *path, const void *name, void *value, size_t size)'),
   lgetxattr: declare('int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)'),
+  listxattr: declare('int64_t listxattr(const void *path, void *list, size_t size)'),
   llistxattr: declare('int64_t llistxattr(const void *path, void *list, size_t size)'),
   fstat: declare('int fstat(int fd, void *stat)'),
   fstatat: declare('int fstatat(int dir, const void *path, void *stat, int flags)'),
@@ -272,22 +274,40 @@ export function lremovexattr(path: Uint8Array, name: Uint8Array): void {
 const xattrBuffer = Buffer.allocUnsafeSlow(65536) // XATTR_SIZE_MAX
 
 /** The value of an extended attribute, or undefined where there is none (ENODATA) or the filesystem has none (ENOTSUP). */
+export function getxattr(path: Uint8Array, name: Uint8Array): Buffer | undefined {
+  return xattrValue('getxattr', path, name)
+}
+
+/** As `getxattr`; a final symlink is not followed. */
 export function lgetxattr(path: Uint8Array, name: Uint8Array): Buffer | undefined {
-  const size = c.lgetxattr(path, name, xattrBuffer, xattrBuffer.length)
+  return xattrValue('lgetxattr', path, name)
+}
+
+function xattrValue(call: 'getxattr' | 'lgetxattr', path: Uint8Array, name: Uint8Array): Buffer | undefined {
+  const size = c[call](path, name, xattrBuffer, xattrBuffer.length)
   if (size >= 0) return Buffer.from(xattrBuffer.subarray(0, size))
   const errno = lastErrno()
   if (errno === osConstants.errno.ENODATA || errno === osConstants.errno.EOPNOTSUPP) return undefined
-  throw new SystemError('lgetxattr', errno, path)
+  throw new SystemError(call, errno, path)
 }
 
-/** The names of the extended attributes of a path, sorted by the kernel; a final symlink is not followed. */
+/** The names of the extended attributes of a path, in the order of the kernel. */
+export function listxattr(path: Uint8Array): string[] {
+  return xattrNames('listxattr', path)
+}
+
+/** As `listxattr`; a final symlink is not followed. */
 export function llistxattr(path: Uint8Array): string[] {
+  return xattrNames('llistxattr', path)
+}
+
+function xattrNames(call: 'listxattr' | 'llistxattr', path: Uint8Array): string[] {
   const list = Buffer.allocUnsafeSlow(65536) // XATTR_LIST_MAX
-  const size = c.llistxattr(path, list, list.length)
+  const size = c[call](path, list, list.length)
   if (size < 0) {
     const errno = lastErrno()
     if (errno === osConstants.errno.EOPNOTSUPP) return []
-    throw new SystemError('llistxattr', errno, path)
+    throw new SystemError(call, errno, path)
   }
   return list
     .toString('latin1', 0, size)

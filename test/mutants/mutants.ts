@@ -6,6 +6,9 @@ export const beyondReach: Readonly<Record<string, string>> = {
   'a collection from outside': 'its test needs more than the sandbox has',
   'a program that is set-user-ID to one it has': 'the kernel maps the owners',
   '`trusted.*` and most of `security.*`': 'the kernel refuses them',
+  'a layer that a stranger chooses':
+    'its tests need an engine; what is decoded has the limits of any layer, which have mutants',
+  'code in a foreign process': 'there is no code that would write any',
 }
 
 /** A guard taken out, and who must notice. */
@@ -58,6 +61,7 @@ const layer: Mutant[] = [
     ],
     ['src/sys/libc.ts', advisories('symlink-parent'), ['uid, gid, AT_SYMLINK_NOFOLLOW)', 'uid, gid, 0)']],
     ['src/sys/libc.ts', advisories('symlink-parent'), ['path, times, AT_SYMLINK_NOFOLLOW)', 'path, times, 0)']],
+    ['src/layer/wall.ts', advisories('suites'), ...chroot],
   ]),
   ...guardsOf('asynchronous calls, libraries, programs', [
     ['src/layer/wall.ts', 'src/layer/wall.test.ts', ['  removePrograms()\n', '']],
@@ -298,6 +302,11 @@ const documents: Mutant[] = [
       'test/e2e/disk.test.ts#a part that is missing',
       ['  throw damaged(`Cannot read archive', '  void damaged(`Cannot read archive'],
     ],
+    [
+      'src/places/archive/checksums.ts',
+      'test/e2e/disk.test.ts#a checksum beside',
+      ['  if (hex === wanted) return\n  // Not what', '  return\n  // Not what'],
+    ],
   ]),
   ...guardsOf('an archive that names layers', [
     [
@@ -322,6 +331,11 @@ const documents: Mutant[] = [
       'src/places/archive/checksums.ts',
       'test/e2e/disk.test.ts#what is no file in place',
       [' | constants.O_NOFOLLOW', ''],
+    ],
+    [
+      'src/places/archive/checksums.ts',
+      'test/e2e/disk.test.ts#what is no file in place',
+      ['  if ((await handle.stat()).isFile()) return handle\n', '  if (handle !== null) return handle\n'],
     ],
   ]),
   ...guardsOf('huge documents', [
@@ -371,6 +385,25 @@ const documents: Mutant[] = [
       'src/places/registry/body.ts',
       'src/places/registry/registry-scripted.test.ts',
       ['if (position > range.end)', 'if (false)'],
+    ],
+  ]),
+  ...guardsOf('a registry that says it has more', [
+    [
+      'src/places/registry/upload.ts',
+      'test/faults/upload.test.ts#about the offset of a chunk',
+      ['    if (stated > offset && stated <= end) return stated\n', '    if (stated > offset) return stated\n'],
+    ],
+    [
+      'src/places/registry/upload.ts',
+      'test/faults/upload.test.ts#about the digest of a blob',
+      ['if (stated === undefined || stated === digest) return\n', 'if (stated !== digest) return\n'],
+    ],
+  ]),
+  ...guardsOf('a name that resolves into this machine', [
+    [
+      'src/places/registry/connection.ts',
+      'src/places/registry/connection.test.ts',
+      ['  if (!options.plainHttp(secure.hostname) && !trust.isInsecure(secure)) return secure\n', ''],
     ],
   ]),
   ...guardsOf("passwords to a stranger's token service", [
@@ -466,6 +499,8 @@ const documents: Mutant[] = [
       ['  if (place.equals(path)) return\n', '  if (place !== null) return\n'],
     ],
     ['src/layer/pack.ts', 'src/layer/pack.test.ts', ['  if (!stat.isFile() || stat.size !== size)', '  if (false)']],
+    ['src/layer/pack.ts', 'src/layer/pack.test.ts', ['here: `/proc/self/fd/$', 'here: path.toString() ?? `$']],
+    ['src/layer/pack.ts', 'src/layer/pack.test.ts', ['O.PATH | O.NOFOLLOW', 'O.PATH']],
   ]),
   ...guardsOf('names of files that a layer', [
     ['src/layer/pack.ts', 'src/layer/pack.test.ts', [".indexOf('.wh.') === 0", ".indexOf('.wh.') === -2"]],
@@ -498,10 +533,13 @@ const signatures: Mutant[] = [
       trust,
       ["keys.find(key => isBy(key, payload, Buffer.from(signature, 'base64')))", 'keys[0]'],
     ],
+    ['src/copy/trust/claim.ts', trust, ['if (digests.includes(digestHex(wanted)))', 'if (digests.length > 0)']],
+    ['src/copy/trust/claim.ts', trust, ["  if (material.content.$case !== 'publicKey') return", '  if (false) return']],
   ]),
   ...guardsOf('an attestation', [
     ['src/copy/trust/claim.ts', trust, ['if (predicate !== signPredicate)', 'if (false)']],
     ['src/copy/trust/claim.ts', trust, ['if (type !== simpleSigningType)', 'if (false)']],
+    ['src/copy/trust/claim.ts', trust, ['if (type === undefined || !statementTypes.has(type))', 'if (false)']],
   ]),
   ...guardsOf('an image that is signed, under', [
     [
@@ -509,6 +547,17 @@ const signatures: Mutant[] = [
       trust,
       ['if (repositoryName(reference) !== repositoryName(actual)) return false', ''],
     ],
+    [
+      'src/copy/trust/identity.ts',
+      trust,
+      ['byRepository || (!actual.isBare && reference.tag === actual.tag)', 'byRepository || actual !== null'],
+    ],
+    [
+      'src/copy/trust/identity.ts',
+      trust,
+      ['  if (signed === undefined) return `', '  if (signed === undefined) return; `'],
+    ],
+    ['src/copy/trust/identity.ts', trust, ['/`)) return reference', '`)) return reference']],
   ]),
   ...guardsOf('an index that nobody signed', [
     [
@@ -527,6 +576,8 @@ const signatures: Mutant[] = [
       ["['DIGEST_MISMATCH', 'CORRUPT'].includes(error.code)) throw", "['NONE'].includes(error.code)) throw"],
     ],
     ['src/copy/trust/find-signatures.ts', trust, ['if (++tried > signaturesMax)', 'if (++tried < 0)']],
+    ['src/copy/trust/find-signatures.ts', trust, ['of referrers.slice(0, referrersMax)', 'of referrers']],
+    ['src/copy/trust/find-signatures.ts', trust, ['if (descriptor.size > sizeMax) return undefined', '']],
   ]),
   ...guardsOf('a place that hides the signature', [
     [
@@ -545,9 +596,25 @@ const signatures: Mutant[] = [
   ]),
   ...guardsOf('a policy with a slip', [
     ['src/copy/trust/policy.ts', trust, ['  if (other === undefined) return\n', '  if (other !== null) return\n']],
+    ['src/copy/trust/policy.ts', trust, ['if (!knownTransports.has(transport))', 'if (false)']],
+    [
+      'src/copy/trust/policy.ts',
+      trust,
+      ["      if (transport === 'docker') for (const [scope] of scopes) checkScope(scope, path)\n", ''],
+    ],
+    ['src/copy/trust/policy.ts', trust, ['  if (given.length !== 1)', '  if (false)']],
+    ['src/copy/trust/policy.ts', trust, ['  if (online !== undefined) return', '  if (false) return']],
+    ['src/copy/trust/policy.ts', trust, ['  if (list.length === 0) throw', '  if (false) throw']],
+    ['src/copy/trust/policy.ts', trust, ['    checkUniqueKeys(text, path)\n', '']],
   ]),
   ...guardsOf('an archive as the way around', [
     ['src/copy/trust/policy.ts', trust, ["const kind = isFile ? 'docker' : transport", 'const kind = transport']],
+    ['src/copy/trust/policy.ts', trust, ['if (isFile && reference === undefined && all !== undefined)', 'if (false)']],
+    [
+      'src/copy/trust/check.ts',
+      trust,
+      ['descriptor.digest === digest) ? reference : bare', 'descriptor.digest !== null) ? reference : bare'],
+    ],
   ]),
 ]
 
@@ -617,6 +684,14 @@ const durability: Mutant[] = [
       ['      this.#written = 0\n      throw', '      throw'],
     ],
   ]),
+  ...guardsOf('a write that was given up', [
+    [
+      'src/places/store/blob-ingest.ts',
+      'src/places/store/session.test.ts',
+      ['const done = this.#turnBefore.then(work)', 'const done = work()'],
+    ],
+    ['src/copy/blob-stream.ts', 'src/copy/blob-stream.test.ts', ['          signal.throwIfAborted()\n', '']],
+  ]),
   ...guardsOf('an old loss', [
     [
       'src/copy/pull-layer.ts',
@@ -670,6 +745,52 @@ const durability: Mutant[] = [
   ]),
 ]
 
+const held = 'src/sys/held-process.test.ts'
+const plan = 'src/doctor/rescue/plan.test.ts'
+const cures = 'src/doctor/cures/cures.test.ts'
+const claims = 'src/doctor/rescue/claim.test.ts'
+
+const engines: Mutant[] = [
+  ...guardsOf('another process than the one', [
+    ['src/sys/held-process.ts', held, ['if (now?.startTicks !== startTicks)', 'if (false)']],
+    ['src/sys/held-process.ts', held, ['if (size !== machine.registersSize)', 'if (false)']],
+  ]),
+  ...guardsOf("a wrong byte in the engine's stream", [
+    ['src/doctor/rescue/plan.ts', plan, ['  if (isExact && written !== position)', '  if (false)']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact && isAtEnd)', '  if (false)']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact)\n', '  if (false)\n']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (!hasReadAsMuch(known, layer))', '  if (false)']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (layer.contents.some(', '  if (false && layer.contents.some(']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (another !== undefined)\n    throw', '  if (false)\n    throw']],
+    ['src/doctor/rescue/plan.ts', plan, ['    if (position.bytes > layer.total)', '    if (false)']],
+    ['src/doctor/rescue/plan.ts', plan, ['inputWaiting >= Math.min(tellingBytes, layer.size)', 'inputWaiting > 0']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (another !== undefined) throw', '  if (false) throw']],
+  ]),
+  ...guardsOf('a process that is left half done', [
+    ['src/sys/held-process.ts', held, ['&& !this.wasStopped && ', '&& ']],
+    [
+      'src/doctor/rescue/unfinished.ts',
+      claims,
+      ['written.bytes === 0 ? undefined : start + written.bytes', 'undefined'],
+    ],
+    ['src/doctor/rescue/unfinished.ts', claims, ["stepOf(rest, 'let-go') !== undefined", 'false']],
+  ]),
+  ...guardsOf('two who rescue the same process', [
+    ['src/doctor/rescue/claim.ts', claims, ['tryFlock(fd) && ', '']],
+    ['src/doctor/rescue/claim.ts', claims, ['    this.#isKept = before.length > 0\n', '    this.#isKept = false\n']],
+  ]),
+  ...guardsOf('a shim that somebody else', [
+    ['src/doctor/cures/cure.ts', cures, [' && (facts.mode & 0o022) === 0', '']],
+  ]),
+  ...guardsOf('a file that was changed meanwhile', [
+    ['src/doctor/cures/file-change.ts', cures, ["  expect(path, after, 'Cannot take back the change of')\n", '']],
+    ['src/doctor/cures/file-change.ts', cures, ["  expect(change.path, change.before, 'Cannot change')\n", '']],
+    ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) chownSync(fresh, old.uid, old.gid)\n', '']],
+    ['src/doctor/cures/apply.ts', cures, ['    for (const change of done.reverse()) revertChange(change)\n', '']],
+    ['src/doctor/cures/journal.ts', cures, ["this.#isTorn ? '\\n' : ''", "''"]],
+  ]),
+]
+
 const ordinary: Mutant[] = [
   ...guardsOf('a program that is set-user-ID to an owner whom', [
     [
@@ -686,4 +807,11 @@ const ordinary: Mutant[] = [
   ]),
 ]
 
-export const mutants: readonly Mutant[] = [...layer, ...documents, ...signatures, ...durability, ...ordinary]
+export const mutants: readonly Mutant[] = [
+  ...layer,
+  ...documents,
+  ...signatures,
+  ...durability,
+  ...engines,
+  ...ordinary,
+]

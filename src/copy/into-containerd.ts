@@ -106,6 +106,8 @@ class ContainerdSession implements LayerSession {
   readonly #image: ResolvedImage
   readonly #parts: Parts
   readonly #store: Session
+  /** The end of what is under way for a blob. */
+  readonly #passing = new Map<Digest, Promise<void>>()
 
   constructor(image: ResolvedImage, parts: Parts, store: Session) {
     this.#image = image
@@ -135,7 +137,15 @@ class ContainerdSession implements LayerSession {
     const { labels } = this.#parts
     const diffId = this.#image.layers.find(layer => layer.descriptor.digest === descriptor.digest)?.diffId
     const all = { ...labels, ...(diffId !== undefined && { 'containerd.io/uncompressed': diffId }) }
-    return new PassedOnBlob(blob, () => this.#passOn(descriptor, all, signal))
+    return new PassedOnBlob(blob, () => this.#passOnInTurn(descriptor, all, signal))
+  }
+
+  /** An image may have a layer twice: the second finds it there. */
+  #passOnInTurn(descriptor: Descriptor, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
+    const before = this.#passing.get(descriptor.digest) ?? Promise.resolve()
+    const passed = before.catch(() => {}).then(() => this.#passOn(descriptor, labels, signal))
+    this.#passing.set(descriptor.digest, passed)
+    return passed
   }
 
   async #passOn(descriptor: Descriptor, labels: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {

@@ -2,13 +2,18 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { readHostPlatform } from '../../src/copy/resolve.ts'
 import { parseDocument } from '../../src/oci/manifest.ts'
 import { parseReference } from '../../src/oci/reference.ts'
+import { ContainerdClient } from '../../src/places/containerd/client.ts'
+import { findContent, writeContent } from '../../src/places/containerd/content.ts'
+import { methods } from '../../src/places/containerd/messages.ts'
 import { openContainerdSource } from '../../src/places/containerd/source.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { openRegistry } from '../../src/places/registry/registry.ts'
+import { digestOf } from '../servers/push.ts'
 import { run, waitUntil } from '../testbed/command.ts'
 import { startContainerd, type TestContainerd } from '../testbed/containerd.ts'
 import { Cri } from '../testbed/cri.ts'
@@ -71,6 +76,20 @@ test('an image comes into containerd as if it had pulled it, and no decompressor
   const [is, wanted] = [await describe(broken, reference), await describe(healthy, reference)]
   assert.deepEqual(is, wanted)
   assert.deepEqual(await spies.started(), [])
+})
+
+test('content that another windlass is writing, and perhaps never ends, is written beside it', async () => {
+  const signal = AbortSignal.timeout(20_000)
+  using client = new ContainerdClient({ socket: broken.socket, namespace: 'default' })
+  const bytes = Buffer.from(`content of ${process.pid}`)
+  const content = { digest: digestOf(bytes), size: bytes.length }
+  const message = { ref: `windlass-${content.digest}`, total: content.size, expected: content.digest, offset: 0 }
+  using held = client.openStream(methods.writeContent, { signal, doing: 'hold' })
+  await held.ask({ ...message, action: 0 })
+  const labels = { 'containerd.io/gc.root': 'test' }
+  await writeContent(client, content, () => Readable.from([bytes]), { labels, signal })
+  const found = await findContent(client, content.digest, signal)
+  assert.deepEqual([Number(found?.size), found?.labels], [content.size, labels])
 })
 
 test('what is in its snapshots is what is in the image', async () => {

@@ -236,6 +236,12 @@ function toError(error: unknown, doing: string, signal: AbortSignal): unknown {
   return made('FAILED')
 }
 
+/** True for what containerd refuses since somebody else is writing it. */
+export function isLocked(error: unknown): boolean {
+  if (!isWindlassError(error) || error.facts['grpc'] !== status.UNAVAILABLE) return false
+  return /\bref \S+ locked\b/.test(error.message)
+}
+
 /** True for what containerd refuses since it is there already. */
 export function isAlreadyExists(error: unknown): boolean {
   return isWindlassError(error) && error.facts['grpc'] === status.ALREADY_EXISTS

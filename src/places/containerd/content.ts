@@ -1,7 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { isWindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
-import { type ContainerdClient, isAlreadyExists } from './client.ts'
+import { type ContainerdClient, isAlreadyExists, isLocked } from './client.ts'
 import { type ContentInfo, type Labels, methods } from './messages.ts'
 
 /** A message of this size costs little beside its bytes; containerd takes up to 16 MiB. */
@@ -36,7 +37,12 @@ export async function writeContent(
   const context = { signal, doing: `Cannot write ${digest} into ${client.name}` }
   if ((await findContent(client, digest, signal)) === undefined) {
     try {
-      return await new Writing(client, { digest, size }, labels, context).run(bytes())
+      const writing = new Writing(client, { digest, size }, labels, context)
+      return await writing.run(bytes).catch(error => {
+        if (!isLocked(error)) throw error
+        // Another windlass writes it, and may never be done. Whoever is the first to end has written it.
+        return writing.run(bytes, randomBytes(6).toString('hex'))
+      })
     } catch (error) {
       // Another client was faster, or another namespace has it, from which it is taken over.
       if (!isAlreadyExists(error)) throw error
@@ -65,14 +71,15 @@ class Writing {
     this.#context = context
   }
 
-  async run(bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  /** @param own what the reference is told apart by from that under which others write the same */
+  async run(bytes: () => AsyncIterable<Uint8Array>, own?: string): Promise<void> {
     const { digest: expected, size: total } = this.#content
-    const common = { ref: `windlass-${expected}`, total, expected }
+    const common = { ref: ['windlass', expected, ...(own === undefined ? [] : [own])].join('-'), total, expected }
     try {
       using stream = this.#client.openStream(methods.writeContent, this.#context)
       let { offset } = await stream.ask({ ...common, action: STAT, offset: 0 })
       let skip = offset
-      for await (const chunk of inPieces(bytes)) {
+      for await (const chunk of inPieces(bytes())) {
         const data = skip > 0 ? chunk.subarray(skip) : chunk
         skip -= chunk.length - data.length
         if (data.length === 0) continue

@@ -9,6 +9,15 @@ import { type connectionOptions, readConnections } from './connections.ts'
 import { openCredentials } from './credentials.ts'
 import type { Progress } from './progress/progress.ts'
 
+/** Of the commands that copy as it is what a place has. */
+export const referrersOption = {
+  referrers: {
+    type: 'boolean',
+    summary:
+      "copy signatures, attestations and bills of materials, too: what refers to the image, and what cosign's tags name",
+  },
+} as const
+
 /** What every command that moves images hands on. */
 export async function placeOptions(
   context: Context,

@@ -24,7 +24,7 @@ export interface CopyToOptions extends PlaceOptions {
   readonly platform?: string | undefined
   readonly patience?: PullOptions['patience']
   /** Copy signatures and whatever else refers to the image, too, where the place can keep them. */
-  readonly referrers?: boolean
+  readonly referrers?: boolean | undefined
   readonly gatekeeper?: PullOptions['gatekeeper']
   /** Where it comes from and what it is called there, and what it is to be called here: what a policy speaks of. All of them must let it in. */
   readonly subjects?: readonly PolicySubject[] | undefined
@@ -54,10 +54,7 @@ export function copyTo(image: OpenedSource, to: Transport, options: CopyToOption
 }
 
 async function runCopyTo(image: OpenedSource, to: Transport, options: CopyToOptions, emit: Emit): Promise<CopiedImage> {
-  if (options.referrers && !keepsReferrers.has(to.kind)) {
-    const hint = 'copy to an OCI layout, an OCI archive or a registry'
-    throw new WindlassError('UNSUPPORTED', `Cannot copy referrers to ${to.kind}: it has no place for them`, { hint })
-  }
+  if (options.referrers) checkKeepsReferrers(to.kind)
   const target = await openTarget(to, options)
   if (target.manner === 'sink') return await copyIntoSink(image, target, options, emit)
   if (target.manner === 'engine') return await deliver(image, target, options, emit)
@@ -67,6 +64,13 @@ async function runCopyTo(image: OpenedSource, to: Transport, options: CopyToOpti
 }
 
 const keepsReferrers: ReadonlySet<Transport['kind']> = new Set(['docker', 'oci', 'oci-archive', 'docker-archive'])
+
+/** @throws WindlassError UNSUPPORTED for a place that has no room for what refers to an image */
+export function checkKeepsReferrers(kind: Transport['kind']): void {
+  if (keepsReferrers.has(kind)) return
+  const hint = 'copy to an OCI layout, an OCI archive or a registry'
+  throw new WindlassError('UNSUPPORTED', `Cannot copy referrers to ${kind}: it has no place for them`, { hint })
+}
 
 /** What the stories of loading and delivering take. */
 function choicesOf({ root, signal, layersMax, platform, patience, gatekeeper }: CopyToOptions): LoadOptions {

@@ -10,7 +10,8 @@ import { listTags } from '../places/registry/tags.ts'
 import { Store } from '../places/store/store.ts'
 import { BlobHosts } from './blob-hosts.ts'
 import { findDocuments } from './copy-image.ts'
-import { type CopyToOptions, copyTo } from './copy-to.ts'
+import { type CopyToOptions, checkKeepsReferrers, copyTo } from './copy-to.ts'
+import type { PullEvent } from './events.ts'
 import { openImage, type PlaceOptions } from './places.ts'
 import { admit } from './pull.ts'
 import type { ListedImages, RegistryAccess } from './sync-list.ts'
@@ -30,7 +31,7 @@ export type SyncNaming = 'path' | 'last' | 'full'
 
 export interface SyncOptions
   extends PlaceOptions,
-    Pick<CopyToOptions, 'platform' | 'layersMax' | 'patience' | 'gatekeeper'> {
+    Pick<CopyToOptions, 'platform' | 'layersMax' | 'patience' | 'gatekeeper' | 'referrers'> {
   readonly naming?: SyncNaming
   /** Images at a time; 3 if absent. A layout takes one. */
   readonly imagesMax?: number | undefined
@@ -46,15 +47,21 @@ export interface SyncOutcome {
   /** `planned`: it would be copied. `unchanged`: the destination has it already, under the name that it would get. */
   readonly status: 'copied' | 'unchanged' | 'planned' | 'failed'
   readonly digest?: Digest
+  /** Documents that refer to the image and are there now; only if they were asked for. */
+  readonly referrers?: number
   readonly error?: WindlassError
 }
 
 export type SyncEvent =
   | { readonly type: 'begin'; readonly source: string; readonly destination: string }
   | { readonly type: 'warning'; readonly source: string; readonly message: string }
+  /** What the copy of an image tells while it runs. */
+  | { readonly type: 'copy'; readonly source: string; readonly event: PullEvent }
   | ({ readonly type: 'end' } & SyncOutcome)
 
 const imagesMaxDefault = 3
+
+const targetKinds = { registry: 'docker', layout: 'oci', store: 'store' } as const
 
 /** One image of the list, and its name at the destination. */
 interface Item {
@@ -67,13 +74,14 @@ interface Item {
 /**
  * Copies all images of a list. One that fails keeps no other from being copied; what the destination has is left as it is, so that a run that was cut
  * is gone on with by the next.
- * @throws WindlassError USAGE if two images would get one name; CANCELLED
+ * @throws WindlassError USAGE if two images would get one name; UNSUPPORTED if referrers are to go where they cannot be kept; CANCELLED
  */
 export async function syncImages(
   list: readonly ListedImages[],
   target: SyncTarget,
   options: SyncOptions,
 ): Promise<readonly SyncOutcome[]> {
+  if (options.referrers) checkKeepsReferrers(targetKinds[target.kind])
   const outcomes: SyncOutcome[] = []
   const end = (outcome: SyncOutcome): void => {
     outcomes.push(outcome)
@@ -181,7 +189,7 @@ function registryFor({ domain }: Reference, access: RegistryAccess, { registry }
 async function syncOne(
   { source: reference, access, target, destination }: Item,
   options: SyncOptions,
-): Promise<Pick<SyncOutcome, 'status' | 'digest'>> {
+): Promise<Pick<SyncOutcome, 'status' | 'digest' | 'referrers'>> {
   const source = formatReference(reference)
   const near = { ...options, registry: registryFor(reference, access, options) }
   await using image = await openImage({ kind: 'docker', reference }, near)
@@ -190,18 +198,24 @@ async function syncOne(
   // Also what is there already, and may have come before the policy.
   const top = await findAdmitted(image.source, reference, { target, options, retrying, subjects })
   const { digest } = top.descriptor
-  if (await hasAlready(target, top, options)) return { status: 'unchanged', digest }
+  const isThere = await hasAlready(target, top, options)
+  // What refers to an image may come after it.
+  if (isThere && (!options.referrers || options.isDryRun)) return { status: 'unchanged', digest }
   if (options.isDryRun) return { status: 'planned', digest }
   options.onEvent?.({ type: 'begin', source, destination })
   const isNear = target.kind === 'docker' && target.reference.domain === reference.domain
   const mountFrom = isNear ? [reference.path] : undefined
-  const { platform, layersMax, patience, gatekeeper } = options
-  const choices = { from: source, platform, layersMax, patience, gatekeeper, subjects, mountFrom }
+  const { platform, layersMax, patience, gatekeeper, referrers } = options
+  const choices = { from: source, platform, layersMax, patience, gatekeeper, referrers, subjects, mountFrom }
   const run = copyTo(image, target, { ...options, ...choices })
   run.result.catch(() => {})
-  for await (const event of run)
-    if (event.type === 'warning') options.onEvent?.({ type: 'warning', source, message: event.message })
-  return { status: 'copied', digest: (await run.result).digest }
+  for await (const event of run) options.onEvent?.({ type: 'copy', source, event })
+  const copied = await run.result
+  return {
+    status: isThere ? 'unchanged' : 'copied',
+    digest: copied.digest,
+    ...(referrers && 'referrersCopied' in copied && { referrers: copied.referrersCopied }),
+  }
 }
 
 interface Admission {

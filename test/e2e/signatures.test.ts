@@ -241,6 +241,25 @@ test('signatures go along with the image, into archives and layouts and out of t
   assert.match(await home.run(...verify, '--identity', image.repository, `${far.host}/pushed:1`), new RegExp(digest))
 })
 
+test('sync takes signatures along, also to an image that is there without them', async () => {
+  const image = await signed()
+  const list = join(directory, 'list')
+  await writeFile(list, `${image.name}\n`)
+  const to = `docker://${far.host}/synced`
+  const target = `${far.host}/synced/${image.repository.slice(registry.host.length + 1)}:1`
+  const verify = ['verify', '-q', '--signature', '--key', signer.file, '--identity', image.repository, target]
+  const sync = async (...args: string[]) => JSON.parse(await home.run('sync', '--json', '-f', list, ...args, to))
+  const { digest } = image.manifest
+  const outcome = { source: image.name, destination: `docker://${target}`, digest }
+  assert.deepEqual(await sync(), { ...outcome, status: 'copied' })
+  assert.equal((await home.try(...verify)).status, 6)
+  assert.deepEqual(await sync('--referrers'), { ...outcome, status: 'unchanged', referrers: 1 })
+  assert.match(await home.run(...verify), new RegExp(digest))
+  const stored = await home.try('sync', '-f', list, '--referrers', 'store:')
+  assert.equal(stored.status, 1)
+  assert.match(stored.stderr, /Cannot copy referrers to store/)
+})
+
 test('what an archive calls its image is no way round the rule for the name that it gets', async () => {
   const image = await pushImage()
   const files = { oci: join(directory, 'named.tar'), docker: join(directory, 'named-docker.tar') }

@@ -4,7 +4,7 @@ import { defineCommand } from '../command.ts'
 import { connectionOptions } from '../connections.ts'
 import { writeJson, writeLine, writeNote } from '../output.ts'
 import { openPolicy, policyOptions } from '../policy.ts'
-import { placeOptions, showRun } from '../transfer.ts'
+import { placeOptions, referrersOption, showRun } from '../transfer.ts'
 
 /** Places of this host whose images are run by their names. */
 const runsOn: ReadonlySet<string> = new Set(['store', 'docker-daemon', 'containerd', 'containers-storage'])
@@ -21,11 +21,7 @@ export const command = defineCommand({
     ...chunkOptions,
     platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', summary: 'copy one platform of an index only' },
     layers: { type: 'integer', value: 'N', min: 1, max: 64, summary: 'how many layers at a time; default is 4' },
-    referrers: {
-      type: 'boolean',
-      summary:
-        "copy signatures, attestations and bills of materials, too: what refers to the image, and what cosign's tags name",
-    },
+    ...referrersOption,
     ...archiveOptions,
     ...policyOptions,
   },

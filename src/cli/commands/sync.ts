@@ -9,7 +9,9 @@ import { connectionOptions } from '../connections.ts'
 import { formatFailure } from '../failure.ts'
 import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
 import { openPolicy, policyOptions } from '../policy.ts'
-import { placeOptions } from '../transfer.ts'
+import { JoinedEvents } from '../progress/joined.ts'
+import type { Progress } from '../progress/progress.ts'
+import { placeOptions, referrersOption } from '../transfer.ts'
 
 const namings = ['path', 'last', 'full'] as const satisfies SyncNaming[]
 
@@ -41,6 +43,7 @@ export const command = defineCommand({
       max: 64,
       summary: 'how many layers of an image at a time; default is 4',
     },
+    ...referrersOption,
     ...connectionOptions,
     ...chunkOptions,
     ...policyOptions,
@@ -54,7 +57,18 @@ export const command = defineCommand({
   async run(
     context,
     [to = ''],
-    { file, 'dry-run': isDryRun, names, images, platform, layers, policy, 'chunk-size': chunkSize, ...network },
+    {
+      file,
+      'dry-run': isDryRun,
+      names,
+      images,
+      platform,
+      layers,
+      referrers,
+      policy,
+      'chunk-size': chunkSize,
+      ...network
+    },
   ) {
     if (file === undefined) throw new WindlassError('USAGE', 'Cannot sync: no list is named; wanted -f FILE')
     const target = readTarget(to)
@@ -62,6 +76,8 @@ export const command = defineCommand({
     const { syncImages } = await import('../../copy/sync.ts')
     const list = parseSyncList(await readList(file), file === '-' ? 'on stdin' : file)
     const gatekeeper = await openPolicy(context, policy)
+    using progress = await context.openProgress(`Copying to ${to}`)
+    const screen = { progress, joined: new JoinedEvents() }
     const outcomes = await syncImages(list, target, {
       ...withChunks(await placeOptions(context, network), chunkSize),
       naming: (names ?? 'path') as SyncNaming,
@@ -69,10 +85,11 @@ export const command = defineCommand({
       layersMax: layers,
       platform,
       isDryRun,
+      referrers,
       gatekeeper,
-      onEvent: event => tell(context, event),
+      onEvent: event => tell(context, event, screen),
     })
-    writeNote(context, summarize(outcomes))
+    progress.aside(() => writeNote(context, summarize(outcomes)))
     return outcomes.find(({ error }) => error !== undefined)?.error?.exitStatus ?? 0
   },
 })
@@ -99,7 +116,21 @@ function readTarget(text: string): SyncTarget {
   throw new WindlassError('USAGE', `Cannot sync to ${quote(text)}: ${wanted}`)
 }
 
-function tell(context: Context, event: SyncEvent): void {
+/** Where the copies that run are shown, all in one. */
+interface Display {
+  readonly progress: Progress
+  readonly joined: JoinedEvents
+}
+
+function tell(context: Context, event: SyncEvent, { progress, joined }: Display): void {
+  if (event.type === 'copy') {
+    for (const shown of joined.take(event.source, event.event)) progress.handle(shown)
+    return
+  }
+  progress.aside(() => write(context, event))
+}
+
+function write(context: Context, event: Exclude<SyncEvent, { type: 'copy' }>): void {
   if (event.type === 'warning') return writeWarning(context, `${event.source}: ${event.message}`)
   if (event.type === 'begin') return writeNote(context, `Copying ${event.source} to ${event.destination}`)
   const { error, ...outcome } = event
@@ -109,9 +140,9 @@ function tell(context: Context, event: SyncEvent): void {
   else writeLine(context, formatOutcome(outcome, context.quiet))
 }
 
-function toJson({ source, destination, status, digest, error }: SyncOutcome): object {
+function toJson({ source, destination, status, digest, referrers, error }: SyncOutcome): object {
   const failure = error && { error: { code: error.code, message: error.message } }
-  return { source, destination, status, digest, ...failure }
+  return { source, destination, status, digest, referrers, ...failure }
 }
 
 function formatOutcome({ source, destination, status, digest }: SyncOutcome, quiet: boolean): string {

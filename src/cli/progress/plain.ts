@@ -31,7 +31,7 @@ export function newPlainView(name: string, startedAt: number): View {
     return tell(describeEvent(event, state, now), now)
   }
   const tick = (now: number) => (now - toldAt >= silenceMs ? tell([summarize(state, now)], now) : '')
-  return { handle, tick, close: () => '' }
+  return { handle, tick, clear: () => '', close: () => '' }
 }
 
 function describeEvent(event: PullEvent, state: PullState, now: number): string[] {

@@ -13,6 +13,8 @@ const tickMs = 100
 /** The display of one operation. Dispose draws its last state and leaves it on the screen. */
 export interface Progress extends Disposable {
   handle(event: PullEvent): void
+  /** Has something else written to the screen, above the display. */
+  aside(write: () => void): void
 }
 
 /** Shows progress on a stream until it is disposed of. */
@@ -23,17 +25,21 @@ export function openProgress(
   const view = newView(name, mode, stream, env)
   const isWanted = (event: PullEvent) =>
     !(event.type === 'warning' || isTrouble(event)) || logLevel !== 'error' || mode === 'json'
-  const write = (text: string) => {
+  const show = (text: string) => {
     if (text !== '') stream.write(text)
   }
-  const timer = setInterval(() => write(view.tick(performance.now())), tickMs)
+  const timer = setInterval(() => show(view.tick(performance.now())), tickMs)
   return {
     handle: event => {
-      if (isWanted(event)) write(view.handle(event, performance.now()))
+      if (isWanted(event)) show(view.handle(event, performance.now()))
+    },
+    aside: write => {
+      show(view.clear())
+      write()
     },
     [Symbol.dispose]: () => {
       clearInterval(timer)
-      write(view.close(performance.now()))
+      show(view.close(performance.now()))
     },
   }
 }
@@ -42,7 +48,7 @@ function newView(name: string, mode: ProgressMode, stream: Output, env: Context[
   const now = performance.now()
   if (mode === 'tty') return newTtyView(name, () => readScreen(stream, env), now)
   if (mode === 'plain') return newPlainView(name, now)
-  const silent = { tick: () => '', close: () => '' }
+  const silent = { tick: () => '', clear: () => '', close: () => '' }
   if (mode === 'json') return { ...silent, handle: event => `${formatJson(event)}\n` }
   // Without progress, warnings are still said: they are about the result.
   return {

@@ -57,6 +57,16 @@ test('the last frame stays on the screen', () => {
   assert.match(lines.at(-1) ?? '', /^Σ 440.7MB pulled in 9.1s/)
 })
 
+test('what is written aside stands above the frame that is drawn next', () => {
+  const view = newTtyView('Pulling app', () => plainScreen(80), 0)
+  const text = `${play(view, recording, 4000)}${view.clear()}copied app:1\n${view.tick(4100)}`
+  const [warning, aside, head, ...rest] = showTerminal(text)
+  assert.match(warning ?? '', /^warning/)
+  assert.equal(aside, 'copied app:1')
+  assert.match(head ?? '', /^127\.0\.0\.1:5000\/app/)
+  assert.equal(rest.length, 5)
+})
+
 test('at most ten frames are drawn in a second, and one when nothing happens', () => {
   const frames = (text: string) => text.split('app').length - 1
   const view = newTtyView('app', () => plainScreen(80), 0)

@@ -25,17 +25,21 @@ export function newTtyView(name: string, readScreen: () => Screen, startedAt: nu
     // Written over the frame before, not onto an erased screen, which would flicker.
     return `${before}${drawn.map(line => `${line}\x1b[K\n`).join('')}\x1b[J`
   }
+  const clear = () => {
+    const text = `${goToFirstLine(drawn, readScreen())}\x1b[J`
+    drawn = []
+    changed = true
+    return text
+  }
   const handle = (event: PullEvent, now: number) => {
     applyEvent(state, event, now)
     changed = true
     const lines = noteLines(state, event, readScreen())
     if (lines.length === 0) return ''
-    const text = `${goToFirstLine(drawn, readScreen())}\x1b[J${lines.map(line => `${line}\n`).join('')}`
-    drawn = []
-    return text + draw(now)
+    return `${clear()}${lines.map(line => `${line}\n`).join('')}${draw(now)}`
   }
   const tick = (now: number) => (now - drawnAt >= (changed ? frameMs : idleFrameMs) ? draw(now) : '')
-  return { handle, tick, close: draw }
+  return { handle, tick, clear, close: draw }
 }
 
 function describeNote(state: PullState, event: PullEvent): string[] {

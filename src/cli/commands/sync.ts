@@ -10,7 +10,6 @@ import { formatFailure } from '../failure.ts'
 import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
 import { openPolicy, policyOptions } from '../policy.ts'
 import { JoinedEvents } from '../progress/joined.ts'
-import type { Progress } from '../progress/progress.ts'
 import { placeOptions, referrersOption } from '../transfer.ts'
 
 const namings = ['path', 'last', 'full'] as const satisfies SyncNaming[]
@@ -76,20 +75,21 @@ export const command = defineCommand({
     const { syncImages } = await import('../../copy/sync.ts')
     const list = parseSyncList(await readList(file), file === '-' ? 'on stdin' : file)
     const gatekeeper = await openPolicy(context, policy)
-    using progress = await context.openProgress(`Copying to ${to}`)
-    const screen = { progress, joined: new JoinedEvents() }
-    const outcomes = await syncImages(list, target, {
-      ...withChunks(await placeOptions(context, network), chunkSize),
-      naming: (names ?? 'path') as SyncNaming,
-      imagesMax: images,
-      layersMax: layers,
-      platform,
-      isDryRun,
-      referrers,
-      gatekeeper,
-      onEvent: event => tell(context, event, screen),
-    })
-    progress.aside(() => writeNote(context, summarize(outcomes)))
+    const places = withChunks(await placeOptions(context, network), chunkSize)
+    const copyAll = (onEvent: (event: SyncEvent) => void) =>
+      syncImages(list, target, {
+        ...places,
+        naming: (names ?? 'path') as SyncNaming,
+        imagesMax: images,
+        layersMax: layers,
+        platform,
+        isDryRun,
+        referrers,
+        gatekeeper,
+        onEvent,
+      })
+    const outcomes = await show(context, `Copying to ${to}`, copyAll)
+    writeNote(context, summarize(outcomes))
     return outcomes.find(({ error }) => error !== undefined)?.error?.exitStatus ?? 0
   },
 })
@@ -116,18 +116,18 @@ function readTarget(text: string): SyncTarget {
   throw new WindlassError('USAGE', `Cannot sync to ${quote(text)}: ${wanted}`)
 }
 
-/** Where the copies that run are shown, all in one. */
-interface Display {
-  readonly progress: Progress
-  readonly joined: JoinedEvents
-}
-
-function tell(context: Context, event: SyncEvent, { progress, joined }: Display): void {
-  if (event.type === 'copy') {
-    for (const shown of joined.take(event.source, event.event)) progress.handle(shown)
-    return
-  }
-  progress.aside(() => write(context, event))
+/** All copies in one display, with what is told of the images above it. */
+async function show<Result>(
+  context: Context,
+  name: string,
+  copyAll: (onEvent: (event: SyncEvent) => void) => Promise<Result>,
+): Promise<Result> {
+  using progress = await context.openProgress(name)
+  const joined = new JoinedEvents()
+  return await copyAll(event => {
+    if (event.type !== 'copy') progress.aside(() => write(context, event))
+    else for (const shown of joined.take(event.source, event.event)) progress.handle(shown)
+  })
 }
 
 function write(context: Context, event: Exclude<SyncEvent, { type: 'copy' }>): void {

@@ -85,7 +85,7 @@ for (const [signal, status] of [
     const interrupted = await interrupt(signal)
     assert.equal(interrupted.status, status, interrupted.stderr)
     assert.equal(interrupted.stdout, '')
-    assert.ok(interrupted.tookMs < 2000, `took ${interrupted.tookMs} ms`)
+    assert.ok(interrupted.tookMs < 30_000, `took ${interrupted.tookMs} ms`)
     assert.equal(await windlass.run('verify'), '')
     assert.equal(await windlass.run('images', '-q'), '')
     await checkResumed()

@@ -23,9 +23,9 @@ import {
 import { holdBack, type MadeLayer, makeFile, makeLayer, makeManyFiles, makeNoise, serveImage } from './image.ts'
 import { type PullEnd, type PullOptions, runPull, startPull } from './pull-process.ts'
 
-const row = { timeout: 60_000 }
-/** What an interrupted user waits at most; then the command leaves without tidying up. */
-const leaveMs = 3_000
+const row = { timeout: 180_000 }
+/** A busy machine takes its time, but nobody waits for a disk or a network that does not answer. */
+const leaveMs = 30_000
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-cancel-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -40,6 +40,7 @@ function makePlace(): PullOptions & { readonly programs: string } {
 
 async function assertLeft({ status, text, tookMs }: PullEnd, { root, temporary }: PullOptions, images = 0) {
   assert.equal(status, 130, text)
+  assert.doesNotMatch(text, /left behind/)
   assert.ok(tookMs < leaveMs, `took ${tookMs} ms`)
   assertTidy(root, temporary)
   await assertSound(root, images)
@@ -95,7 +96,7 @@ describe('Ctrl-C ends a pull with status 130 and nothing half-made, and the next
     const script = `#!/bin/sh\necho $$ >>'${list}'\nexec '${broken}' "$@"\n`
     writeFileSync(join(place.programs, 'unpigz'), script, { mode: 0o755 })
     const pull = startPull(image.reference, { ...place, decompressor: 'unpigz' })
-    await waitUntil('it is stuck', 10_000, () => existsSync(list) && bytesWritten(readGroup(list)) >= 300_000)
+    await waitUntil('it is stuck', 60_000, () => existsSync(list) && bytesWritten(readGroup(list)) >= 300_000)
     const groups = [readGroup(list)]
     using _killer = { [Symbol.dispose]: () => killGroups(groups) }
     assert.equal(listGroupMembers(groups).length, 1)
@@ -133,7 +134,7 @@ describe('Ctrl-C ends a pull with status 130 and nothing half-made, and the next
     await using image = await serveImage(layers, { 0: holdBack(1_000_000, never) })
     const pull = startPull(image.reference, place)
     await pull.seen(event => event.type === 'layer' && event.layer === 1 && event.phase === 'syncing')
-    await waitUntil('its blob is committed', 5_000, () => existsSync(blobPath(place.root, above.blob)))
+    await waitUntil('its blob is committed', 60_000, () => existsSync(blobPath(place.root, above.blob)))
     await assertLeft(await pull.interrupt(), place)
     const [startsBelow, startsAbove] = await assertNextPull(layers, place)
     assert.ok(startsBelow?.every(start => start > 1_000_000))
@@ -145,13 +146,13 @@ describe('Ctrl-C ends a pull with status 130 and nothing half-made, and the next
     await using frozen = await openFrozen(layer, { held: layer.blob.length >> 1, unpacked: 1 })
     const { pull, place, thaw } = frozen
     const program = programOf(pull.child.pid ?? 0) ?? 0
-    await waitUntil('its thread is stuck', 5_000, () => hasThreadInD(program))
+    await waitUntil('its thread is stuck', 60_000, () => hasThreadInD(program))
     const { status, text, tookMs } = await pull.interrupt()
     assert.equal(status, 130, text)
-    assert.ok(tookMs < leaveMs + 5_000, `took ${tookMs} ms`)
+    assert.ok(tookMs < leaveMs, `took ${tookMs} ms`)
     assert.ok(hasThreadInD(program))
     await thaw()
-    await waitUntil('the kernel has let it go', 5_000, () => hasLeft(program))
+    await waitUntil('the kernel has let it go', 60_000, () => hasLeft(program))
     await assertNextPull([layer], place)
   })
 })
@@ -163,7 +164,7 @@ async function openFrozen(layer: MadeLayer, { held, unpacked }: { held: number; 
   const place = { ...makePlace(), root: join(loop.directory, 'store') }
   const gate = Promise.withResolvers<void>()
   const image = stack.use(await serveImage([layer], { 0: holdBack(held, gate.promise) }))
-  const pull = startPull(image.reference, { ...place, boundMs: 30_000 })
+  const pull = startPull(image.reference, { ...place, boundMs: 120_000 })
   await pull.seen(event => event.type === 'progress' && event.bytesUnpacked >= unpacked)
   await run('fsfreeze', ['-f', loop.directory])
   let isFrozen = true

@@ -7,10 +7,12 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Store } from '../../src/places/store/store.ts'
+import type { Fault } from '../servers/faulty-registry.ts'
 import { type CommandResult, collectResult, waitUntil } from '../testbed/command.ts'
 import { assertSound, assertTidy, listNames } from './aftermath.ts'
 import { isLong, openRandom, seed, steadyEnvironment, windlassCommand } from './death.ts'
 import { type MadeLayer, makeNoise, type ServedImage, serveImage, trickle } from './image.ts'
+import { startPull as followPull } from './pull-process.ts'
 
 const KiB = 1024
 const directory = mkdtempSync(join(tmpdir(), 'windlass-crowd-'))
@@ -120,19 +122,35 @@ describe('a store with many at work', { concurrency: false }, () => {
   test("who waits for another's download leaves when told to, and takes over when the other dies", {
     timeout: 120_000,
   }, async () => {
-    const layers = [makeNoise('slow', 5 << 20)]
-    await using image = await serveImage(layers, { 0: trickle(16 * KiB) })
+    // Slow enough for others to come, also on a busy machine, and no longer than that; too small to be asked for in ranges.
+    let isSlow = true
+    const slowly: Fault = async exchange => {
+      exchange.head()
+      let at = 0
+      for (; at < exchange.bytes.length && isSlow; at += 8 * KiB) {
+        await exchange.send(exchange.bytes.subarray(at, at + 8 * KiB))
+        await sleep(20)
+      }
+      await exchange.send(exchange.bytes.subarray(at))
+      exchange.response.end()
+    }
+    const layers = [makeNoise('slow', 15 << 20)]
+    await using image = await serveImage(layers, { 0: slowly })
     const root = join(directory, `store-${stores++}`)
     const first = startPull(root, image.reference)
-    await waitUntil('some of it is in the partial', 30_000, () => image.registry.bytesServed() > 1.5 * (1 << 20))
-    const [leaver, heir] = [startPull(root, image.reference), startPull(root, image.reference)]
-    await sleep(1000)
-    leaver.kill('SIGINT')
-    assert.equal((await leaver.result).status, 130)
+    await waitUntil('some of it is in the partial', 60_000, () => image.registry.bytesServed() > 1.5 * (1 << 20))
+    const place = { root, temporary: join(directory, 'tmp'), boundMs: 100_000 }
+    const [leaver, heir] = [followPull(image.reference, place), followPull(image.reference, place)]
+    for (const { seen } of [leaver, heir])
+      await seen(event => event.type === 'notice' && event.message.includes('is being made by'))
+    const left = await leaver.interrupt()
+    assert.equal(left.status, 130, left.text)
+    assert.equal(image.starts[0]?.length, 1)
     first.kill('SIGKILL')
     await first.result
-    const { status, stderr } = await heir.result
-    assert.equal(status, 0, stderr)
+    isSlow = false
+    const { status, text } = await heir.ended
+    assert.equal(status, 0, text)
     const [starts = []] = image.starts
     assert.equal(starts.length, 2)
     assert.ok((starts[1] ?? 0) >= 1 << 20, `it went on at ${starts[1]}`)

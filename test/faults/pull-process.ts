@@ -21,7 +21,7 @@ export interface PullOptions {
   readonly stallTimeout?: number
   /** `--report` of the command. */
   readonly report?: string
-  /** It is killed after this; default 20 s. */
+  /** It is killed after this; default a minute. */
   readonly boundMs?: number
 }
 
@@ -70,7 +70,7 @@ export function startPull(reference: string, options: PullOptions): PullProcess 
   const startedMs = performance.now()
   const output = followOutput(child)
   let hasEnded = false
-  const ended = waitForEnd(child, options.boundMs ?? 20_000).then(end => {
+  const ended = waitForEnd(child, options.boundMs ?? 60_000).then(end => {
     hasEnded = true
     return {
       ...end,
@@ -85,7 +85,7 @@ export function startPull(reference: string, options: PullOptions): PullProcess 
     events: output.events,
     error: output.error,
     ended,
-    seen: isWanted => waitUntil('the event', 20_000, () => hasEnded || output.events.some(isWanted)),
+    seen: isWanted => waitUntil('the event', 60_000, () => hasEnded || output.events.some(isWanted)),
     async interrupt(signal = 'SIGINT') {
       const sentMs = performance.now()
       child.kill(signal)

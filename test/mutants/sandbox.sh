@@ -20,6 +20,8 @@ for directory in dev run; do mount -t tmpfs -o mode=755 tmpfs "$root/$directory"
 mount --bind "$base/tmp" "$root/tmp"
 chmod 1777 "$root/tmp"
 mkdir "$root/dev/shm" "$root/dev/pts"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 while read -r name numbers; do
   # shellcheck disable=SC2086 # two numbers

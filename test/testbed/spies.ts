@@ -1,5 +1,5 @@
 /** Decompressors that hang, and tell that they were started. */
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 export interface Spies extends Disposable {
@@ -14,9 +14,13 @@ export async function plantSpies(directory: string, names: readonly string[]): P
   await mkdir(directory, { recursive: true })
   const log = join(directory, 'started')
   await writeFile(log, '')
+  const asleep = join(directory, 'asleep')
+  await mkdir(asleep, { recursive: true })
   for (const name of names) {
     const path = join(directory, name)
-    await writeFile(path, `#!/bin/sh\necho $$ >>'${log}'\nexec sleep 100000\n`)
+    // Under the name that a decompressor has, since that is what it is found by.
+    await symlink('/bin/sleep', join(asleep, name))
+    await writeFile(path, `#!/bin/sh\necho $$ >>'${log}'\nexec '${join(asleep, name)}' 100000\n`)
     await chmod(path, 0o755)
   }
   const started = async () => (await readFile(log, 'utf8')).split('\n').filter(Boolean).map(Number)

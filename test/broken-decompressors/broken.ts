@@ -7,7 +7,8 @@ import { once } from 'node:events'
 import { appendFileSync, closeSync, writeSync } from 'node:fs'
 import { createGunzip } from 'node:zlib'
 
-const faultAt = 300_000
+/** Bytes of the stream that are right. */
+const faultAt = Number(process.env['WINDLASS_FAULT_AT'] ?? 300_000)
 const fault = process.argv[2]
 const log = process.env['WINDLASS_STARTED']
 let written = 0

@@ -101,13 +101,15 @@ export class SickEngine {
   /** Waits until it unpacks. @returns the process that decompresses, and the one that unpacks */
   async unpacking(withUntar: boolean): Promise<{ readonly decompressor: number; readonly untar: number }> {
     const isUntar = ({ name }: { readonly name: string }) => name === 'exe'
+    let children: ReturnType<SickEngine['children']> = []
+    // dockerd runs itself as `exe` for other, short jobs, too: two of them, and it is not known yet which is the untar.
     await waitUntil('the engine unpacks', 20_000, () => {
-      const children = this.children()
-      return withUntar ? children.some(isUntar) && !children.every(isUntar) : children.length > 0
+      children = this.children()
+      const untars = children.filter(isUntar).length
+      return withUntar ? untars === 1 && children.length > 1 : children.length > untars
     })
-    const children = this.children()
-    const untar = children.find(isUntar)?.pid ?? 0
-    return { decompressor: children.find(({ pid }) => pid !== untar)?.pid ?? 0, untar }
+    const pidOf = (child: (typeof children)[number] | undefined) => child?.pid ?? 0
+    return { decompressor: pidOf(children.find(child => !isUntar(child))), untar: pidOf(children.find(isUntar)) }
   }
 
   useHealthy(): void {

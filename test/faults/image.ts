@@ -11,6 +11,8 @@ export interface MadeLayer {
   readonly blob: Buffer
   /** What the manifest says; the blob's own length if absent. */
   readonly size?: number
+  /** Of a layer whose tar is not kept. */
+  readonly diffId?: string
 }
 
 export interface ServedImage extends AsyncDisposable {
@@ -83,7 +85,7 @@ function addImage(registry: FaultyRegistry, tag: string, layers: readonly MadeLa
     JSON.stringify({
       architecture: 'amd64',
       os: 'linux',
-      rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => digestOf(tar)) },
+      rootfs: { type: 'layers', diff_ids: layers.map(({ tar, diffId }) => diffId ?? digestOf(tar)) },
     }),
   )
   const manifest = {

@@ -756,15 +756,21 @@ const engines: Mutant[] = [
     ['src/sys/held-process.ts', held, ['if (size !== machine.registersSize)', 'if (false)']],
   ]),
   ...guardsOf("a wrong byte in the engine's stream", [
-    ['src/doctor/rescue/plan.ts', plan, ['  if (isExact && written !== position)', '  if (false)']],
-    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact && isAtEnd)', '  if (false)']],
+    ['src/doctor/rescue/plan.ts', plan, ['!isExact || position === written', 'true']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact && shown.some(({ isAtEnd }) => isAtEnd))', '  if (false)']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact)\n', '  if (false)\n']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (!hasReadAsMuch(known, layer))', '  if (false)']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (layer.contents.some(', '  if (false && layer.contents.some(']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (another !== undefined)\n    throw', '  if (false)\n    throw']],
     ['src/doctor/rescue/plan.ts', plan, ['    if (position.bytes > layer.total)', '    if (false)']],
     ['src/doctor/rescue/plan.ts', plan, ['inputWaiting >= Math.min(tellingBytes, layer.size)', 'inputWaiting > 0']],
-    ['src/doctor/rescue/plan.ts', plan, ['  if (another !== undefined) throw', '  if (false) throw']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (shown.some(other => other.position !== position))', '  if (false)']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact && shown.length <= others)', '  if (false)']],
+    [
+      'src/doctor/rescue/plan.ts',
+      plan,
+      ['  if (other !== undefined && possible.length > layer.others)', '  if (false)'],
+    ],
   ]),
   ...guardsOf('a process that is left half done', [
     ['src/sys/held-process.ts', held, ['&& !this.wasStopped && ', '&& ']],
@@ -777,7 +783,7 @@ const engines: Mutant[] = [
   ]),
   ...guardsOf('two who rescue the same process', [
     ['src/doctor/rescue/claim.ts', claims, ['tryFlock(fd) && ', '']],
-    ['src/doctor/rescue/claim.ts', claims, ['    this.#isKept = before.length > 0\n', '    this.#isKept = false\n']],
+    ['src/doctor/rescue/claim.ts', claims, ['    this.#wasKept = before.length > 0\n', '    this.#wasKept = false\n']],
   ]),
   ...guardsOf('a shim that somebody else', [
     ['src/doctor/cures/cure.ts', cures, [' && (facts.mode & 0o022) === 0', '']],

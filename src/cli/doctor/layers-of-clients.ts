@@ -2,21 +2,28 @@
 import { mkdir } from 'node:fs/promises'
 import { fetchLayers } from '../../copy/fetch-layers.ts'
 import { openImage } from '../../copy/places.ts'
+import { findClientPulls } from '../../doctor/clients.ts'
+import type { Engine } from '../../doctor/engines.ts'
 import type { LayerFile } from '../../doctor/rescue/layer-files.ts'
 import { parseReference, type Reference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { type ProcessTable, readArguments, readProcessTable } from '../../sys/process-files.ts'
 import type { Context } from '../command.ts'
 import { writeNote } from '../output.ts'
 import { placeOptions } from '../transfer.ts'
 
-/** @param named the image that the user names; else those that clients of our own user are pulling */
+interface FetchChoice {
+  readonly engine: Engine
+  /** The image that the user names; else those that clients of our own user are pulling with this engine. */
+  readonly named: string | undefined
+  readonly sizeMax: number
+}
+
 export async function fetchFromRegistry(
   context: Context,
   host: HostView,
-  { named, sizeMax }: { readonly named: string | undefined; readonly sizeMax: number },
+  { engine, named, sizeMax }: FetchChoice,
 ): Promise<LayerFile[]> {
-  const references = named === undefined ? beingPulled(host, readProcessTable(host)) : [parseReference(named)]
+  const references = named === undefined ? beingPulled(host, engine) : [parseReference(named)]
   const options = await placeOptions(context, {
     'tls-ca': undefined,
     cert: undefined,
@@ -42,26 +49,7 @@ export async function fetchFromRegistry(
   return found
 }
 
-const clients = new Set(['docker', 'ctr', 'nerdctl', 'crictl', 'podman'])
-
-/** What other users write on their command lines is theirs: nobody but our own user sends us to a registry. */
-function beingPulled(host: HostView, table: ProcessTable): Reference[] {
-  const own = process.getuid?.()
-  const words = [...table.values()]
-    .filter(({ pid, name }) => clients.has(name) && uidOf(host, pid) === own)
-    .map(({ pid }) => readArguments(host, pid))
-    .filter(args => args.includes('pull'))
-    .map(args => args.at(-1) ?? '')
-  return [...new Set(words)].flatMap(word => {
-    try {
-      return [parseReference(word)]
-    } catch {
-      return []
-    }
-  })
-}
-
-function uidOf(host: HostView, pid: number): number {
-  const [, uid] = /^Uid:\t(\d+)/m.exec(host.text(`/proc/${pid}/status`) ?? '') ?? []
-  return Number(uid ?? -1)
+function beingPulled(host: HostView, engine: Engine): Reference[] {
+  const pulls = findClientPulls(host, engine)
+  return [...new Map(pulls.map(({ text, reference }) => [text, reference])).values()]
 }

@@ -47,17 +47,21 @@ function exitOf(outcomes: readonly Outcome[], isHidden: boolean): number {
  * @returns the exit status: 0 if nothing stands still any more for want of a decompressor, 11 if something does
  */
 export async function rescue(context: Context, host: HostView, options: RescueOptions): Promise<number> {
-  const outcomes: Outcome[] = []
+  let outcomes: Outcome[] = []
   let isHidden = false
   for (let quiet = 0; ; ) {
     const { stuck, findings } = await findStuck(host, { signal: context.signal, pid: options.pid })
     const fresh = stuck.filter(({ line }) => !outcomes.some(({ pid }) => pid === line.decompressor[0]?.pid))
     isHidden = findings.some(({ code }) => code === 'PULLS_HIDDEN')
-    for (const one of fresh) outcomes.push(await rescueOne(context, host, one, options))
+    const round: Outcome[] = []
+    for (const one of fresh) round.push(await rescueOne(context, host, one, options))
+    // What could not be told while another one worked on the same layer may be clear now that one is gone.
+    const isFreer = round.some(({ result }) => result === 'rescued')
+    outcomes = [...outcomes, ...round].filter(({ code }) => !(isFreer && code === 'RESCUE_POSITION_UNPROVEN'))
     if (fresh.length > 0) quiet = 0
     else if (++quiet > looksAfter(outcomes, findings)) {
       if (context.json) writeJson(context, { outcomes, pulls: findings })
-      else writeLine(context, lastWord(outcomes, findings))
+      else if (findings.length > 0) writeLine(context, lastWord(outcomes, findings))
       break
     }
   }
@@ -112,7 +116,7 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
   const unfinished = waited && findUnfinished(host, waited, directories.flatMap(readJournals))
   const fetchLayers = async (sizeMax: number) => {
     const { fetchFromRegistry } = await import('./layers-of-clients.ts')
-    return await fetchFromRegistry(context, host, { named: options.image, sizeMax })
+    return await fetchFromRegistry(context, host, { engine: line.engine, named: options.image, sizeMax })
   }
   await using plan = await planRescue(host, line, { signal, unfinished, fetchLayers })
   if (!context.json) for (const text of describePlan(plan, finding?.code)) writeLine(context, text)
@@ -124,7 +128,10 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
   const tell = (text: string) => writeNote(context, `  ${text}`)
   const before = await readTaken(host, plan, signal)
   claim?.keep()
-  const rescued = await carryOut(host, plan, { journal, signal, tell })
+  const rescued = await carryOut(host, plan, { journal, signal, tell }).catch((error: unknown) => {
+    if (!(error instanceof Interrupted)) claim?.spare()
+    throw error
+  })
   claim?.forget()
   const proof = await proveEnd(host, plan, { signal, before })
   journal.note('proof', { isProven: proof.isProven, text: proof.text })

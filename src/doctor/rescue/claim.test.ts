@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { LiveHost } from '../../sys/host-view.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { formatWritten } from '../../sys/written-count.ts'
 import { Journal, readJournals } from '../cures/journal.ts'
 import { Claim, readClaimed } from './claim.ts'
@@ -13,7 +14,8 @@ import { findUnfinished, readBoot } from './unfinished.ts'
 const directory = mkdtempSync(join(tmpdir(), 'windlass-claim-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
 const host = new LiveHost()
-const subject = { pid: 12, startTicks: 34 }
+/** A process that is there as long as the test. */
+const subject = readProcess(process.pid) as ProcessFacts
 
 test('a process is rescued by one at a time; another process at the same time', () => {
   const claims = join(directory, 'one')
@@ -25,6 +27,20 @@ test('a process is rescued by one at a time; another process at the same time', 
   }
   assert.deepEqual(readdirSync(claims), []) // to neither anything was done
   using _second = Claim.take(claims, subject, '/b')
+})
+
+test('a claim of something that was refused after all goes, unless somebody before has done something', () => {
+  const claims = join(directory, 'spared')
+  for (const left of [0, 1]) {
+    {
+      using claim = Claim.take(claims, subject, '/a')
+      claim.keep()
+      claim.spare()
+    }
+    assert.equal(readdirSync(claims).length, left)
+    using before = Claim.take(claims, subject, '/b')
+    before.keep()
+  }
 })
 
 test('whoever comes later knows where those before keep their journals', () => {
@@ -45,11 +61,30 @@ test('whoever comes later knows where those before keep their journals', () => {
   assert.deepEqual(readClaimed(claims, subject, '/c'), ['/c'])
 })
 
+test('what a rescue that died has left is taken away when its process has ended, unless somebody waits for it still', () => {
+  const claims = join(directory, 'swept')
+  const { pid, startTicks } = subject
+  {
+    using kept = Claim.take(claims, subject, '/a')
+    kept.keep()
+  }
+  const [own = ''] = readdirSync(claims)
+  using _waiting = Claim.take(claims, { pid, startTicks: startTicks + 1 }, '/a') // its process has left meanwhile
+  const [waits = ''] = readdirSync(claims).filter(name => name !== own)
+  const gone = own.replace(/\d+$/, '7')
+  const elsewhere = gone.replace(/-\d+-/, '-1-') // of another PID namespace: nothing is known of its process
+  for (const name of [gone, elsewhere]) writeFileSync(join(claims, name), '/a\n')
+  {
+    using _next = Claim.take(claims, { pid: process.ppid, startTicks: 1 }, '/b')
+  }
+  assert.deepEqual(readdirSync(claims).sort(), [own, waits, elsewhere].sort())
+})
+
 test('where claims cannot be written, they are beside the journals', () => {
   writeFileSync(join(directory, 'file'), '')
   const journals = join(directory, 'journals')
   using _claim = Claim.take(join(directory, 'file', 'below'), subject, journals)
-  assert.ok(existsSync(join(journals, 'rescue-12-34')))
+  assert.match(readdirSync(journals).join(), new RegExp(`^rescue-\\d+-${subject.pid}-${subject.startTicks}$`))
 })
 
 /** The journal of a rescue that was broken off, with what its writer left in the file of its count. */
@@ -77,7 +112,7 @@ test('a rescue that wrote goes on behind what it wrote, and one that wrote nothi
 test('what was let go is not taken for what a dead rescue has stopped', () => {
   const journals = brokenOff('let-go', undefined)
   const [record] = readJournals(journals)
-  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set([12]))
+  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set([subject.pid]))
   using journal = Journal.reopen(journals, record?.id ?? '')
   journal.write('let-go')
   assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set())

@@ -2,11 +2,22 @@
  * A process is rescued by one at a time, and whoever comes later knows of whoever came before, wherever that one keeps its journals: a file for each process in a
  * directory that the next boot empties, locked (flock(2)) as long as somebody works on it, with the directories of the journals in it.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { wrapError } from '../../errors.ts'
 import { tryFlock } from '../../sys/libc.ts'
-import type { ProcessFacts } from '../../sys/tasks.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { Refusal } from './refusal.ts'
 
 type Identity = Pick<ProcessFacts, 'pid' | 'startTicks'>
@@ -21,10 +32,12 @@ export class Claim implements Disposable {
   readonly #fd: number
   /** Something may have to be known of it later. */
   #isKept: boolean
+  readonly #wasKept: boolean
 
   /** @param before what the claim's file says: directories of journals of those who came before */
   private constructor(path: string, fd: number, before: readonly string[], journalDirectory: string) {
-    this.#isKept = before.length > 0
+    this.#wasKept = before.length > 0
+    this.#isKept = this.#wasKept
     this.#path = path
     this.#fd = fd
     this.journalDirectories = [...before.filter(other => other !== journalDirectory), journalDirectory]
@@ -35,6 +48,7 @@ export class Claim implements Disposable {
    * @throws Refusal RESCUE_UNDER_WAY
    */
   static take(directory: string, process: Identity, journalDirectory: string): Claim {
+    sweepClaims(directory)
     const { path, fd } = openClaim([directory, journalDirectory], process)
     try {
       const isOurs = tryFlock(fd) && statSync(path).ino === fstatSync(fd).ino
@@ -54,6 +68,11 @@ export class Claim implements Disposable {
     this.#isKept = true
   }
 
+  /** Nothing was done to it after all: it was refused. */
+  spare(): void {
+    this.#isKept = this.#wasKept
+  }
+
   /** The process has left: nobody has to know of it any more. */
   forget(): void {
     this.#isKept = false
@@ -70,8 +89,35 @@ export function readClaimed(directory: string, process: Identity, journalDirecto
   return [...new Set([...readLines(join(directory, nameOf(process))), journalDirectory])]
 }
 
+/** Numbers mean something in one PID namespace alone. */
 function nameOf({ pid, startTicks }: Identity): string {
-  return `rescue-${pid}-${startTicks}`
+  return `rescue-${readNamespace()}-${pid}-${startTicks}`
+}
+
+function readNamespace(): string {
+  return readlinkSync('/proc/self/ns/pid').replace(/\D/g, '')
+}
+
+/** What a rescue that died has left stays as long as its process, and not longer. */
+function sweepClaims(directory: string): void {
+  try {
+    for (const name of readdirSync(directory)) if (isOver(name)) removeUnlocked(join(directory, name))
+  } catch {} // it is not there yet, or not ours
+}
+
+function isOver(name: string): boolean {
+  const [, namespace, pid, startTicks] = /^rescue-(\d+)-(\d+)-(\d+)$/.exec(name) ?? []
+  return namespace === readNamespace() && readProcess(Number(pid))?.startTicks !== Number(startTicks)
+}
+
+/** One that is locked belongs to somebody who still waits for the proof. */
+function removeUnlocked(path: string): void {
+  const fd = openSync(path, 'r+')
+  try {
+    if (tryFlock(fd)) rmSync(path, { force: true })
+  } finally {
+    closeSync(fd)
+  }
 }
 
 function readLines(path: string): string[] {

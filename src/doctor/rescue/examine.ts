@@ -8,6 +8,8 @@ import type { OpenFile } from './subject.ts'
 export interface Question {
   /** What waits in the decompressor's stdin. */
   readonly input: Buffer
+  /** What waits in the stdin of other decompressors of the same engine, whose files are open in the same process. */
+  readonly others: readonly Buffer[]
   readonly files: readonly OpenFile[]
   /** No position beyond it comes into question. */
   readonly positionMax: number
@@ -31,6 +33,8 @@ export interface Examined {
   readonly total: number
   /** Where the waiting input stands in the layer; undefined if it does not, or none waits. */
   readonly inputAt: number | undefined
+  /** How many of the others may work on this layer, too. */
+  readonly others: number
   readonly enginePositions: readonly EnginePosition[]
   /** Where the content of a file lies, which an engine that is there has open: start and end of each. */
   readonly contents: readonly (readonly [start: number, end: number])[]
@@ -40,6 +44,7 @@ export interface Examined {
 export async function examine(layer: LayerFile, question: Question, signal: AbortSignal): Promise<Examined> {
   const hash = createHash('sha256')
   const finder = new Finder(question.input)
+  const others = question.others.map(input => new Finder(input))
   const enginePositions: EnginePosition[] = []
   const contents: [number, number][] = []
   const walk = new EntryWalk(placed => {
@@ -52,7 +57,7 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   let total = 0
   const watched = passing(layer.read(), chunk => {
     hash.update(chunk)
-    finder.push(chunk)
+    for (const one of [finder, ...others]) one.push(chunk)
   })
   for await (const chunk of decompress(watched, { signal, recycle: true })) {
     if (total <= question.positionMax) walk.push(chunk)
@@ -61,7 +66,9 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   }
   const digest = `sha256:${hash.digest('hex')}`
   const diffId = `sha256:${diffHash.digest('hex')}`
-  return { layer, digest, diffId, total, inputAt: finder.foundAt, enginePositions, contents }
+  const mayBeHere = others.filter((other, at) => question.others[at]?.length === 0 || other.foundAt !== undefined)
+  const found = { inputAt: finder.foundAt, others: mayBeHere.length }
+  return { layer, digest, diffId, total, ...found, enginePositions, contents }
 }
 
 async function* passing(source: AsyncIterable<Uint8Array>, tell: (chunk: Uint8Array) => void) {

@@ -1,9 +1,9 @@
 /** Which decompressors of a host are to be rescued: those that the doctor accuses, or the one that the user names. */
 import type { HostView } from '../../sys/host-view.ts'
-import { readProcessTable } from '../../sys/process-files.ts'
-import { findEngines } from '../engines.ts'
+import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
+import { type Engine, findEngines } from '../engines.ts'
 import type { Finding } from '../finding.ts'
-import type { Line } from '../lines.ts'
+import { findLines, type Line } from '../lines.ts'
 import { examinePulls } from '../pulls.ts'
 
 export interface Stuck {
@@ -20,23 +20,31 @@ export interface StuckOptions {
 
 export interface StuckLook {
   readonly stuck: readonly Stuck[]
-  /** All that was seen of pulls. */
+  /** All that was seen of pulls; nothing if a decompressor was named, which is not watched first. */
   readonly findings: readonly Finding[]
 }
 
 export async function findStuck(host: HostView, { signal, pid }: StuckOptions): Promise<StuckLook> {
-  const all = await findEngines(host, readProcessTable(host))
+  const table = readProcessTable(host)
+  const all = await findEngines(host, table)
   const engine = all.find(({ process }) => process.pid === pid)
+  const named = engine === undefined && pid !== undefined ? findNamed(host, all, table, pid) : []
+  if (named.length > 0) return { stuck: named, findings: [] }
   const { lines, findings } = await examinePulls(host, engine === undefined ? all : [engine], { signal })
   const stuck = lines.flatMap(({ line }): Stuck[] => {
     const [filter] = line.decompressor
     if (filter === undefined) return []
-    if (pid !== undefined && engine === undefined)
-      return line.decompressor.some(member => member.pid === pid) ? [{ line, finding: undefined }] : []
+    if (pid !== undefined && engine === undefined) return []
     const finding = findings.find(found => accuses(found, filter.pid))
     return finding === undefined ? [] : [{ line, finding }]
   })
   return { stuck, findings }
+}
+
+function findNamed(host: HostView, engines: readonly Engine[], table: ProcessTable, pid: number): Stuck[] {
+  return findLines(host, engines, table)
+    .filter(({ decompressor }) => decompressor.some(member => member.pid === pid))
+    .map(line => ({ line, finding: undefined }))
 }
 
 function accuses({ code, severity, facts }: Finding, pid: number): boolean {

@@ -10,7 +10,7 @@ function layerOf(facts: Partial<Examined>, name = 'layer'): Examined {
     read: () => (async function* () {})(),
     [Symbol.asyncDispose]: async () => {},
   }
-  const nothing = { inputAt: undefined, enginePositions: [], contents: [] }
+  const nothing = { inputAt: undefined, others: 0, enginePositions: [], contents: [] }
   return { layer, digest: 'sha256:a', diffId: 'sha256:b', total: 10_000, ...nothing, ...facts }
 }
 
@@ -32,6 +32,23 @@ test('what the engine has written to its file tells the position, also where the
 test('a count that is exact and does not agree with the engine is refused', () => {
   const layer = layerOf({ enginePositions: [{ file, position: 999, isAtEnd: false }] })
   refuses('RESCUE_POSITION_UNPROVEN', () => choose(exact, [layer], undefined))
+})
+
+test('where two pulls unpack the same layer, files at the same byte tell the position, others only to an exact count', () => {
+  const at = (position: number) => ({ file: { ...file, link: `/proc/1/fd/${position}` }, position, isAtEnd: false })
+  const both = (first: number, second: number, others = 1) =>
+    layerOf({ others, enginePositions: [at(first), at(second)] })
+  assert.equal(choose(noisy, [both(1000, 1000)], undefined).position.bytes, 1000)
+  assert.equal(choose(exact, [both(700, 1000)], undefined).position.bytes, 1000)
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [both(700, 1000)], undefined))
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(exact, [both(700, 800)], undefined))
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [both(1000, 1000, 2)], undefined)) // its own may not be open
+})
+
+test('an exact count will do where the only open file is that of another pull', () => {
+  const layer = layerOf({ others: 1, enginePositions: [{ file, position: 700, isAtEnd: false }] })
+  assert.equal(choose(exact, [layer], undefined).position.bytes, 1000)
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [layer], undefined))
 })
 
 test('between two files an exact count will do, any other will not', () => {

@@ -70,10 +70,15 @@ function findPosition(known: Known, layer: Examined): Position {
       file: undefined,
       evidence: 'it has not taken a byte of its input: what waits there is the beginning of the layer',
     }
-  const shown = layer.enginePositions.filter(({ position }) => position <= written)
-  const [only, another] = shown
-  if (another !== undefined) throw unproven(`${shown.length} open files of the engine have names that the layer has`)
-  if (only !== undefined) return shownBy(only, { written, isExact })
+  const possible = layer.enginePositions.filter(({ position }) => position <= written)
+  const shown = possible.filter(({ position }) => !isExact || position === written)
+  const [first] = shown
+  if (first !== undefined) return shownBy(first, shown, { isExact, others: layer.others })
+  const [other] = possible
+  if (other !== undefined && possible.length > layer.others)
+    throw unproven(
+      `it wrote ${number(written)} bytes, but its engine is at byte ${number(other.position)} by ${other.file.path}`,
+    )
   if (!isExact)
     throw unproven(
       `it wrote ${number(written)} bytes, not all to its output, and the engine has no file open that tells how many came through`,
@@ -99,14 +104,22 @@ function hasReadAsMuch({ read, inputWaiting }: Known, { inputAt, layer }: Examin
   return taken !== undefined && read >= taken && read - taken <= loadedMax
 }
 
+/**
+ * Several pulls may unpack the same layer in one engine: as long as all its files are at the same byte, it is of no importance whose is whose.
+ * @param shown all open files that may be its own, `first` among them
+ */
 function shownBy(
-  { file, position, isAtEnd }: EnginePosition,
-  { written, isExact }: Pick<Known, 'written' | 'isExact'>,
+  first: EnginePosition,
+  shown: readonly EnginePosition[],
+  { isExact, others }: Pick<Known, 'isExact'> & Pick<Examined, 'others'>,
 ): Position {
-  if (!isExact && isAtEnd)
+  const { file, position } = first
+  if (shown.some(other => other.position !== position))
+    throw unproven(`${shown.length} open files of the engine have names that the layer has`)
+  if (!isExact && shown.length <= others)
+    throw unproven('another decompressor works on the same layer, and whose file is open cannot be told')
+  if (!isExact && shown.some(({ isAtEnd }) => isAtEnd))
     throw unproven(`the engine has all of ${file.path}: how much of what follows it has cannot be seen`)
-  if (isExact && written !== position)
-    throw unproven(`it wrote ${number(written)} bytes, but its engine is at byte ${number(position)} by ${file.path}`)
   const counted = isExact ? ', which is what the decompressor wrote' : ''
   return {
     bytes: position,

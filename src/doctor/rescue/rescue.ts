@@ -4,7 +4,7 @@ import { WindlassError } from '../../errors.ts'
 import { peekPipe } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
-import type { Line } from '../lines.ts'
+import { findLines, type Line } from '../lines.ts'
 import { type Before, type Examined, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles } from './layer-files.ts'
 import { type Choice, choose } from './plan.ts'
@@ -37,13 +37,17 @@ export async function planRescue(host: HostView, line: Line, options: PlanOption
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
   await using stack = new AsyncDisposableStack()
   const own = await openLayerFiles(host, line.engine)
+  const others = peekOthers(host, line, table)
   for (const layer of own) stack.use(layer)
-  const choice = await chooseAmong(subject, own, options).catch(async (error: unknown) => {
+  const choice = await chooseAmong(subject, own, { ...options, others }).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
     const fetched = await options.fetchLayers(subject.read + subject.inputWaiting)
     for (const layer of fetched) stack.use(layer)
     if (fetched.length === 0) throw error
-    return await chooseAmong(subject, fetched, options)
+    // Of a layer that the engine has open more is known than of any other.
+    return await chooseAmong(subject, fetched, { ...options, others }).catch((second: unknown) => {
+      throw own.length > 0 && isAboutLayers(second) ? error : second
+    })
   })
   if (subject.stdout === undefined && choice.position.bytes < choice.total)
     throw new Refusal('RESCUE_OUTPUT_CLOSED', 'it has closed its output before the end: nobody reads there any more')
@@ -57,10 +61,31 @@ function isAboutLayers(error: unknown): boolean {
   return error instanceof Refusal && codes.includes(error.code)
 }
 
-async function chooseAmong(subject: Subject, layers: readonly LayerFile[], options: PlanOptions): Promise<Choice> {
-  const { signal, unfinished } = options
+/** What waits for the other decompressors of an engine that unpacks in its own process. */
+function peekOthers(host: HostView, line: Line, table: ProcessTable): Buffer[] {
+  if (line.untar !== undefined) return []
+  return findLines(host, [line.engine], table)
+    .filter(other => other.key !== line.key && other.untar === undefined)
+    .map(({ stdin }) => (stdin === undefined ? Buffer.alloc(0) : peekIfThere(stdin.path)))
+}
+
+/** What cannot be looked at may be of any layer. */
+function peekIfThere(path: string): Buffer {
+  try {
+    return peekPipe(path)
+  } catch {
+    return Buffer.alloc(0)
+  }
+}
+
+interface ChoiceOptions extends PlanOptions {
+  readonly others: readonly Buffer[]
+}
+
+async function chooseAmong(subject: Subject, layers: readonly LayerFile[], options: ChoiceOptions): Promise<Choice> {
+  const { signal, unfinished, others } = options
   const input = subject.stdin === undefined ? Buffer.alloc(0) : peek(subject.stdin)
-  const question = { input, files: subject.files, positionMax: subject.written }
+  const question = { input, others, files: subject.files, positionMax: subject.written }
   const examined: Examined[] = []
   const damaged: string[] = []
   for (const layer of layers.filter(layer => mayBe(layer, input))) {

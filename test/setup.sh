@@ -7,7 +7,8 @@ set -eu
 wanted='dockerd:docker.io docker:docker.io containerd:containerd podman:podman skopeo:skopeo umoci:umoci docker-registry:docker-registry
 runc:runc crun:crun pigz:pigz igzip:isal bsdtar:libarchive-tools debootstrap:debootstrap strace:strace zstd:zstd
 xz:xz-utils bzip2:bzip2 setfattr:attr setcap:libcap2-bin newuidmap:uidmap mkfs.ext4:e2fsprogs jq:jq curl:curl
-busybox:busybox chromium:chromium sshd:openssh-server openssl:openssl ip:iproute2 qemu-aarch64-static:qemu-user-static'
+busybox:busybox chromium:chromium sshd:openssh-server openssl:openssl ip:iproute2 qemu-aarch64-static:qemu-user-static
+systemctl:systemd'
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=

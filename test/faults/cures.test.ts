@@ -8,7 +8,9 @@ import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { plantBroken } from '../broken-decompressors/plant.ts'
+import { digestOf } from '../servers/push.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
+import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { program, SickEngine } from './doctor-bed.ts'
@@ -95,6 +97,45 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
     rmSync(join(early, 'unpigz'))
   })
 
+  test('gets the image of the pull that hangs without its decompressor, and the name is taken back', row, async () => {
+    const { client, decompressor } = await startStuckPull()
+    const planned = await doctor(['--fix', 'deliver-dockerd', '--dry-run'])
+    assert.deepEqual(planned.told?.cure.commands, [['windlass', 'pull', image.reference, '--into', 'docker']])
+    assert.equal((await inspect(docker)).status, 1)
+    const delivered = await doctor(['--fix', 'deliver-dockerd', '--yes'])
+    assert.equal(delivered.told?.isProven, true, delivered.stderr + JSON.stringify(delivered.told))
+    assert.match(delivered.told.message, /its own pull of sha256:\w+ ends well/)
+    const has = await inspect(docker)
+    assert.equal(has.status, 0, has.stderr)
+    assert.deepEqual(JSON.parse(has.stdout), [image.layers[0]?.diffId ?? digestOf(image.layers[0]?.tar as Buffer)])
+    assert.ok(client.exitCode === null && existsSync(`/proc/${decompressor}`)) // that one is not its business
+
+    const again = await doctor(['--fix', 'deliver-dockerd', '--yes'])
+    assert.equal(again.told?.isProven, true, again.stderr)
+    const nothing = await doctor(['--undo', again.told.undo, '--yes'])
+    assert.equal(nothing.status, 2)
+    assert.match(nothing.stderr, /no name that was not there before/)
+    const undone = await doctor(['--undo', delivered.told.undo, '--yes'])
+    assert.equal(undone.told?.result, 'undone', undone.stderr)
+    assert.equal((await inspect(docker)).status, 1)
+  })
+
+  test('gets no image where it is not known which, or none of that name is to be had', row, async () => {
+    const nobody = await doctor(['--fix', 'deliver-dockerd', '--yes'])
+    assert.equal(nobody.status, 1)
+    assert.match(nobody.stderr, /name the image with --image REF/)
+    const missing = image.reference.replace(':v1', ':gone')
+    const failed = await doctor(['--fix', 'deliver-dockerd', '--image', missing, '--yes'])
+    assert.equal(failed.status, 2, failed.stderr)
+    const { told } = await doctor(['--fixes'])
+    assert.ok(!told.applied.some(({ id }: { id: string }) => id.startsWith('deliver')), JSON.stringify(told.applied))
+  })
+
+  function inspect({ socket }: TestDocker) {
+    const format = ['-f', '{{json .RootFS.Layers}}']
+    return runCommand('docker', ['-H', `unix://${socket}`, 'image', 'inspect', ...format, image.reference])
+  }
+
   test('is rescued by the service as soon as it hangs, which tells it and counts it', row, async () => {
     const metrics = join(directory, 'windlass.prom')
     const args = ['doctor', '--watch', '--rescue', '--metrics', metrics, '--root', root, '--pid', String(docker.pid)]
@@ -136,6 +177,56 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
     rmSync(join(late, 'inner'))
   })
 })
+
+test(
+  'a containerd whose decompressor is broken gets the image into the namespace of the pull that hangs; each name is taken back',
+  row,
+  async () => {
+    const shims = mkdtempSync(join(tmpdir(), 'windlass-cures-shims-'))
+    await using image = await serveImage([makeNoise('noise', 4 << 20)])
+    await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 29 })
+    await using containerd = await startContainerd(join(loop.directory, 'containerd'), shims)
+    const doctor = async (...args: string[]) => {
+      const all = ['doctor', '--json', '--root', join(shims, 'root'), '--pid', String(containerd.pid), ...args]
+      const { status, stdout, stderr } = await runCommand(program, all)
+      return { status, told: stdout === '' ? undefined : JSON.parse(stdout), stderr }
+    }
+    const names = async () => (await containerd.ctr('-n', 'k8s.io', 'images', 'ls', '-q')).split('\n').filter(Boolean)
+    await plantBroken(shims, 'sleep')
+    const args = ['-a', containerd.socket, '-n', 'k8s.io', 'images', 'pull', '--plain-http', image.reference]
+    const client = spawn('ctr', args, { stdio: 'ignore' })
+    try {
+      await waitUntil('it unpacks', 20_000, () => hasChildren(containerd.pid))
+      const before = await names() // ctr names what it has fetched before it unpacks it
+      const delivered = await doctor('--fix', 'deliver-containerd', '--yes')
+      assert.equal(delivered.told?.isProven, true, delivered.stderr + JSON.stringify(delivered.told))
+      assert.match(delivered.told.message, /in namespace k8s\.io, has it as sha256:\w+, unpacked/)
+      const mounted = join(loop.directory, 'mounted')
+      const script =
+        'mkdir "$2"; ctr -a "$1" -n k8s.io images mount "$3" "$2" >&2; sha256sum "$2/noise"; ctr -a "$1" -n k8s.io images unmount --rm "$2" >&2'
+      const { stdout, stderr } = await runCommand('sh', [
+        '-ec',
+        script,
+        'sh',
+        containerd.socket,
+        mounted,
+        image.reference,
+      ])
+      const noise = (image.layers[0]?.tar as Buffer).subarray(512, 512 + (4 << 20))
+      assert.equal(stdout.slice(0, 64), digestOf(noise).slice('sha256:'.length), stderr)
+      const undone = await doctor('--undo', 'last', '--yes')
+      assert.equal(undone.told?.result, 'undone', undone.stderr)
+      assert.deepEqual((await names()).sort(), before.sort())
+    } finally {
+      client.kill('SIGKILL')
+      rmSync(shims, { recursive: true, force: true })
+    }
+  },
+)
+
+function hasChildren(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).some(tid => readIfThere(`/proc/${pid}/task/${tid}/children`) !== '')
+}
 
 function readIfThere(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : ''

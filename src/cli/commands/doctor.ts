@@ -39,7 +39,7 @@ export const command = defineCommand({
       type: 'string',
       value: 'REF',
       summary:
-        'also try the registry of this image as the engines would reach it: name, proxy, TLS, access, ranges, speed, MTU; with --rescue, the image whose pull hangs',
+        'also try the registry of this image as the engines would reach it: name, proxy, TLS, access, ranges, speed, MTU; with --rescue and --fix, the image whose pull hangs',
     },
     registry: { type: 'string', value: 'HOST[:PORT]', summary: 'the same for a registry alone, without an image' },
     try: {
@@ -67,7 +67,8 @@ export const command = defineCommand({
     fix: {
       type: 'string',
       value: 'ID',
-      summary: 'do one of these: shim-ENGINE, disable-ENGINE, restart-ENGINE, or kill-PID for a stuck decompressor',
+      summary:
+        'do one of these: deliver-ENGINE, which brings the image in that hangs; shim-ENGINE, disable-ENGINE, restart-ENGINE; or kill-PID for a stuck decompressor',
     },
     undo: {
       type: 'string',

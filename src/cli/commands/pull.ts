@@ -1,4 +1,5 @@
 import type { DecompressorPlan } from '../../codec/external/plan.ts'
+import type { Destination } from '../../copy/destination.ts'
 import type { PullResult } from '../../copy/events.ts'
 import type { PullOptions } from '../../copy/pull.ts'
 import { formatFamiliar, parseReference } from '../../oci/reference.ts'
@@ -219,6 +220,18 @@ async function pullOne(
     recorder?.fail(toWindlassError(error))
     throw error
   }
+}
+
+/** What `pull --into` does without other options. */
+export async function pullInto(context: Context, text: string, into: Destination): Promise<PullResult> {
+  const plain = { 'tls-ca': undefined, cert: undefined, key: undefined, 'insecure-registry': [] }
+  const choices = {
+    into,
+    connections: await readConnections(context, plain),
+    decompressors: await openDecompressors(context, 'auto'),
+    gatekeeper: await openPolicy(context, undefined),
+  }
+  return await pullAndShow(context, text, choices, undefined)
 }
 
 async function pullAndShow(

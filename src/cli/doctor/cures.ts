@@ -1,9 +1,10 @@
 /** `windlass doctor --fixes`, `--fix ID`, `--undo ID`: what can be done to an engine, shown before it is done, and taken back. */
 import { join } from 'node:path'
 import { applyCure, undoable, undoCure } from '../../doctor/cures/apply.ts'
-import { type Cure, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
+import { type Cure, hasSystemd, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
+import { addedBy, type DeliveryPlace, deliver, isDelivery, undoDelivery } from '../../doctor/cures/deliver.ts'
 import { formatDiff } from '../../doctor/cures/file-change.ts'
-import { readJournals } from '../../doctor/cures/journal.ts'
+import { type JournalRecord, readJournals } from '../../doctor/cures/journal.ts'
 import { killStuck } from '../../doctor/cures/kill.ts'
 import { provesCure } from '../../doctor/cures/prove.ts'
 import { planService } from '../../doctor/cures/service.ts'
@@ -18,15 +19,17 @@ import { journalDirectory } from './journal-directory.ts'
 
 interface CureOptions {
   readonly pid: number | undefined
+  /** Of a delivery. */
+  readonly image: string | undefined
   readonly 'dry-run': boolean
   readonly yes: boolean
 }
 
-async function findCures(host: HostView, pid: number | undefined): Promise<Cure[]> {
+async function findCures(host: HostView, { pid, image }: Pick<CureOptions, 'pid' | 'image'>): Promise<Cure[]> {
   const all = await findEngines(host, readProcessTable(host), pid)
   const engines = all.filter(({ isOpen }) => isOpen)
   const cures = await Promise.all(
-    engines.map(async engine => planCures(engine, suffixOf(engine, all), await readCureFacts(host, engine))),
+    engines.map(async engine => planCures(engine, suffixOf(engine, all), await readCureFacts(host, engine, { image }))),
   )
   return cures.flat()
 }
@@ -35,8 +38,12 @@ function suffixOf({ kind, process }: Engine, all: readonly Engine[]): string {
   return all.filter(other => other.kind === kind).length > 1 ? `${kind}-${process.pid}` : kind
 }
 
-export async function listCures(context: Context, host: HostView, { pid }: Pick<CureOptions, 'pid'>): Promise<void> {
-  const cures = await findCures(host, pid)
+export async function listCures(
+  context: Context,
+  host: HostView,
+  options: Pick<CureOptions, 'pid' | 'image'>,
+): Promise<void> {
+  const cures = await findCures(host, options)
   const applied = undoable(readJournals(journalDirectory(context)))
   if (context.json)
     return writeJson(context, {
@@ -61,7 +68,7 @@ function withoutEngine({ engine, ...cure }: Cure) {
 
 export async function fix(context: Context, host: HostView, id: string, options: CureOptions): Promise<number> {
   if (id.startsWith('kill-')) return await fixByKilling(context, host, id, options)
-  const cures = await findCures(host, options.pid)
+  const cures = await findCures(host, options)
   const cure = cures.find(cure => cure.id === id)
   if (cure === undefined)
     throw unknownCure(
@@ -75,6 +82,7 @@ export async function fix(context: Context, host: HostView, id: string, options:
     return tell(context, { id, result: 'planned', message: 'nothing was done', cure: withoutEngine(cure) })
   if (!options.yes && !(await confirm(context, 'Do this?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
+  if (cure.delivery !== undefined) return await fixByDelivering(context, cure, cure.delivery)
   const journal = await applyCure(host, cure, { directory: journalDirectory(context) })
   const proof = await provesCure(host, cure, context.signal)
   return tell(context, { id, result: 'applied', message: proof.text, isProven: proof.isProven, undo: journal })
@@ -120,10 +128,10 @@ function tell(context: Context, told: Told): number {
 export async function installService(
   context: Context,
   host: HostView,
-  options: Omit<CureOptions, 'pid'>,
+  options: Pick<CureOptions, 'dry-run' | 'yes'>,
 ): Promise<number> {
   const id = 'service'
-  if (host.names('/run/systemd/system').length === 0) {
+  if (!(await hasSystemd(host))) {
     const hint = 'have whatever starts services here run: windlass doctor --watch --rescue --yes'
     throw new WindlassError('UNSUPPORTED', 'Cannot install the service: systemd does not run here', { hint })
   }
@@ -137,6 +145,31 @@ export async function installService(
   const journal = await applyCure(host, { id, kind: id, changes: [change], commands }, { directory })
   const message = 'systemctl enable --now windlass-rescue starts it'
   return tell(context, { id, result: 'applied', message, undo: journal })
+}
+
+/** What `windlass pull --into` does, with the names that it brings in the journal. */
+async function fixByDelivering(
+  context: Context,
+  { id, engine }: Cure,
+  delivery: NonNullable<Cure['delivery']>,
+): Promise<number> {
+  const isDocker = engine.kind === 'dockerd'
+  const namespace = delivery.namespace ?? (context.env['CONTAINERD_NAMESPACE'] || undefined) // as `pull --into` has it
+  const place: DeliveryPlace = { engine: isDocker ? 'dockerd' : 'containerd', ...delivery, namespace }
+  const address = isDocker
+    ? { DOCKER_HOST: `unix://${delivery.socket}`, DOCKER_CONTEXT: undefined }
+    : { CONTAINERD_ADDRESS: delivery.socket }
+  const { openEngine } = await import('../../copy/engines.ts')
+  const { pullInto } = await import('../commands/pull.ts')
+  const bring = async () => {
+    const env = { ...context.env, ...address }
+    const { destination } = await openEngine(isDocker ? 'docker' : 'containerd', { env, namespace })
+    return (await pullInto(context, delivery.reference, destination)).digest
+  }
+  const { signal } = context
+  const done = await deliver(place, bring, { directory: journalDirectory(context), cure: id, signal })
+  const { isProven, text, id: undo } = done
+  return tell(context, { id, result: 'applied', message: text, isProven, undo })
 }
 
 /** `kill-PID`: the last resort, and only when the next pull will not meet the same program. */
@@ -156,25 +189,42 @@ export async function undo(
   context: Context,
   host: HostView,
   wanted: string,
-  options: Omit<CureOptions, 'pid'>,
+  options: Pick<CureOptions, 'dry-run' | 'yes'>,
 ): Promise<number> {
   const directory = journalDirectory(context)
-  const all = undoable(readJournals(directory))
+  const journals = readJournals(directory)
+  const all = undoable(journals)
   const record = wanted === 'last' ? all[0] : all.find(({ id }) => id === wanted)
   if (record === undefined) {
     const hint =
       all.length === 0 ? 'nothing that was done here can be undone' : `there are: ${all.map(({ id }) => id).join(', ')}`
-    throw new WindlassError('NOT_FOUND', `Cannot undo ${JSON.stringify(wanted)}: there is no such journal`, { hint })
+    const state = stateOf(journals.find(({ id }) => id === wanted))
+    throw new WindlassError('NOT_FOUND', `Cannot undo ${JSON.stringify(wanted)}: ${state}`, { hint })
   }
-  const changes = record.steps[0]?.['changes'] as readonly { readonly path: string; readonly before?: string }[]
-  const plans = changes.map(
-    ({ path, before }) => `${before === undefined ? 'remove' : 'give its old content to'} ${path}`,
-  )
-  if (!context.json) for (const plan of plans) writeLine(context, `  ${plan}`)
+  if (!context.json) for (const plan of plansOf(record)) writeLine(context, `  ${plan}`)
   if (options['dry-run']) return tell(context, { id: record.id, result: 'planned', message: 'nothing was done' })
   if (!options.yes && !(await confirm(context, 'Take it back?')))
     return tell(context, { id: record.id, result: 'declined', message: 'nothing was done' })
-  const paths = await undoCure(host, record, { directory })
+  const { signal } = context
+  const paths = isDelivery(record)
+    ? await undoDelivery(record, { directory, signal })
+    : await undoCure(host, record, { directory })
   const message = paths.length === 0 ? 'everything was as before already' : `as before: ${paths.join(', ')}`
   return tell(context, { id: record.id, result: 'undone', message })
+}
+
+/** What an undo does. */
+function plansOf(record: JournalRecord): string[] {
+  if (isDelivery(record)) return addedBy(record).map(name => `remove the name ${name}`)
+  const changes = record.steps[0]?.['changes'] as readonly { readonly path: string; readonly before?: string }[]
+  return changes.map(({ path, before }) => `${before === undefined ? 'remove' : 'give its old content to'} ${path}`)
+}
+
+/** Why a journal cannot be taken back. What was done to a process is over with it, at the latest with the boot. */
+function stateOf(record: JournalRecord | undefined): string {
+  if (record === undefined) return 'there is no such journal'
+  const { steps } = record
+  if (steps.some(({ step }) => step === 'undone')) return 'it was taken back already'
+  if (isDelivery(record)) return 'it has brought no name that was not there before'
+  return `a ${steps[0]?.['kind']} concerns processes alone, and leaves nothing that could be taken back`
 }

@@ -1,6 +1,7 @@
 /** Applies a cure, and takes one back, with every step in the journal before and after it is done. */
 import { WindlassError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { addedBy } from './deliver.ts'
 import { applyChange, type FileChange, revertChange } from './file-change.ts'
 import { Journal, type JournalRecord } from './journal.ts'
 
@@ -45,7 +46,8 @@ export async function applyCure(host: HostView, cure: Treatment, { directory }: 
 /** What can be taken back, the last first: also what was broken off by a death. */
 export function undoable(journals: readonly JournalRecord[]): JournalRecord[] {
   return journals
-    .filter(({ steps }) => changesOf(steps).length > 0 && !steps.some(({ step }) => step === 'undone'))
+    .filter(record => changesOf(record.steps).length > 0 || addedBy(record).length > 0)
+    .filter(({ steps }) => !steps.some(({ step }) => step === 'undone'))
     .reverse()
 }
 

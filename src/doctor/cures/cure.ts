@@ -1,11 +1,12 @@
 /** What can be done so that the next pull does not hang: the cures of one engine, smallest first. Planned from facts alone. */
 import { dirname, join } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
+import { findClientPulls } from '../clients.ts'
 import { type Engine, isOlder } from '../engines.ts'
 import type { FileChange } from './file-change.ts'
 import { formatShim } from './shim-file.ts'
 
-type CureKind = 'shim' | 'disable' | 'restart'
+type CureKind = 'deliver' | 'shim' | 'disable' | 'restart'
 
 export interface Cure {
   /** `shim-dockerd`; with the process ID behind it where several engines of a kind run. */
@@ -22,6 +23,17 @@ export interface Cure {
   readonly undo: string
   /** Why it cannot be done here, and what can be done instead. */
   readonly obstacle: string | undefined
+  /** Of `deliver`. */
+  readonly delivery?: Delivery | undefined
+}
+
+/** An image that is brought in without the engine's decompressor. */
+interface Delivery {
+  /** The engine's, as we reach it. */
+  readonly socket: string
+  readonly reference: string
+  /** Of containerd. */
+  readonly namespace: string | undefined
 }
 
 /** What of the host decides how a cure looks. */
@@ -34,6 +46,10 @@ export interface CureFacts {
   readonly settings: { readonly path: string; readonly content: string } | undefined
   readonly containers: number | undefined
   readonly isLiveRestore: boolean | undefined
+  /** On which the engine's API answers, as we reach it. */
+  readonly socket: string | undefined
+  /** Images that may be the one that hangs. */
+  readonly images: readonly Omit<Delivery, 'socket'>[]
 }
 
 interface ShimPlace {
@@ -45,7 +61,44 @@ interface ShimPlace {
 }
 
 export function planCures(engine: Engine, suffix: string, facts: CureFacts): Cure[] {
-  return [planShim(engine, suffix, facts), planDisable(engine, suffix, facts), planRestart(engine, suffix, facts)]
+  return [planDeliver, planShim, planDisable, planRestart].map(plan => plan(engine, suffix, facts))
+}
+
+const sinks: Readonly<Partial<Record<Engine['kind'], string>>> = { dockerd: 'docker', containerd: 'containerd' }
+
+function planDeliver(engine: Engine, suffix: string, { socket, images }: CureFacts): Cure {
+  const [image, another] = images
+  const into = [sinks[engine.kind], image?.namespace].filter(word => word !== undefined).join(':')
+  const obstacle = deliverObstacle(engine, socket, images)
+  const isPossible = obstacle === undefined && socket !== undefined && image !== undefined && another === undefined
+  return {
+    id: `deliver-${suffix}`,
+    kind: 'deliver',
+    engine,
+    title: `bring ${isPossible ? image.reference : 'the image'} in without the decompressor of the engine`,
+    changes: [],
+    commands: isPossible ? [['windlass', 'pull', image.reference, '--into', into]] : [],
+    reaches: 'this one image; the layers are fetched again, and a pull that hangs goes on to hang',
+    effect: 'at once',
+    undo: 'the name is removed, if the engine had none such before',
+    obstacle,
+    delivery: isPossible ? { socket, ...image } : undefined,
+  }
+}
+
+function deliverObstacle(
+  { kind, rootPrefix }: Engine,
+  socket: string | undefined,
+  images: readonly Omit<Delivery, 'socket'>[],
+): string | undefined {
+  if (kind === 'podman') return 'each pull is an engine of its own: windlass pull --into podman REF'
+  if (sinks[kind] === undefined) return `images are not brought into ${kind} yet`
+  if (kind === 'containerd' && rootPrefix !== '')
+    return 'the engine lives in a root of its own, in which its snapshots are: run windlass there'
+  if (socket === undefined) return 'its API answers on no socket'
+  if (images.length === 0) return 'no client of this user waits for a pull: name the image with --image REF'
+  const names = images.map(({ reference }) => reference).join(', ')
+  return images.length === 1 ? undefined : `several pulls wait (${names}): name one with --image REF`
 }
 
 function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
@@ -148,24 +201,63 @@ export function nameOf({ kind, process }: Engine): string {
   return `${kind} ${process.pid}`
 }
 
+interface ImageChoice {
+  /** That the user names. */
+  readonly image?: string | undefined
+}
+
 /** Everything about the host that `planCures` wants to know of one engine. */
-export async function readCureFacts(host: HostView, engine: Engine): Promise<CureFacts> {
+export async function readCureFacts(host: HostView, engine: Engine, { image }: ImageChoice = {}): Promise<CureFacts> {
   const { pid } = engine.process
   const cgroup = host.text(`/proc/${pid}/cgroup`) ?? ''
   const [, unit] = /^(?:0:|\d+:name=systemd):(?:\/[^\n]*)?\/([\w@.-]+\.service)$/m.exec(cgroup) ?? []
-  const hasSystemd = host.names('/run/systemd/system').length > 0
+  const isBooted = await hasSystemd(host)
   const info = engine.kind === 'dockerd' ? await askDocker(host, engine) : {}
   return {
-    unit: hasSystemd ? unit : undefined,
+    unit: isBooted ? unit : undefined,
     shims: await Promise.all(
       engine.decompressors
         .filter(({ path }) => path !== undefined)
         .map(({ name, path = '' }) => findShimPlace(host, engine, name, path)),
     ),
-    settings: hasSystemd ? undefined : await findSettings(host, engine),
+    settings: isBooted ? undefined : await findSettings(host, engine),
     containers: info.containers,
     isLiveRestore: info.isLiveRestore,
+    socket: await findApi(host, engine),
+    images: findImages(host, engine, image),
   }
+}
+
+/** What the user names, or what clients of this engine are pulling. */
+function findImages(host: HostView, engine: Engine, named: string | undefined): CureFacts['images'] {
+  const pulls = findClientPulls(host, engine)
+  const namespaces = new Set(pulls.map(({ namespace }) => namespace))
+  const [only] = namespaces
+  if (named !== undefined) return [{ reference: named, namespace: namespaces.size === 1 ? only : undefined }]
+  const found = pulls.map(({ text: reference, namespace }) => ({ reference, namespace }))
+  return [...new Map(found.map(image => [`${image.namespace} ${image.reference}`, image])).values()]
+}
+
+/** Among the sockets of an engine there are some that speak another protocol. */
+async function findApi(host: HostView, { kind, sockets, rootPrefix }: Engine): Promise<string | undefined> {
+  const paths = sockets.map(socket => `${rootPrefix}${socket}`)
+  if (kind === 'containerd') {
+    const { findContainerd } = await import('./engine-names.ts')
+    return await findContainerd(paths)
+  }
+  for (const path of kind === 'dockerd' ? paths : [])
+    if ((await host.ask(path, '/version'))?.body.includes('"ApiVersion"') === true) return path
+  return undefined
+}
+
+const typeMask = 0o170000
+const directoryType = 0o040000
+const regularType = 0o100000
+
+/** sd_booted(3): the directory is there, and often empty. */
+export async function hasSystemd(host: HostView): Promise<boolean> {
+  const facts = await host.disk.file('/run/systemd/system')
+  return facts !== undefined && (facts.mode & typeMask) === directoryType
 }
 
 async function askDocker(host: HostView, { sockets, rootPrefix }: Engine) {
@@ -192,10 +284,6 @@ async function findSettings(host: HostView, { kind, rootPrefix }: Engine) {
   }
   return undefined
 }
-
-const typeMask = 0o170000
-const directoryType = 0o040000
-const regularType = 0o100000
 
 async function findShimPlace(host: HostView, engine: Engine, name: string, found: string): Promise<ShimPlace> {
   const directories = (engine.environment?.get('PATH') ?? '').split(':').filter(directory => directory.startsWith('/'))

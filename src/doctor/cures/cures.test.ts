@@ -19,8 +19,9 @@ import { LiveHost } from '../../sys/host-view.ts'
 import type { Engine } from '../engines.ts'
 import { applyCure, undoable, undoCure } from './apply.ts'
 import { type Cure, type CureFacts, planCures } from './cure.ts'
+import { addedBy } from './deliver.ts'
 import { formatDiff } from './file-change.ts'
-import { Journal, readJournals } from './journal.ts'
+import { Journal, readJournals, type Step } from './journal.ts'
 import { planService } from './service.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-cures-'))
@@ -52,6 +53,8 @@ const facts: CureFacts = {
   settings: undefined,
   containers: 3,
   isLiveRestore: false,
+  socket: '/run/docker.sock',
+  images: [{ reference: 'team/app:1', namespace: undefined }],
 }
 
 function cureOf(kind: Cure['kind'], engine = engineOf(), known = facts): Cure {
@@ -103,6 +106,28 @@ test('a restart says what it stops', () => {
     cureOf('restart', engineOf(), { ...facts, unit: undefined }).obstacle ?? '',
     /systemd has not started it/,
   )
+})
+
+test('an image is delivered whose pull waits, by the command that the user could give; which one is never guessed', () => {
+  assert.deepEqual(cureOf('deliver').commands, [['windlass', 'pull', 'team/app:1', '--into', 'docker']])
+  const images = [{ reference: 'team/app:1', namespace: 'k8s.io' }]
+  const containerd = engineOf({ kind: 'containerd' })
+  const [command] = cureOf('deliver', containerd, { ...facts, images }).commands
+  assert.deepEqual(command?.slice(-2), ['--into', 'containerd:k8s.io'])
+  const obstacles: [RegExp, Cure][] = [
+    [/name the image with --image/, cureOf('deliver', engineOf(), { ...facts, images: [] })],
+    [
+      /several pulls wait \(team\/app:1, team\/app:1\)/,
+      cureOf('deliver', engineOf(), { ...facts, images: [...facts.images, ...images] }),
+    ],
+    [/on no socket/, cureOf('deliver', engineOf(), { ...facts, socket: undefined })],
+    [/a root of its own/, cureOf('deliver', engineOf({ kind: 'containerd', rootPrefix: '/proc/1/root' }))],
+    [/pull --into podman/, cureOf('deliver', engineOf({ kind: 'podman' }))],
+  ]
+  for (const [wanted, { obstacle, delivery, commands }] of obstacles) {
+    assert.match(obstacle ?? '', wanted)
+    assert.deepEqual([delivery, commands], [undefined, []])
+  }
 })
 
 /** A cure whose files are ours: one that is changed and one that is new. */
@@ -170,6 +195,20 @@ test('one that a death broke off after its first file is undone from the journal
   await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.ok(!existsSync(fresh))
+})
+
+test('of a delivery the names are taken back that it brought, or was about to bring when it died, and that were not there', () => {
+  const addedAfter = (before: Record<string, string>, ...steps: Step[]) => {
+    const record = { id: 'deliver-1', steps: [{ step: 'begin', kind: 'deliver', name: 'app:1', before }, ...steps] }
+    assert.equal(undoable([record]).length, addedBy(record).length > 0 && steps.at(-1)?.step !== 'undone' ? 1 : 0)
+    return addedBy(record)
+  }
+  assert.deepEqual(addedAfter({}, { step: 'applied', added: { 'app:1': 'x', 'app@x': 'x' } }), ['app:1', 'app@x'])
+  assert.deepEqual(addedAfter({ 'app:1': 'x' }, { step: 'applied', added: {} }), [])
+  assert.deepEqual(addedAfter({}), ['app:1'])
+  assert.deepEqual(addedAfter({ 'app:1': 'x' }), [])
+  addedAfter({}, { step: 'undone', because: 'it failed' })
+  assert.deepEqual(addedBy({ id: 'restart-1', steps: [{ step: 'begin', kind: 'restart' }, { step: 'applied' }] }), [])
 })
 
 test('a file that somebody has changed since is left as it is', async () => {

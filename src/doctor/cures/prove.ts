@@ -14,14 +14,26 @@ export async function provesCure(host: HostView, cure: Cure, signal: AbortSignal
   const { kind, engine, effect } = cure
   if (kind === 'shim') return await provesShim(host, engine, effect, signal)
   if (kind === 'disable') return { isProven: true, text: `the setting stands there; it takes effect ${effect}` }
-  const [again] = (await findEngines(host, readProcessTable(host))).filter(
-    other => other.kind === engine.kind && other.process.pid !== engine.process.pid,
-  )
+  const again = await findAgain(host, engine, signal)
   const text =
     again === undefined
       ? `${engine.kind} is not running yet`
       : `${engine.kind} runs anew as process ${again.process.pid}`
   return { isProven: again !== undefined, text }
+}
+
+/** What starts it may be done before it runs. */
+const startMs = 10_000
+const lookMs = 250
+
+async function findAgain(host: HostView, { kind, process }: Engine, signal: AbortSignal): Promise<Engine | undefined> {
+  const before = host.elapsed()
+  for (;;) {
+    const engines = await findEngines(host, readProcessTable(host))
+    const again = engines.find(other => other.kind === kind && other.process.startTicks > process.startTicks)
+    if (again !== undefined || host.elapsed() - before > startMs) return again
+    await host.pause(lookMs, signal)
+  }
 }
 
 /** The engine's own search must end at the shim, and what stands behind it must decompress rightly. */

@@ -93,6 +93,21 @@ export async function findImage(
   return (await client.find(methods.getImage, { name }, context))?.image ?? undefined
 }
 
+/** All images of the namespace. @throws WindlassError */
+export async function listImages(client: ContainerdClient, signal: AbortSignal): Promise<readonly Image[]> {
+  const context = { signal, doing: `Cannot list the images of ${client.name}` }
+  return (await client.call(methods.listImages, {}, context)).images
+}
+
+/** Takes a name away, and waits until what nothing else refers to is gone. @throws WindlassError */
+export async function removeImage(client: ContainerdClient, name: string, signal: AbortSignal): Promise<void> {
+  await client.find(
+    methods.deleteImage,
+    { name, sync: true },
+    { signal, doing: `Cannot remove ${name} from ${client.name}` },
+  )
+}
+
 /** Names what is in the content store; a name that is there points to this from then on. @throws WindlassError */
 export async function putImage(client: ContainerdClient, image: Image, signal: AbortSignal): Promise<void> {
   const context = { signal, doing: `Cannot name ${image.name} in ${client.name}` }

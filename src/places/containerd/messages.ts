@@ -45,6 +45,9 @@ message StatResponse { SnapshotInfo info = 1; }
 message Image { string name = 1; map<string, string> labels = 2; Descriptor target = 3; }
 message NameRequest { string name = 1; }
 message ImageMessage { Image image = 1; }
+message ImageFilters { repeated string filters = 1; }
+message ImageList { repeated Image images = 1; }
+message ImageDelete { string name = 1; bool sync = 2; }
 `
 
 const root = protobuf.parse(proto, { keepCase: true }).root
@@ -180,4 +183,6 @@ export const methods = {
   getImage: method<{ name: string }, { image: Image | null }>(`${images}/Get`, 'NameRequest', 'ImageMessage'),
   createImage: method<{ image: Image }, { image: Image | null }>(`${images}/Create`, 'ImageMessage', 'ImageMessage'),
   updateImage: method<{ image: Image }, { image: Image | null }>(`${images}/Update`, 'ImageMessage', 'ImageMessage'),
+  listImages: method<Nothing, { images: readonly Image[] }>(`${images}/List`, 'ImageFilters', 'ImageList'),
+  deleteImage: method<{ name: string; sync: boolean }, Nothing>(`${images}/Delete`, 'ImageDelete', 'Empty'),
 } as const

@@ -141,8 +141,11 @@ function makeRoot(root: string): void {
   chmodSync(root, 0o700)
 }
 
+/** Also what other rooms keep under the same root, and may have kept before there was a store: the journals of the doctor's cures. */
 const ownNames = new Set(
-  'windlass.db windlass.db-wal windlass.db-shm locks overlay2 blobs partial ingest mounts empty reserve'.split(' '),
+  'windlass.db windlass.db-wal windlass.db-shm locks overlay2 blobs partial ingest mounts empty reserve cures'.split(
+    ' ',
+  ),
 )
 
 function checkVersion(layout: Layout): void {

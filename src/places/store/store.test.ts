@@ -170,3 +170,11 @@ test('a store of a newer version, a foreign directory and a missing store are re
   await writeFile(join(directory, 'home', 'letter'), 'mine')
   await assert.rejects(Store.open(join(directory, 'home')), error => isWindlassError(error, 'FAILED'))
 })
+
+test('a store is made where the doctor has written down its cures before there was one', async t => {
+  const directory = await makeDirectory(t)
+  await mkdir(join(directory, 'cures'))
+  await writeFile(join(directory, 'cures', 'shim-20260101000000.jsonl'), '{}\n')
+  await using _store = await Store.open(directory)
+  assert.ok(existsSync(join(directory, 'cures', 'shim-20260101000000.jsonl')))
+})

@@ -99,6 +99,13 @@ test('no process ends by process.exit, which may wait for ever for a compiler th
   assert.deepEqual(users, [])
 })
 
+test('nobody loads the index of undici, which takes as long as all of windlass together', () => {
+  const users = production.filter(file =>
+    /^import (?!type ).*from 'undici'/m.test(readFileSync(join(source, file), 'utf8')),
+  )
+  assert.deepEqual(users, [])
+})
+
 test('the picture in docs/architecture.md names every room on its floor', () => {
   const text = readFileSync(join(source, '..', 'docs', 'architecture.md'), 'utf8')
   const rows = [...text.matchAll(/^\| (\d) \| ([^|]+)\|/gm)].map(([, floor, rooms]) => ({

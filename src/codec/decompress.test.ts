@@ -292,6 +292,28 @@ test('a signal that is aborted already opens nothing', async () => {
   assert.equal(opened, false)
 })
 
+test('whoever lets memory be used again has it freed: what was read once the next is asked for, and nothing that lies in a pool', async () => {
+  for (const archive of [run('gzip -c', sample), run('zstd -q -c', sample)]) {
+    const pool = new ArrayBuffer(Buffer.poolSize)
+    const given: Uint8Array[] = []
+    const source = async function* () {
+      for (let at = 0; at < archive.length; at += 50_000) {
+        const piece = Uint8Array.from(archive.subarray(at, at + 50_000))
+        given.push(piece)
+        yield piece
+        assert.equal(piece.buffer.detached, true)
+      }
+      // Zeros may follow the end.
+      yield new Uint8Array(pool, pool.byteLength - 100)
+    }
+    const chunks: Buffer[] = []
+    for await (const chunk of decompress(source(), { signal, recycle: true })) chunks.push(Buffer.from(chunk))
+    assert.ok(Buffer.concat(chunks).equals(sample))
+    assert.ok(given.length > 5)
+    assert.equal(pool.detached, false)
+  }
+})
+
 test('decoders that are left early or aborted give their memory back', async () => {
   const archive = run('zstd -q -19 -c --long=24', sample) // 16 MiB of window each
   const rss: number[] = []

@@ -15,7 +15,7 @@ export interface DecompressOptions {
   readonly compression?: Compression | 'auto' | undefined
   /** Output bytes per input byte, once more than 64 MiB came out; 1000 if not given. */
   readonly ratioMax?: number | undefined
-  /** A chunk is used no more when the second one after it is asked for: its memory may be freed then. */
+  /** A chunk is used no more when the second one after it is asked for: its memory may be freed then. So may the source's, once it is asked for the next one. */
   readonly recycle?: boolean | undefined
   /** Told of every chunk taken from the source. */
   readonly onInput?: ((bytes: number) => void) | undefined

@@ -170,7 +170,7 @@ export class LayerPull {
   async #fetchBlob(): Promise<void> {
     const { session, layer, gate, engine, signal, onPhase } = this.#job
     // An engine takes the layers in chain order.
-    using _slot = await gate.enter(signal, engine === undefined ? layer.descriptor.size : 0)
+    using slot = await gate.enter(signal, engine === undefined ? layer.descriptor.size : 0)
     await this.#withBlob(async blob => {
       // It may be another image's blob for the same content: that it is the same is only this image's word.
       this.bytesPlain = await this.#pass(blob, signal, async content => {
@@ -180,6 +180,8 @@ export class LayerPull {
         else await engine.take(counted)
         return counter.bytes
       })
+      // The disk's turn, as in `#fill`.
+      slot[Symbol.dispose]()
       await this.#bringDown([blob.commit()])
     })
     if (engine === undefined) await session.setLayerBlob(layer.chainId, layer.descriptor.digest)

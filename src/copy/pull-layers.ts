@@ -79,6 +79,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const holders = new Set<number | undefined>()
   const taker = context.engine
   const published = image.layers.map(() => Promise.withResolvers<void>())
+  const firstTaken = Promise.withResolvers<void>()
   for (const [at, layer] of image.layers.entries()) {
     const { descriptor } = layer
     const tellHolder = (who: string): void => {
@@ -94,7 +95,13 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
       session: context.session,
       engine: context.engineLayers && {
         hasLayer: context.engineLayers.has(layer.chainId),
-        ...(taker !== undefined && { name: taker.name, take: content => taker.take(at, content) }),
+        ...(taker !== undefined && {
+          name: taker.name,
+          take: async content => {
+            await taker.take(at, content)
+            if (at === 0) firstTaken.resolve()
+          },
+        }),
       },
       gate,
       threads,
@@ -121,7 +128,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const runs = startOrder(image, context).map(async at => {
     try {
       // Such an engine unpacks one layer after the other: while the first one comes it has nothing to do, and the others would only slow that down.
-      if (taker !== undefined && at > 0) await published[0]?.promise
+      if (taker !== undefined && at > 0) await Promise.race([firstTaken.promise, published[0]?.promise])
       await pulls[at]?.run()
       published[at]?.resolve()
     } catch (error) {

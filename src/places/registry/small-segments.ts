@@ -1,16 +1,14 @@
 import { lookup } from 'node:dns/promises'
 import { Socket } from 'node:net'
-import { buildConnector } from 'undici'
+import type { buildConnector as Connector } from 'undici'
 import { openTcpSocket } from '../../sys/libc.ts'
+import { buildConnector } from './undici.ts'
 
 /**
  * Connections in which neither side sends larger segments: what passes so and not otherwise is held up by a path that drops large packets and does not say
  * so. 536 is what every path takes (RFC 9293, section 3.7.1).
  */
-export function connectInSmallSegments(
-  options: buildConnector.BuildOptions,
-  segmentMax: number,
-): buildConnector.connector {
+export function connectInSmallSegments(options: Connector.BuildOptions, segmentMax: number): Connector.connector {
   const secure = buildConnector(options)
   return (target, callback) => {
     const isSecure = target.protocol === 'https:'

@@ -1,4 +1,3 @@
-import { catalogue } from '../doctor/catalogue.ts'
 import type { Context } from './command.ts'
 import { writeWarning } from './output.ts'
 
@@ -6,6 +5,7 @@ import { writeWarning } from './output.ts'
 export async function watchEngine(socket: string, signal: AbortSignal): Promise<(context: Context) => void> {
   try {
     const { examinePullsOf } = await import('../doctor/pulls-of-socket.ts')
+    const { catalogue } = await import('../doctor/catalogue.ts')
     const { LiveHost } = await import('../sys/host-view.ts')
     const findings = await examinePullsOf(new LiveHost(), socket, signal)
     return context => {

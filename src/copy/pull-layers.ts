@@ -73,7 +73,8 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const failure = new AbortController()
   const signal = AbortSignal.any([context.signal, failure.signal])
   const gate = new Gate(context.options.layersMax ?? Math.min(availableParallelism() + 1, 6))
-  using threads = context.threads ?? new UnpackThreads()
+  const { threads = new UnpackThreads() } = context
+  using _own = context.threads === undefined ? threads : undefined
   const active = new Map<number, LayerPull>()
   const pulls: LayerPull[] = []
   const holders = new Set<number | undefined>()

@@ -52,6 +52,8 @@ export interface PullOptions extends LayersOptions {
   readonly into?: Destination
   /** Decides whether the image may come in, before any of its layers is fetched. */
   readonly gatekeeper?: Gatekeeper | undefined
+  /** Where threads that unpack come from, some of them started ahead perhaps; the caller disposes them. The pull has its own if absent. */
+  readonly threads?: UnpackThreads | undefined
   readonly signal?: AbortSignal
 }
 
@@ -135,7 +137,8 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   await using _decompressors = { [Symbol.asyncDispose]: async () => await options.decompressors?.settled() }
   await using session = await store.openSession(`pull ${text}`)
   const isNew = options.into === undefined && findDigest(store, reference) === undefined
-  using threads = new UnpackThreads()
+  const { threads = new UnpackThreads() } = options
+  using _own = options.threads === undefined ? threads : undefined
   if (isNew) await threads.prepare()
   const registryOptions = {
     ...options.connections,

@@ -47,10 +47,10 @@ export class UnpackThreads implements Disposable {
     this.#heapMiBMax = heapMiBMax
   }
 
-  /** Starts one ahead of its first order. */
+  /** Starts one ahead of its first order, unless one rests. */
   async prepare(): Promise<void> {
     await startPool()
-    this.give(this.#start())
+    if (this.#resting.length === 0) this.give(this.#start())
   }
 
   take(): Worker {

@@ -2,6 +2,7 @@ import type { DecompressorPlan } from '../../codec/external/plan.ts'
 import type { Destination } from '../../copy/destination.ts'
 import type { PullResult } from '../../copy/events.ts'
 import type { PullOptions } from '../../copy/pull.ts'
+import type { UnpackThreads } from '../../layer/unpack.ts'
 import { formatFamiliar, parseReference } from '../../oci/reference.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { connectionOptions, readConnections } from '../connections.ts'
@@ -145,7 +146,9 @@ export const command = defineCommand({
       ...network
     } = options
     const engine = await openInto(context, into, route)
+    using threads = engine === undefined ? await startThread() : undefined
     const choices = {
+      threads,
       ...(platform !== undefined && { platform }),
       ...(layers !== undefined && { layersMax: layers }),
       ...readNetworkChoices(network),
@@ -169,6 +172,14 @@ export const command = defineCommand({
     return report === undefined ? status : await report.close(status)
   },
 })
+
+/** One that unpacks starts while the rest of the program is loaded, which takes as long. */
+async function startThread(): Promise<UnpackThreads> {
+  const { UnpackThreads } = await import('../../layer/unpack.ts')
+  const threads = new UnpackThreads()
+  await threads.prepare()
+  return threads
+}
 
 async function openDecompressors(context: Context, decompressor: string): Promise<DecompressorPlan> {
   const { planDecompressors } = await import('../../codec/external/plan.ts')

@@ -12,11 +12,12 @@ interface FixtureOptions {
   readonly nowMs?: number
 }
 
-/** Answers from the table alone; time does not pass in it. A file may change from one `pause` to the next: `later` is then what stands there. */
+/** Answers from the table alone; time passes in it only while it is waited for. A file may change from one `pause` to the next: `later` is then what stands there. */
 export class FixtureHost extends LiveHost {
   override readonly arch = 'x64'
   readonly later: Record<string, string> = {}
   #files: Record<string, string>
+  #elapsedMs = 0
   readonly #options: FixtureOptions
 
   constructor(options: FixtureOptions) {
@@ -36,7 +37,7 @@ export class FixtureHost extends LiveHost {
   }
 
   override elapsed(): number {
-    return 0
+    return this.#elapsedMs
   }
 
   override text(path: string): string | undefined {
@@ -64,7 +65,8 @@ export class FixtureHost extends LiveHost {
     return body === undefined ? undefined : { status: 200, body }
   }
 
-  override async pause(): Promise<boolean> {
+  override async pause(ms: number): Promise<boolean> {
+    this.#elapsedMs += ms
     this.#files = { ...this.#files, ...this.later }
     return true
   }

@@ -110,7 +110,7 @@ ingests() {
   printf '%s\n' "$fds" | sed -n -e 's/.* -> \(\/.*\/ingest\/[^/]*\)\/data$/\1/p'
 }
 
-facts_of_files() { stat -L -c 's%s %Y %f %n' "$@" 2>/dev/null; }
+facts_of_files() { stat -L -c 's%s %Y %f %Z %n' "$@" 2>/dev/null; }
 
 fills() {
   has perl || return 0
@@ -187,6 +187,7 @@ frame() {
   {
     printf '%s\n' "$table"
     [ -z "$engines" ] || look_at_family
+    [ -z "$engines" ] || grep '' /proc/locks /dev/null 2>/dev/null
   } | sed -e 's/^l/ll/' -e t -e 's/^/t/'
   [ -n "$engines" ] || return 0
   fills
@@ -239,20 +240,73 @@ look_at_engine() {
   if cat "/proc/$pid/environ" >/dev/null 2>&1; then
     echo "c/proc/$pid/environ"
     tr '\0' '\n' <"/proc/$pid/environ" |
-      grep -aE '^(PATH|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_[A-Z_]*|CONTAINERD_[A-Z_]*|[Hh][Tt][Tt][Pp][Ss]?_[Pp][Rr][Oo][Xx][Yy]|[Nn][Oo]_[Pp][Rr][Oo][Xx][Yy]|[Aa][Ll][Ll]_[Pp][Rr][Oo][Xx][Yy])=' |
+      grep -aE '^(PATH|LD_LIBRARY_PATH|LD_PRELOAD|LD_AUDIT|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|CONTAINERS_STORAGE_CONF|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_[A-Z_]*|CONTAINERD_[A-Z_]*|[Hh][Tt][Tt][Pp][Ss]?_[Pp][Rr][Oo][Xx][Yy]|[Nn][Oo]_[Pp][Rr][Oo][Xx][Yy]|[Aa][Ll][Ll]_[Pp][Rr][Oo][Xx][Yy])=' |
       redact | indent
   fi
   grep ' 00010000 ' "/proc/$pid/net/unix" /dev/null 2>/dev/null | sed 's/^/t/'
+  # Connections on which something is sent again and again.
+  grep -E '^ +sl |^ *[0-9]+: [^ ]+ [^ ]+ 0[12] [^ ]+ [^ ]+ 0*[1-9A-F]' "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" /dev/null 2>/dev/null | sed 's/^/t/'
   file "/proc/$pid/mountinfo"
   file "/proc/$pid/cgroup"
   file "/proc/$pid/limits"
-  file "$root/etc/docker/daemon.json" | redact
+  named=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed -n -e 's/^--config-file=//p' -e '/^--config-file$/{n;p;}')
+  for path in ${named:-/etc/docker/daemon.json}; do file "$root$path" | redact; done
   file "$root/etc/resolv.conf"
+  # Where podman and its kin keep images.
+  storage=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
+  kept=
+  for path in ${storage:-/etc/containers/storage.conf /usr/share/containers/storage.conf}; do
+    [ -f "$root$path" ] || continue
+    echo "x$root$path"
+    grep -E '^[[:space:]]*graphroot[[:space:]]*=' "$root$path" | indent
+    [ -n "$kept" ] || kept=$(sed -n 's/^[[:space:]]*graphroot[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' "$root$path" | sed 1q)
+  done
   look_at_groups
+  look_at_unit
   look_at_data
   look_at_decompressors
   within 30 tell_version
-  for socket in $sockets; do has curl && ask "$pid" "$socket" /version; done
+  for socket in $sockets; do
+    has curl || break
+    ask "$pid" "$socket" /version
+    [ -z "$body" ] || ask "$pid" "$socket" /info | redact
+  done
+}
+
+# What systemd was told to start the engine with, in the order in which it reads it: only what matters for pulls.
+settings='(MOBY_DISABLE_PIGZ|CONTAINERD_DISABLE_[A-Z_]+|PIGZ|GZIP|DOCKER_TMPDIR|TMPDIR|HTTP_PROXY|HTTPS_PROXY|NO_PROXY)'
+look_at_unit() {
+  unit=$(sed -n 's#^[0-9]*:\(name=systemd\)\{0,1\}:[^ ]*/\([^/ ]*\.service\)$#\2#p' "/proc/$pid/cgroup" 2>/dev/null | sed 1q)
+  case $units in *" ${unit:- } "*) return 0 ;; esac
+  units="$units$unit "
+  for directory in /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+    for path in "$directory/$unit" "$directory/$unit.d"/*.conf; do
+      [ -f "$path" ] && [ -r "$path" ] || continue
+      facts_of_files "$path"
+      lines=$(sed -e ':a' -e '/\\$/{N;s/\\\n/ /;ba' -e '}' "$path" |
+        sed -n -e 's/^[[:space:]]*\(Environment\)[[:space:]]*=[[:space:]]*/\1=/p' -e 's/^[[:space:]]*\(EnvironmentFile\)[[:space:]]*=[[:space:]]*/\1=/p')
+      echo "x$path"
+      printf '%s\n' "$lines" | unit_settings | redact | indent
+      for named in $(printf '%s\n' "$lines" | sed -n 's/^EnvironmentFile=-\{0,1\}//p'); do
+        [ -f "$named" ] && [ -r "$named" ] || continue
+        echo "x$named"
+        grep -iE "^[[:space:]]*(export[[:space:]]+)?$settings=" "$named" | redact | indent
+      done
+    done
+  done
+}
+
+units=' '
+unit_settings() {
+  while read -r line; do
+    case $line in
+      Environment=?*)
+        printf ' %s\n' "${line#Environment=}" |
+          grep -oiE "[[:space:]](\"$settings=[^\"]*\"|'$settings=[^']*'|$settings=(\"[^\"]*\"|'[^']*'|[^[:space:]\"']*))" | sed 's/^./Environment=/'
+        ;;
+      *) printf '%s\n' "$line" ;;
+    esac
+  done
 }
 
 tell_version() {
@@ -271,6 +325,7 @@ look_at_groups() {
       *,pids,*) at=/sys/fs/cgroup/pids$path ;;
       *) continue ;;
     esac
+    at=${at%/}
     # A limit of any group above holds, too.
     while :; do
       case $grouped in *" $at "*) break ;; esac
@@ -283,6 +338,8 @@ look_at_groups() {
 
 grouped=' '
 look_at_group() {
+  # It is there, whatever files it has.
+  [ ! -d "$at" ] || echo "x$at/cgroup.procs"
   for name in memory.max memory.high memory.current memory.stat memory.events memory.limit_in_bytes memory.usage_in_bytes memory.oom_control \
     memory.failcnt cpu.max cpu.stat cpu.cfs_quota_us cpu.cfs_period_us cgroup.freeze cgroup.events freezer.state pids.max pids.current \
     pids.events; do
@@ -297,13 +354,43 @@ look_at_data() {
   named=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed -n -e 's/^--data-root=//p' -e 's/^--root=//p' -e 's/^--graph=//p' \
     -e '/^--data-root$/{n;p;}' -e '/^--root$/{n;p;}' -e '/^--graph$/{n;p;}' -e '/^-g$/{n;p;}')
   told=' '
-  for data in $roots $named /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit; do
+  for data in $roots $named $kept /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit; do
     for at in "$data" "/proc/$pid/root${data#"$top"}"; do
       case $told in *" $at "*) continue ;; esac
       told="$told$at "
-      within 50 stat -f -c "d%S %b %a %c %d $at" "$at" 2>/dev/null || echo "?$at"
+      within 50 stat -f -c "d%S %b %a %c %d %t $at" "$at" 2>/dev/null || {
+        echo "?$at"
+        continue
+      }
+      [ ! -d "$at" ] || within 20 look_at_directory
     done
   done
+}
+
+# Whether its entries tell their types, which nothing but getdents64(2) says; and parts of layers on which nobody works.
+look_at_directory() {
+  has perl && perl -e '
+    use Config;
+    my %numbers = (x86_64 => 217, aarch64 => 61, riscv64 => 61, loongarch64 => 61, s390x => 220);
+    my ($name) = $Config{archname} =~ /^(\w+?)-linux/;
+    my $number = $numbers{$name // ""};
+    exit unless $number && $Config{ptrsize} == 8;
+    sysopen(my $directory, $ARGV[0], 2048) or exit;
+    my $entries = "\0" x 32768;
+    my $used = syscall($number, fileno($directory), $entries, 32768);
+    for (my $at = 0; $at < $used;) {
+      my ($length, $type) = unpack("x16 S C", substr($entries, $at));
+      my $entry = unpack("Z*", substr($entries, $at + 19));
+      if ($entry ne "." && $entry ne "..") { print "y", $type ? 1 : 0, " $ARGV[0]\n"; exit; }
+      last unless $length;
+      $at += $length;
+    }' "$at" 2>/dev/null
+  set --
+  for path in "$at"/tmp/GetImageBlob* "$at"/io.containerd.content.v1.content/ingest/*/data; do
+    case $held in *" -> ${path#"/proc/$pid/root"}"*) continue ;; esac
+    [ $# -ge 200 ] || [ ! -f "$path" ] || set -- "$@" "$path"
+  done
+  [ $# -eq 0 ] || facts_of_files "$@"
 }
 
 look_at_decompressors() {
@@ -313,11 +400,81 @@ look_at_decompressors() {
   IFS=:
   for directory in $path; do
     for name in unpigz pigz igzip zstd; do
-      [ -f "$root$directory/$name" ] && set -- "$@" "$root$directory/$name"
+      [ -f "$root$directory/$name" ] && set -- "$@" "$root$directory/$name" "$root$directory"
     done
   done
   IFS=$saved
   [ $# -eq 0 ] || within 10 facts_of_files "$@"
+  # What lives in a root of its own has a package manager of its own.
+  [ -z "$root" ] || return 0
+  read -r kind <"/proc/$pid/comm"
+  case $kind in
+    dockerd) used='unpigz' ;;
+    containerd | buildkitd) used='igzip unpigz' ;;
+    *) used='pigz' ;;
+  esac
+  for name in $used; do
+    for path in "$@"; do
+      [ "${path##*/}" = "$name" ] && [ -f "$path" ] && [ -x "$path" ] || continue
+      look_at_package "$path"
+      break
+    done
+  done
+}
+
+# said COMMAND...: what a program says, whatever its status. $text is that, too.
+said() {
+  text=$(within 30 "$@" 2>&1) || return 1
+  echo "r$*"
+  printf '%s\n' "$text" | indent
+}
+
+packages=' '
+look_at_package() {
+  case $packages in *" $1 "*) return 0 ;; esac
+  packages="$packages$1 "
+  other=/usr$1
+  case $1 in /usr/*) other=${1#/usr} ;; esac
+  whole=
+  if has dpkg && said dpkg -S "$1" "$other"; then
+    owner=$(printf '%s\n' "$text" | sed -n 's/^\([a-z0-9][a-z0-9+.:-]*\): \/.*/\1/p' | sed 1q)
+    [ -z "$owner" ] || said dpkg-query -W '-f=${Version}' "$owner"
+    [ -z "$owner" ] || { said dpkg -V "$owner" && is_whole && whole=y; }
+  fi
+  if has rpm && said rpm -qf "$1" "$other"; then
+    owner=$(printf '%s\n' "$text" | sed -n '/^[A-Za-z0-9_.+~^-][A-Za-z0-9_.+~^-]*$/p' | sed 1q)
+    [ -z "$owner" ] || { said rpm -V "$owner" && is_whole && whole=y; }
+  fi
+  # It is run, to tell its version, only where its package vouches for it and nobody else could replace it.
+  [ -n "$whole" ] || return 0
+  ls -Lld "$1" "${1%/*}" | grep -q '^........w' || tell_libraries "$1"
+}
+
+is_whole() {
+  ! printf '%s\n' "$text" | grep -E '^([.?A-Za-z0-9_]{8,9} +/|missing)' | grep -qvE '^[^ ]+ +[cdg] |/(doc|man|locale)/'
+}
+
+# As the loader puts them together for a child of the engine.
+tell_libraries() {
+  program=$1
+  set --
+  for name in LD_LIBRARY_PATH LD_PRELOAD LD_AUDIT; do
+    value=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n "s/^$name=//p" | sed 1q)
+    [ -z "$value" ] || set -- "$@" "$name=$value"
+  done
+  said env "$@" ldd "$program"
+  case $program in *pigz) said env "$@" "$program" -vV ;; esac
+}
+
+# Decompressors and untars of an engine that is gone: somebody else has inherited them.
+look_at_orphans() {
+  for pid in $(printf '%s\n' "$table" | sed -n -e 's/^[^:]*:\([0-9]*\) (unpigz) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (pigz) [^Z].*/\1/p' \
+    -e 's/^[^:]*:\([0-9]*\) (igzip) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (xz) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (exe) [^Z].*/\1/p' \
+    -e 's/^[^:]*:\([0-9]*\) (docker-untar) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (storage-untar) [^Z].*/\1/p'); do
+    case $family in *" $pid "*) continue ;; esac
+    echo "c/proc/$pid/cmdline"
+    words "/proc/$pid/cmdline"
+  done
 }
 
 # Whoever is asked before a file is opened.
@@ -345,13 +502,13 @@ main() {
   links /proc/self/ns/mnt /proc/self/root /proc/1/ns/net
   texts /proc/filesystems /proc/pressure/io /proc/pressure/cpu /proc/pressure/memory /proc/sys/kernel/random/entropy_avail \
     /proc/loadavg /proc/meminfo /proc/version /proc/vmstat /proc/uptime /proc/sys/kernel/osrelease /etc/os-release
-  file /proc/locks
   file /proc/self/mountinfo
   look_at_processes
   for pid in $engines; do
     known="$known$pid "
     look_at_engine
   done
+  look_at_orphans
   look_at_agents
   frames=0
   watched=0

@@ -5,7 +5,7 @@ import { areas, catalogue, type FindingCode, type Severity } from './catalogue.t
 import { allChecks } from './checks/all.ts'
 import { listItems, type NamedRegistry } from './checks/items.ts'
 import { runChecks, type SkippedCheck } from './checks/run.ts'
-import { type Engine, findEngines } from './engines.ts'
+import { askEngines, type Engine, type EngineFilter, listEngines } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { examinePulls, type PullsResult } from './pulls.ts'
 
@@ -13,6 +13,8 @@ export interface DiagnoseOptions {
   readonly signal: AbortSignal
   /** Look at the engine with this process alone. */
   readonly pid?: number | undefined
+  /** Look at these engines alone. */
+  readonly isWanted?: EngineFilter | undefined
   /** What an earlier probe said of a program. */
   readonly verdictOf?: ((path: string) => Promise<string | undefined>) | undefined
   /** A registry that the user named; without, nothing is sent anywhere. */
@@ -31,24 +33,57 @@ export interface Diagnosis {
   /** What was seen of the pulls, for those who want to judge by themselves. */
   readonly lines: PullsResult['lines']
   readonly dumps: PullsResult['dumps']
+  /** How long the visit was, and for how much of that the doctor itself had no processor. */
+  readonly took: { readonly ms: number; readonly heldUpMs: number }
 }
 
 const severities: readonly Severity[] = ['problem', 'warning', 'unseen', 'note', 'ok']
 
+/** What is found by then is told: as long as a pull that stands still is looked at. */
+const dueMs = 8500
+
 /** Takes some seconds, longest where something stands still: it has to be watched. */
 export async function diagnose(
   host: HostView,
-  { signal, pid, verdictOf = async () => undefined, registry, mayTry = false }: DiagnoseOptions,
+  { signal, pid, isWanted = () => true, verdictOf = async () => undefined, registry, mayTry = false }: DiagnoseOptions,
 ): Promise<Diagnosis> {
+  const stopwatch = startStopwatch(host)
+  const until = host.elapsed() + dueMs
   const table = readProcessTable(host)
-  const engines = await findEngines(host, table, pid)
-  const items = await listItems(host, engines, { registry, signal })
-  const [pulls, { findings: found, skipped }] = await Promise.all([
-    examinePulls(host, engines, { signal }),
-    runChecks(allChecks, items, { host, engines, table, signal, mayTry, verdictOf }),
+  const all = listEngines(host, table, pid)
+  const running = all.filter(engine => isWanted(engine, all, table))
+  // An engine that is stuck takes its time to answer: its pulls are looked at meanwhile.
+  const check = async () => {
+    const engines = await askEngines(host, running)
+    const items = await listItems(host, engines, { registry, signal })
+    return {
+      engines,
+      ...(await runChecks(allChecks, items, { host, engines, table, signal, mayTry, verdictOf, until })),
+    }
+  }
+  const [pulls, { engines, findings: found, skipped }] = await Promise.all([
+    examinePulls(host, running, { signal }),
+    check(),
   ])
   const findings = withQuietAreas(explainedOnce([...pulls.findings, ...found])).sort(byArea)
-  return { engines, findings, worst: worstOf(findings), skipped, lines: pulls.lines, dumps: pulls.dumps }
+  const { lines, dumps } = pulls
+  return { engines, findings, worst: worstOf(findings), skipped, lines, dumps, took: stopwatch() }
+}
+
+/** @returns what tells the time since then */
+function startStopwatch(host: HostView): () => Diagnosis['took'] {
+  const start = host.elapsed()
+  const startHeldUp = readHeldUpMs(host)
+  return () => ({
+    ms: Math.round(host.elapsed() - start),
+    heldUpMs: Math.round(readHeldUpMs(host) - startHeldUp),
+  })
+}
+
+/** For how long this thread was ready to run and had no processor, in its whole life: the kernel counts it, in nanoseconds. */
+function readHeldUpMs(host: HostView): number {
+  const [, waitedNs] = /^\d+ (\d+) /.exec(host.text('/proc/thread-self/schedstat') ?? '') ?? []
+  return Number(waitedNs ?? 0) / 1e6
 }
 
 /** Areas in which silence means that all is well, or that nothing was asked. */

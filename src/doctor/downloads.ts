@@ -2,11 +2,11 @@
 import { join } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../sys/process-files.ts'
-import { asEngineNames, type Engine } from './engines.ts'
+import { asEngineNames, type FoundEngine } from './engines.ts'
 
 /** One layer on its way. */
 export interface Download {
-  readonly engine: Engine
+  readonly engine: FoundEngine
   /** The file, as the engine names it. */
   readonly path: string
   readonly bytes: number
@@ -18,7 +18,7 @@ export interface Download {
   readonly idleMs: number
 }
 
-const temporary: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
+const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
   dockerd: /\/tmp\/GetImageBlob\d+$/,
   podman: /\/container_images_storage[^/]*\/\d+$/,
   buildah: /\/container_images_storage[^/]*\/\d+$/,
@@ -29,7 +29,7 @@ const temporary: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
 /** A content store of containerd, also within buildkitd. */
 const ingest = /^(\/.*\/ingest\/[^/]+)\/data$/
 
-export async function findDownloads(host: HostView, engine: Engine): Promise<Download[]> {
+export async function findDownloads(host: HostView, engine: FoundEngine): Promise<Download[]> {
   const { kind, process } = engine
   const opened = readDescriptors(host, process.pid)
   const pattern = temporary[kind]
@@ -44,7 +44,7 @@ export async function findDownloads(host: HostView, engine: Engine): Promise<Dow
 }
 
 /** The same directory as we reach it. */
-function placeOf({ dataRoot, dataPath, rootPrefix }: Engine, directory: string): string {
+function placeOf({ dataRoot, dataPath, rootPrefix }: FoundEngine, directory: string): string {
   const isBelow = dataRoot !== undefined && dataPath !== undefined && directory.startsWith(`${dataRoot}/`)
   return isBelow ? dataPath + directory.slice(dataRoot.length) : rootPrefix + directory
 }
@@ -54,7 +54,12 @@ async function collect(found: readonly Promise<Download | undefined>[]): Promise
 }
 
 /** While it downloads the engine stands at the end of the file; to wait for the layer below, and to unpack, it goes back to the beginning. */
-async function readTemporary(host: HostView, engine: Engine, fd: number, path: string): Promise<Download | undefined> {
+async function readTemporary(
+  host: HostView,
+  engine: FoundEngine,
+  fd: number,
+  path: string,
+): Promise<Download | undefined> {
   const state = readDescriptorState(host, engine.process.pid, fd)
   const file = await host.disk.file(`/proc/${engine.process.pid}/fd/${fd}`)
   if (file === undefined || state === undefined || state.position < file.size) return undefined
@@ -63,7 +68,7 @@ async function readTemporary(host: HostView, engine: Engine, fd: number, path: s
 }
 
 /** containerd writes down beside the data what it is, and how much it will be. */
-async function readIngest(host: HostView, engine: Engine, directory: string): Promise<Download | undefined> {
+async function readIngest(host: HostView, engine: FoundEngine, directory: string): Promise<Download | undefined> {
   const file = await host.disk.file(join(directory, 'data'))
   if (file === undefined) return undefined
   const total = Number((await host.disk.text(join(directory, 'total'))) ?? Number.NaN)

@@ -13,13 +13,13 @@ import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
 
 type EngineKind = 'dockerd' | 'containerd' | 'podman' | 'crio' | 'buildkitd' | 'buildah' | 'skopeo'
 
-export interface Engine {
+/** What /proc tells of an engine, without asking anybody. */
+export interface FoundEngine {
   readonly kind: EngineKind
   readonly process: ProcessFacts
   readonly args: readonly string[]
   /** The kernel's name of the program file; ends in ` (deleted)` after an upgrade without a restart. */
   readonly program: string | undefined
-  readonly version: string | undefined
   /** Where images are kept, as the engine names it. */
   readonly dataRoot: string | undefined
   /** The same directory as we reach it. */
@@ -30,9 +30,13 @@ export interface Engine {
   readonly sockets: readonly string[]
   /** Undefined if we may not see it. */
   readonly environment: ReadonlyMap<string, string> | undefined
-  readonly decompressors: readonly EngineDecompressor[]
   /** Whether we may look into its descriptors, and so into those of its children. */
   readonly isOpen: boolean
+}
+
+export interface Engine extends FoundEngine {
+  readonly version: string | undefined
+  readonly decompressors: readonly EngineDecompressor[]
 }
 
 /** A decompressor that this engine runs if it finds it. */
@@ -88,17 +92,40 @@ export function isEngineName(name: string): boolean {
   return kinds.has(name)
 }
 
+/** Whether an engine of all those that run is meant. */
+export type EngineFilter = (engine: FoundEngine, all: readonly FoundEngine[], table: ProcessTable) => boolean
+
 /** @param pid of the only engine that is wanted */
-export async function findEngines(host: HostView, table: ProcessTable, pid?: number): Promise<Engine[]> {
+export function listEngines(host: HostView, table: ProcessTable, pid?: number): FoundEngine[] {
   const found = [...table.values()].filter(
     entry => kinds.has(entry.name) && entry.state !== 'Z' && (pid === undefined || entry.pid === pid),
   )
-  const engines = await Promise.all(found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind)))
-  // What ended meanwhile, as a podman does, hides nothing.
-  return engines.filter(({ isOpen, process }) => isOpen || readProcess(process.pid, host) !== undefined)
+  return found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind))
 }
 
-async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Promise<Engine> {
+/** Asks each for its version, which takes a while where it does not answer. */
+export async function askEngines(host: HostView, found: readonly FoundEngine[]): Promise<Engine[]> {
+  const engines = await Promise.all(
+    found.map(async engine => {
+      const [version, place] = await Promise.all([readVersion(host, engine), findGraphRoot(host, engine)])
+      const known = { ...engine, ...place, version }
+      return { ...known, decompressors: await findDecompressors(host, known) }
+    }),
+  )
+  return engines.filter(engine => !isGone(host, engine))
+}
+
+/** What ended meanwhile, as a podman does, hides nothing. */
+export function isGone(host: HostView, { isOpen, process }: FoundEngine): boolean {
+  return !isOpen && readProcess(process.pid, host) === undefined
+}
+
+/** @param pid of the only engine that is wanted */
+export async function findEngines(host: HostView, table: ProcessTable, pid?: number): Promise<Engine[]> {
+  return await askEngines(host, listEngines(host, table, pid))
+}
+
+function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): FoundEngine {
   const { pid } = process
   const args = readArguments(host, pid)
   const program = host.link(`/proc/${pid}/exe`)
@@ -106,13 +133,10 @@ async function readEngine(host: HostView, process: ProcessFacts, kind: EngineKin
   const environment = readEnvironment(host, pid)
   const rootPrefix = findRootPrefix(host, pid)
   const sockets = findSockets(host, pid, descriptors)
-  const isStopped = /[Tt]/.test(process.state)
-  const version = await readVersion(host, { kind, pid, isStopped, program, sockets, rootPrefix })
   const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
   const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
   const isOpen = environment !== undefined && descriptors.some(({ target }) => target !== '')
-  const common = { kind, process, args, program, version, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
-  return { ...common, decompressors: await findDecompressors(host, common) }
+  return { kind, process, args, program, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
 }
 
 /** A process in a mount namespace of its own is reached through /proc, whatever its paths mean here. */
@@ -122,6 +146,8 @@ function findRootPrefix(host: HostView, pid: number): string {
   const root = host.link(`/proc/${pid}/root`)
   return its === undefined || (its === own && (root === '/' || root === undefined)) ? '' : `/proc/${pid}/root`
 }
+
+const rootOptions = ['--data-root', '--root', '--graph', '-g']
 
 interface DataRootQuestion extends Pick<Engine, 'kind' | 'args'> {
   readonly pid: number
@@ -134,7 +160,7 @@ function findDataRoot(host: HostView, { kind, pid, args, descriptors }: DataRoot
   const found = descriptors.map(({ target }) => landmark?.exec(target)?.[1]).find(root => root !== undefined)
   const open = found === undefined ? undefined : asEngineNames(host, pid, found)
   const isOurs = open !== undefined && host.link(`/proc/${pid}/ns/mnt`) === host.link('/proc/self/ns/mnt')
-  return { dataRoot: open ?? optionOf(args, ['--data-root', '--root', '--graph', '-g']) ?? dataRoots[kind], isOurs }
+  return { dataRoot: open ?? optionOf(args, rootOptions) ?? dataRoots[kind], isOurs }
 }
 
 /** A path of an open file as the engine itself names it: with a root of its own in mounts of its own, the kernel tells us the way from the top of those mounts. */
@@ -164,21 +190,16 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
   return [...new Set(paths)]
 }
 
-type VersionQuestion = Pick<Engine, 'kind' | 'program' | 'sockets' | 'rootPrefix'> & {
-  readonly pid: number
-  readonly isStopped: boolean
-}
-
 /** Docker is asked; others tell it on their command line, by the very file that runs. */
-async function readVersion(host: HostView, { kind, pid, isStopped, program, sockets, rootPrefix }: VersionQuestion) {
-  if (kind === 'dockerd' && !isStopped) {
+async function readVersion(host: HostView, { kind, process, program, sockets, rootPrefix }: FoundEngine) {
+  if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
     const answers = await Promise.all(sockets.map(socket => host.ask(`${rootPrefix}${socket}`, '/version')))
     const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
     const version = versions.find(version => version !== undefined)
     if (version !== undefined) return version
   }
   if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return undefined
-  const told = await host.tell(`/proc/${pid}/exe`, ['--version'])
+  const told = await host.tell(`/proc/${process.pid}/exe`, ['--version'])
   return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
 }
 
@@ -222,6 +243,24 @@ export function isOlder(version: string | undefined, than: number): boolean {
 }
 
 const executable = 0o111
+/** storage.conf(5), what counts most first. */
+const storageFiles = ['/etc/containers/storage.conf', '/usr/share/containers/storage.conf']
+
+/** Where podman and its kin keep images: they hold nothing open there, and have it from a file if no option names it. */
+async function findGraphRoot(
+  host: HostView,
+  { kind, args, environment, rootPrefix }: FoundEngine,
+): Promise<Partial<Pick<Engine, 'dataRoot' | 'dataPath'>>> {
+  if (dataRoots[kind] !== dataRoots.podman || optionOf(args, rootOptions) !== undefined) return {}
+  const named = environment?.get('CONTAINERS_STORAGE_CONF')
+  for (const file of named === undefined || named === '' ? storageFiles : [named]) {
+    const text = await host.disk.text(rootPrefix + file)
+    const [, root] = /^\s*graphroot\s*=\s*"([^"]+)"/m.exec(text ?? '') ?? []
+    if (root !== undefined) return { dataRoot: root, dataPath: rootPrefix + root }
+  }
+  return {}
+}
+
 /** What Go's exec.LookPath gets where PATH is not set: nothing. */
 async function findProgram(
   host: HostView,
@@ -238,7 +277,7 @@ async function findProgram(
 
 /** What of an environment says something about pulls; anything else may be a secret. */
 const toldVariables =
-  /^(PATH|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_\w+|CONTAINERD_\w+|(https?|no|all)_proxy)$/i
+  /^(PATH|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|CONTAINERS_STORAGE_CONF|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_\w+|CONTAINERD_\w+|(https?|no|all)_proxy)$/i
 
 /** The environment of the running process, as far as it matters for pulls, without credentials. */
 export function settingsOf({ environment }: Pick<Engine, 'environment'>): Readonly<Record<string, string>> {

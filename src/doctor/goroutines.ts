@@ -1,6 +1,6 @@
 /** What an engine written in Go is doing, from its own dump of goroutines (`/debug/pprof/goroutine?debug=2`). */
 import type { HostView } from '../sys/host-view.ts'
-import type { Engine } from './engines.ts'
+import type { FoundEngine } from './engines.ts'
 
 /** How many goroutines of dockerd do what for pulls. */
 export interface PullGoroutines {
@@ -25,7 +25,7 @@ interface Goroutine {
 /** Asks an engine for its dump, on the socket on which it offers one. */
 export async function readGoroutines(
   host: HostView,
-  { kind, sockets, rootPrefix }: Engine,
+  { kind, sockets, rootPrefix }: FoundEngine,
 ): Promise<string | undefined> {
   const wanted = sockets.filter(socket => kind === 'dockerd' || socket.includes('debug'))
   const path = '/debug/pprof/goroutine?debug=2'

@@ -13,7 +13,7 @@ import {
   readDescriptors,
 } from '../sys/process-files.ts'
 import type { ProcessFacts } from '../sys/tasks.ts'
-import type { Engine } from './engines.ts'
+import type { FoundEngine } from './engines.ts'
 
 /** A pipe between two processes, with a descriptor of /proc through which it can be looked at. */
 interface PipeEnd {
@@ -24,7 +24,7 @@ interface PipeEnd {
 export interface Line {
   /** Stays the same as long as the processes do. */
   readonly key: string
-  readonly engine: Engine
+  readonly engine: FoundEngine
   /** The decompressor: one process, or a script with the program that it started. The program that does the work comes first. */
   readonly decompressor: readonly ProcessFacts[]
   readonly program: string
@@ -66,12 +66,12 @@ interface Child {
   readonly hasOutput: boolean
 }
 
-export function findLines(host: HostView, engines: readonly Engine[], table: ProcessTable): Line[] {
+export function findLines(host: HostView, engines: readonly FoundEngine[], table: ProcessTable): Line[] {
   const others = new Set(engines.map(({ process }) => process.pid))
   return engines.flatMap(engine => findLinesOf(host, engine, table, others))
 }
 
-function findLinesOf(host: HostView, engine: Engine, table: ProcessTable, others: ReadonlySet<number>): Line[] {
+function findLinesOf(host: HostView, engine: FoundEngine, table: ProcessTable, others: ReadonlySet<number>): Line[] {
   const children = offspring(table, engine.process.pid, others).map(entry => readChild(host, entry))
   if (children.length === 0) return []
   const untars = children.filter(({ args }) => untarNames.has(args[0] ?? '')).sort(byStart)
@@ -130,7 +130,7 @@ function takeUntar(untars: Child[], group: readonly Child[]): Child | undefined 
 }
 
 /** Pipes that the engine can write to. */
-function findWriters(host: HostView, { process }: Engine): Set<string> {
+function findWriters(host: HostView, { process }: FoundEngine): Set<string> {
   const ends = readDescriptors(host, process.pid).filter(({ target }) => target.startsWith('pipe:['))
   return new Set(ends.filter(end => isWriter(host, process.pid, end)).map(({ target }) => target.slice(6, -1)))
 }
@@ -140,7 +140,7 @@ function isWriter(host: HostView, pid: number, { fd }: Descriptor): boolean {
 }
 
 function makeLine(
-  engine: Engine,
+  engine: FoundEngine,
   group: readonly Child[],
   untar: Child | undefined,
   writers: ReadonlySet<string>,

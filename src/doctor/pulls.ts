@@ -3,9 +3,10 @@ import { type BlameLimits, blame, countedMs, defaultBlameLimits, type Verdict } 
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
+import { catalogue } from './catalogue.ts'
 import { findFrozenGroup } from './control-groups.ts'
 import { type Download, findDownloads } from './downloads.ts'
-import type { Engine } from './engines.ts'
+import { type FoundEngine, hideSecrets, isGone } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { countPullGoroutines, readGoroutines } from './goroutines.ts'
 import { findLines, type Line } from './lines.ts'
@@ -54,12 +55,11 @@ export interface PullsResult {
 /** Looks at all pulls of these engines, for 1.5 s if all goes on and up to 7 s if something stands still. */
 export async function examinePulls(
   host: HostView,
-  all: readonly Engine[],
+  all: readonly FoundEngine[],
   { signal, limits = doctorLimits }: PullsOptions,
 ): Promise<PullsResult> {
   // Without rights everything would look as if it stood still.
   const engines = all.filter(({ isOpen }) => isOpen)
-  const hidden = all.filter(({ isOpen }) => !isOpen)
   const watches = new Map<string, LineWatch>()
   const downloads = new DownloadWatch(host, engines)
   const owners = engines.map(engine => new EngineWatch(host, engine))
@@ -85,13 +85,16 @@ export async function examinePulls(
   }
   const ended = [...watches.values()].filter(watch => !open.includes(watch))
   dumps ??= readDumps(host, running(engines, owners))
+  const judged = open.map(watch => ({ watch, finding: judgeLine(host, watch, limits) }))
+  const starved = judged.filter(({ watch, finding }) => isFedByDownload(watch, finding, downloads))
   const findings = [
-    ...open.map(watch => judgeLine(host, watch, limits)),
-    ...downloads.judge(open),
-    ...owners.flatMap(owner => owner.judge(limits)),
+    ...judged.map(one => (starved.includes(one) ? { ...one.finding, ...waiting } : one.finding)),
+    ...downloads.judge(judged.filter(one => !starved.includes(one)).map(({ watch }) => watch)),
+    ...owners.flatMap(owner => owner.judge(limits) ?? owner.judgeCommand(open, downloads)),
     ...judgeDumps(engines, await dumps, open, downloads),
   ]
   const isEmpty = findings.length === 0 && ended.length === 0
+  const hidden = all.filter(engine => !engine.isOpen && !isGone(host, engine))
   if (hidden.length > 0) findings.push(makeFinding('PULLS_HIDDEN', hidden.map(describeEngine).join(', ')))
   else if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
   else if (findings.length === 0) findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0]?.line.engine)))
@@ -125,12 +128,12 @@ class WatchClock {
   }
 }
 
-function running(engines: readonly Engine[], owners: readonly EngineWatch[]): Engine[] {
+function running(engines: readonly FoundEngine[], owners: readonly EngineWatch[]): FoundEngine[] {
   return engines.filter((_, at) => owners[at]?.isStopped !== true)
 }
 
 /** @returns the lines that are there now */
-function lookAtLines(host: HostView, engines: readonly Engine[], watches: Map<string, LineWatch>): LineWatch[] {
+function lookAtLines(host: HostView, engines: readonly FoundEngine[], watches: Map<string, LineWatch>): LineWatch[] {
   const lines = findLines(host, engines, readProcessTable(host))
   return lines.flatMap(line => {
     const watch = watches.get(line.key) ?? new LineWatch(host, line)
@@ -173,6 +176,14 @@ function judgeLine(host: HostView, watch: LineWatch, limits: BlameLimits): Findi
   return accuse(verdict, reason, line, evidence)
 }
 
+/** Who decompresses while he downloads hands on what comes, and keeps it in a file, too: that file tells since when nothing has come. */
+const streaming: ReadonlySet<FoundEngine['kind']> = new Set(['podman', 'buildah', 'skopeo', 'crio'])
+const waiting = { code: 'PULL_WAITS', severity: catalogue.PULL_WAITS.severity, confidence: 'certain' } as const
+
+function isFedByDownload(watch: LineWatch, { code }: Finding, downloads: DownloadWatch): boolean {
+  return code === 'ENGINE_DOES_NOT_FEED' && streaming.has(watch.line.engine.kind) && downloads.feeds(watch)
+}
+
 /** Whoever of a line is in a frozen group: none of it goes on. */
 function frozenReason(host: HostView, { decompressor, untar, engine }: Line): Reason | undefined {
   const processes = [...decompressor, ...(untar === undefined ? [] : [untar]), engine.process]
@@ -195,7 +206,7 @@ function describeLine({ engine, decompressor, program, untar }: Line): string {
   return [describeEngine(engine), ...parts].filter(part => part !== undefined).join(' → ')
 }
 
-function describeEngine(engine: Engine | undefined): string {
+function describeEngine(engine: FoundEngine | undefined): string {
   return engine === undefined ? '' : `${engine.kind} ${engine.process.pid}`
 }
 
@@ -218,11 +229,11 @@ function progressOf({ decompressor, program }: Line, looks: readonly LineLook[])
 /** Downloads, by the growth of their files. */
 class DownloadWatch {
   readonly #host: HostView
-  readonly #engines: readonly Engine[]
+  readonly #engines: readonly FoundEngine[]
   readonly #first = new Map<string, number>()
   #latest: Download[] = []
 
-  constructor(host: HostView, engines: readonly Engine[]) {
+  constructor(host: HostView, engines: readonly FoundEngine[]) {
     this.#host = host
     this.#engines = engines
   }
@@ -239,8 +250,12 @@ class DownloadWatch {
     return this.#latest.some(download => download.idleMs < silentMs && !this.#hasGrown(download))
   }
 
-  has(engine: Engine): boolean {
+  has(engine: FoundEngine): boolean {
     return this.#latest.some(download => download.engine === engine)
+  }
+
+  feeds(watch: LineWatch): boolean {
+    return this.#latest.some(download => isBeingRead(download, [watch]))
   }
 
   judge(open: readonly LineWatch[]): Finding[] {
@@ -279,12 +294,14 @@ function isBeingRead({ engine, bytes }: Download, open: readonly LineWatch[]): b
 /** The engine itself: its state, and threads of it that the kernel does not let go. */
 class EngineWatch {
   readonly #host: HostView
-  readonly #engine: Engine
+  readonly #engine: FoundEngine
   readonly #samples: PipelineSample[] = []
   readonly #sleep = new SleepCount()
   #state = ''
+  #firstBytes: number | undefined
+  #bytes = 0
 
-  constructor(host: HostView, engine: Engine) {
+  constructor(host: HostView, engine: FoundEngine) {
     this.#host = host
     this.#engine = engine
   }
@@ -293,6 +310,8 @@ class EngineWatch {
     const look = lookAt(this.#host, this.#engine.process.pid)
     if (look === undefined) return
     this.#state = look.tasks.find(({ tid, pid }) => tid === pid)?.state ?? ''
+    this.#bytes = look.read + look.written
+    this.#firstBytes ??= this.#bytes
     const { task, units } = this.#sleep.count(look)
     const isAsleep = task?.state === 'D'
     const stage = { name: describeEngine(this.#engine), kind: 'sync', bytesIn: 0, bytesOut: 0, units } as const
@@ -314,19 +333,35 @@ class EngineWatch {
     return this.#state === 'T' || this.#state === 't'
   }
 
-  judge(limits: BlameLimits): Finding[] {
+  /** @returns undefined where nothing is to be said of it */
+  judge(limits: BlameLimits): Finding[] | undefined {
     const subject = describeEngine(this.#engine)
     if (this.isStopped)
       return [makeFinding('ENGINE_STOPPED', subject, { evidence: [`its process is in state ${this.#state}`] })]
     const verdict = blame(this.#samples, limits)
     const reason = verdict === undefined ? undefined : reasonOf(verdict, [], false)
-    if (verdict?.kind !== 'disk-wait' || reason === undefined) return []
+    if (verdict?.kind !== 'disk-wait' || reason === undefined) return undefined
     const { evidence, confidence, facts } = verdict
     return [makeFinding(reason.code, subject, { evidence, confidence, facts })]
   }
+
+  /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */
+  judgeCommand(open: readonly LineWatch[], downloads: DownloadWatch): Finding[] {
+    const { kind, args, process } = this.#engine
+    const isSeen = downloads.has(this.#engine) || open.some(({ line }) => line.engine === this.#engine)
+    if (!streaming.has(kind) || !args.includes('pull') || isSeen || this.#samples.length === 0) return []
+    const bytes = this.#bytes - (this.#firstBytes ?? 0)
+    const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
+    const evidence = [
+      `${hideSecrets(args).slice(0, 8).join(' ')}: no download and no decompressor of it is to be seen`,
+      `in ${(ms / 1000).toFixed(1)} s it read and wrote ${bytes.toLocaleString('en-US')} bytes, sockets among them`,
+    ]
+    const facts = { engine: kind, enginePid: process.pid, bytes }
+    return [makeFinding(bytes > 0 ? 'PULL_MOVES' : 'PULL_WAITS', describeEngine(this.#engine), { evidence, facts })]
+  }
 }
 
-async function readDumps(host: HostView, engines: readonly Engine[]): Promise<ReadonlyMap<number, string>> {
+async function readDumps(host: HostView, engines: readonly FoundEngine[]): Promise<ReadonlyMap<number, string>> {
   const dumps = await Promise.all(
     engines.map(async engine => [engine.process.pid, await readGoroutines(host, engine)] as const),
   )
@@ -335,7 +370,7 @@ async function readDumps(host: HostView, engines: readonly Engine[]): Promise<Re
 
 /** Pulls that the engine itself knows of, and that no process, pipe or file carries out. */
 function judgeDumps(
-  engines: readonly Engine[],
+  engines: readonly FoundEngine[],
   dumps: ReadonlyMap<number, string>,
   open: readonly LineWatch[],
   downloads: DownloadWatch,

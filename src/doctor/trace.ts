@@ -3,50 +3,54 @@ import type { StageFacts } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { type Download, findDownloads } from './downloads.ts'
-import { type Engine, findEngines } from './engines.ts'
+import { type EngineFilter, listEngines } from './engines.ts'
 import { findLines } from './lines.ts'
 import { LineWatch } from './sample.ts'
 
-/** Milliseconds in which this was what a pull did. Several may be true at once: layers overlap. */
+/** Milliseconds. The first four are all the time that was watched; what stands below them is a part of it. */
 export interface TraceTimes {
+  /** Layers were downloaded, and none unpacked. */
   readonly downloading: number
-  /** Nothing of a download arrived. */
-  readonly waitingForRegistry: number
+  /** Some were downloaded while others were unpacked. */
+  readonly both: number
   readonly unpacking: number
+  /** Neither: the registry was asked, or something went on that cannot be seen from without. */
+  readonly other: number
+  /** Of what was downloaded in that time nothing arrived. */
+  readonly waitingForRegistry: number
   /** While unpacking: the decompressor was at work and all others waited for it. */
   readonly decompressor: number
   /** While unpacking: the decompressor waited for room, so what unpacks was the slowest. */
   readonly unpacker: number
   /** While unpacking: the decompressor waited for compressed bytes. */
   readonly feeding: number
-  readonly other: number
 }
-
-/** Engines come and go with commands like podman. */
-const enginesEveryMs = 2000
 
 export class Trace {
   readonly #host: HostView
+  readonly #isWanted: EngineFilter
   readonly #watches = new Map<string, LineWatch>()
   readonly #sizes = new Map<string, number>()
   readonly #times = {
     downloading: 0,
-    waitingForRegistry: 0,
+    both: 0,
     unpacking: 0,
+    other: 0,
+    waitingForRegistry: 0,
     decompressor: 0,
     unpacker: 0,
     feeding: 0,
-    other: 0,
   }
   readonly #layers = new Set<string>()
-  #engines: readonly Engine[] = []
-  #enginesAt = Number.NEGATIVE_INFINITY
-  #lookedAt: number | undefined
+  #lookedAt: number
   /** When each line and each download that is there was last seen to move. */
   #movedAt = new Map<string, number>()
 
-  constructor(host: HostView) {
+  /** @param isWanted of all engines that run, those whose pulls are meant */
+  constructor(host: HostView, isWanted: EngineFilter = () => true) {
     this.#host = host
+    this.#isWanted = isWanted
+    this.#lookedAt = host.elapsed()
   }
 
   get times(): TraceTimes {
@@ -66,15 +70,13 @@ export class Trace {
 
   async look(): Promise<void> {
     const now = this.#host.elapsed()
-    const ms = now - (this.#lookedAt ?? now)
+    const ms = now - this.#lookedAt
     this.#lookedAt = now
     const table = readProcessTable(this.#host)
-    if (now - this.#enginesAt > enginesEveryMs) {
-      this.#engines = await findEngines(this.#host, table)
-      this.#enginesAt = now
-    }
+    const all = listEngines(this.#host, table)
+    const engines = all.filter(engine => engine.isOpen && this.#isWanted(engine, all, table))
     const seen = new Set<string>()
-    const stages = findLines(this.#host, this.#engines, table).flatMap(line => {
+    const stages = findLines(this.#host, engines, table).flatMap(line => {
       const watch = this.#watches.get(line.key) ?? new LineWatch(this.#host, line)
       this.#watches.set(line.key, watch)
       this.#layers.add(line.key)
@@ -87,7 +89,7 @@ export class Trace {
       seen.add(line.key)
       return [after?.sample.stages ?? []]
     })
-    const downloads = (await Promise.all(this.#engines.map(engine => findDownloads(this.#host, engine)))).flat()
+    const downloads = (await Promise.all(engines.map(engine => findDownloads(this.#host, engine)))).flat()
     this.#count(ms, stages, downloads)
     for (const { path } of downloads) seen.add(path)
     for (const key of this.#movedAt.keys()) if (!seen.has(key)) this.#movedAt.delete(key)
@@ -97,10 +99,11 @@ export class Trace {
     const grows = downloads.filter(({ path, bytes }) => (this.#sizes.get(path) ?? -1) !== bytes)
     for (const { path, bytes } of downloads) this.#sizes.set(path, bytes)
     for (const { path } of grows) this.#movedAt.set(path, this.#host.elapsed())
-    if (downloads.length > 0) this.#times[grows.length > 0 ? 'downloading' : 'waitingForRegistry'] += ms
-    if (lines.length > 0) this.#times.unpacking += ms
+    const [isDownloading, isUnpacking] = [downloads.length > 0, lines.length > 0]
+    const part = isDownloading ? (isUnpacking ? 'both' : 'downloading') : isUnpacking ? 'unpacking' : 'other'
+    this.#times[part] += ms
+    if (isDownloading && grows.length === 0) this.#times.waitingForRegistry += ms
     for (const stages of lines) this.#times[slowest(stages)] += ms / lines.length
-    if (lines.length === 0 && downloads.length === 0) this.#times.other += ms
   }
 }
 

@@ -49,11 +49,11 @@ export interface HostView extends ProcView {
   readonly disk: DiskView
   /** Absent where this is not the host itself. */
   readonly network?: NetworkView
-  /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded */
-  tell(file: string, args: readonly string[]): Promise<string | undefined>
+  /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded, or whatever it said */
+  tell(file: string, args: readonly string[], wanted?: 'whatever'): Promise<string | undefined>
   /** Asks an HTTP server on a socket of this host. */
   ask(socket: string, path: string): Promise<SocketAnswer | undefined>
-  /** Waits; a record goes on to what was seen next instead. @returns false if nothing more was */
+  /** Waits; a record goes on to what was seen so much later instead. @returns false if nothing more was */
   pause(ms: number, signal: AbortSignal): Promise<boolean>
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
@@ -123,9 +123,10 @@ export class LiveHost implements HostView {
     })
   }
 
-  async tell(file: string, args: readonly string[]): Promise<string | undefined> {
-    const { status, stdout } = (await runTool(file, args, answerMs)) ?? {}
-    return status === 0 ? stdout : undefined
+  async tell(file: string, args: readonly string[], wanted?: 'whatever'): Promise<string | undefined> {
+    const isWhatever = wanted === 'whatever'
+    const { status, stdout } = (await runTool(file, args, { timeoutMs: answerMs, withStderr: isWhatever })) ?? {}
+    return status === 0 || isWhatever ? stdout : undefined
   }
 
   ask(socket: string, path: string): Promise<SocketAnswer | undefined> {

@@ -1,4 +1,5 @@
 /** A host as `src/doctor/collector.sh` wrote it down: read here, at another time, and in another place. */
+import { setImmediate } from 'node:timers/promises'
 import { WindlassError } from '../errors.ts'
 import type { FileFacts, FilesystemFacts, HostView, PipeFill } from './host-view.ts'
 import type { SocketAnswer } from './local-http.ts'
@@ -30,6 +31,7 @@ export class RecordedHost implements HostView {
   readonly isWhole: boolean
   readonly #record: FactsRecord
   #at = 0
+  #step: Promise<boolean> | undefined
 
   /** @throws WindlassError CORRUPT if this is nothing that the collector wrote */
   constructor(text: string) {
@@ -45,6 +47,7 @@ export class RecordedHost implements HostView {
       names: path => Promise.resolve(this.names(path)),
       file: path => Promise.resolve(this.#frame.files.get(path) ?? record.fixed.files.get(path)),
       filesystem: path => Promise.resolve(record.filesystems.get(path)),
+      hasTypes: path => Promise.resolve(record.types.get(path)),
       silent: record.silent,
     }
   }
@@ -88,11 +91,23 @@ export class RecordedHost implements HostView {
     return Promise.resolve(body === undefined ? undefined : { status: 200, body })
   }
 
-  pause(_ms: number, signal: AbortSignal): Promise<boolean> {
-    signal.throwIfAborted()
+  async pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    const until = this.elapsed() + ms
+    do {
+      signal.throwIfAborted()
+      this.#step ??= this.#goOn()
+      if (!(await this.#step)) return false
+    } while (this.elapsed() < until)
+    return true
+  }
+
+  /** One step for all who wait: none of them misses what another has passed. */
+  async #goOn(): Promise<boolean> {
+    await setImmediate()
+    this.#step = undefined
     const isMore = this.#at + 1 < this.#record.frames.length
     if (isMore) this.#at++
-    return Promise.resolve(isMore)
+    return isMore
   }
 
   /** What was told once about a process holds as long as it is there. */
@@ -105,7 +120,7 @@ export class RecordedHost implements HostView {
 /** From uname(1) to what Node calls it. */
 const archNames: Readonly<Record<string, string>> = { x86_64: 'x64', aarch64: 'arm64' }
 /** Files of a process that change from look to look. */
-const changing = /^\/proc\/\d+\/(stat|io|task\/.*|fdinfo\/.*)$/
+const changing = /^\/proc\/(\d+\/(stat|io|task\/.*|fdinfo\/.*)|locks)$/
 
 class FactsRecord {
   readonly fixed = makeFrame(0)
@@ -115,6 +130,7 @@ class FactsRecord {
   readonly denied = new Set<string>()
   readonly silent = new Set<string>()
   readonly filesystems = new Map<string, FilesystemFacts>()
+  readonly types = new Map<string, boolean>()
   readonly answers = new Map<string, string>()
   isWhole = false
   #frame = this.fixed
@@ -175,11 +191,12 @@ class FactsRecord {
       this.#frame.fills.set(path, { bytes: Number(bytes), size: Number(size) })
     },
     s: rest => {
-      const [, size, seconds, mode, path = ''] = /^(\d+) (\d+) ([0-9a-f]+) (.+)$/.exec(rest) ?? []
+      const [, size, seconds, mode, changed, path = ''] = /^(\d+) (\d+) ([0-9a-f]+) (?:(\d+) )?(.+)$/.exec(rest) ?? []
       const facts = { size: Number(size), mtimeMs: Number(seconds) * 1000, mode: Number.parseInt(mode ?? '', 16) }
-      this.#frame.files.set(path, facts)
+      this.#frame.files.set(path, changed === undefined ? facts : { ...facts, ctimeMs: Number(changed) * 1000 })
     },
     d: rest => this.#readFilesystem(rest),
+    y: rest => this.types.set(rest.slice(2), rest.startsWith('1 ')),
     z: () => {
       this.isWhole = true
     },
@@ -199,11 +216,13 @@ class FactsRecord {
   }
 
   #readFilesystem(rest: string): void {
-    const [, size, total, free, inodes, inodesFree, path = ''] = /^(\d+) (\d+) (\d+) (\d+) (\d+) (.+)$/.exec(rest) ?? []
+    const [, size, total, free, inodes, inodesFree, magic, path = ''] =
+      /^(\d+) (\d+) (\d+) (\d+) (\d+) (?:([0-9a-f]+) )?(.+)$/.exec(rest) ?? []
     const [block, ...counts] = [size, total, free, inodes, inodesFree].map(Number)
     const [blocksTotal = 0, blocksFree = 0, inodesTotal = 0, inodesLeft = 0] = counts
     const bytes = { bytesTotal: blocksTotal * (block ?? 0), bytesFree: blocksFree * (block ?? 0) }
-    this.filesystems.set(path, { ...bytes, inodesTotal, inodesFree: inodesLeft })
+    const kind = magic === undefined ? {} : { magic: Number.parseInt(magic, 16) }
+    this.filesystems.set(path, { ...bytes, inodesTotal, inodesFree: inodesLeft, ...kind })
   }
 }
 

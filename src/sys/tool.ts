@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 
 export interface ToolResult {
   readonly status: number | null
+  /** What it said; with its stderr in it, if that was asked for. */
   readonly stdout: string
 }
 
@@ -13,22 +14,29 @@ const stdoutMax = 1024 * 1024
  * Runs a program and gives what it said. After the time it is killed with its group, and nobody waits for what the kernel holds.
  * @returns undefined if it could not be started or did not end in time
  */
-export function runTool(file: string, args: readonly string[], timeoutMs: number): Promise<ToolResult | undefined> {
+export function runTool(
+  file: string,
+  args: readonly string[],
+  { timeoutMs, withStderr = false }: { readonly timeoutMs: number; readonly withStderr?: boolean | undefined },
+): Promise<ToolResult | undefined> {
   const { promise, resolve } = Promise.withResolvers<ToolResult | undefined>()
   const child = spawn(file, args, {
     cwd: '/',
     env: environment,
     detached: true,
-    stdio: ['ignore', 'pipe', 'ignore'],
+    stdio: ['ignore', 'pipe', withStderr ? 'pipe' : 'ignore'],
   })
+  const outputs = [child.stdout, child.stderr].filter(output => output !== null)
   let stdout = ''
-  child.stdout.on('data', (data: Buffer) => {
-    stdout += data.toString('utf8', 0, Math.max(0, stdoutMax - stdout.length))
-  })
-  child.stdout.on('error', () => {})
+  for (const output of outputs) {
+    output.on('data', (data: Buffer) => {
+      stdout += data.toString('utf8', 0, Math.max(0, stdoutMax - stdout.length))
+    })
+    output.on('error', () => {})
+  }
   const timer = setTimeout(() => {
     kill(child.pid)
-    child.stdout.destroy()
+    for (const output of outputs) output.destroy()
     child.unref()
     resolve(undefined)
   }, timeoutMs)

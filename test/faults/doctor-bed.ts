@@ -23,16 +23,17 @@ export const layers = [
 export interface Visit {
   readonly status: number | null
   readonly findings: readonly (Finding & { readonly area: string })[]
-  readonly ms: number
+  /** Of the doctor's own clock, and how much of it the kernel gave it no processor. */
+  readonly took: { readonly ms: number; readonly heldUpMs: number }
 }
 
 /** What the command says of one engine. @param wrapper a command line that the doctor's is added to */
 export async function visit(pid: number, wrapper: readonly string[] = []): Promise<Visit> {
-  const start = performance.now()
   const [file = '', ...args] = [...wrapper, program, 'doctor', '--json', '--pid', String(pid)]
   const { status, stdout, stderr } = await runCommand(file, args)
   assert.notEqual(stdout, '', stderr)
-  return { status, ms: performance.now() - start, findings: (JSON.parse(stdout) as Visit).findings }
+  const { findings, took } = JSON.parse(stdout) as Visit
+  return { status, findings, took }
 }
 
 /** The codes of what was found about pulls, each once. */
@@ -43,6 +44,8 @@ export function pullCodes({ findings }: Visit): string[] {
 export interface SickOptions {
   /** What the engine runs first for gzip, if not unpigz. */
   readonly decompressor?: string
+  /** It runs nothing for gzip: its untar is all that it starts. */
+  readonly isOwnDecompressor?: boolean
   /** Of the commands. */
   readonly env?: Readonly<Record<string, string>>
 }
@@ -51,6 +54,7 @@ export interface SickOptions {
 export class SickEngine {
   readonly shims: string
   readonly decompressor: string
+  readonly #isOwnDecompressor: boolean
   readonly #pid: number | undefined
   readonly #command: readonly string[]
   readonly #remove: readonly string[]
@@ -68,26 +72,37 @@ export class SickEngine {
     shims: string,
     command: readonly string[],
     remove: readonly string[],
-    { decompressor = 'unpigz', env = {} }: SickOptions = {},
+    { decompressor = 'unpigz', isOwnDecompressor = false, env = {} }: SickOptions = {},
   ) {
     this.#pid = pid
     this.shims = shims
     this.#command = command
     this.#remove = remove
     this.decompressor = decompressor
+    this.#isOwnDecompressor = isOwnDecompressor
     this.#env = env
     this.useHealthy()
   }
 
   /** Of the engine; where each pull is an engine, of the latest. */
   get pid(): number {
-    return this.#pid ?? this.#clients.at(-1)?.pid ?? 0
+    const client = this.#clients.at(-1)
+    const own = client?.spawnfile === program ? childrenOf(client.pid ?? 0)[0]?.pid : client?.pid
+    return this.#pid ?? own ?? 0
   }
 
   startPull(reference: string): ChildProcess {
-    const [file = '', ...args] = this.#command
+    return this.#start([...this.#command, reference], reference, 'ignore')
+  }
+
+  /** The same under `windlass trace`, whose stderr is a pipe. Where each pull is an engine it is a child of this process. */
+  startTraced(reference: string): ChildProcess {
+    return this.#start([program, 'trace', '--', ...this.#command, reference], reference, 'pipe')
+  }
+
+  #start([file = '', ...args]: readonly string[], reference: string, stderr: 'ignore' | 'pipe'): ChildProcess {
     const env = { ...process.env, ...this.#env }
-    const client = spawn(file, [...args, reference], { stdio: 'ignore', env })
+    const client = spawn(file, args, { stdio: ['ignore', 'ignore', stderr], env })
     this.#clients.push(client)
     this.#references.add(reference)
     return client
@@ -95,21 +110,24 @@ export class SickEngine {
 
   /** Everything that it has started for pulls: the decompressor and, where there is one, the untar. */
   children(): { readonly pid: number; readonly name: string }[] {
-    return childrenOf(this.pid)
+    // What enters another root for it is not yet the engine.
+    const isEngine = !/^(unshare|sh|chroot)$/.test(readIfThere(`/proc/${this.pid}/comm`).trim())
+    return isEngine ? childrenOf(this.pid) : []
   }
 
-  /** Waits until it unpacks. @returns the process that decompresses, and the one that unpacks */
+  /** Waits until it unpacks. @returns the process that decompresses, and the one that unpacks: one process where the engine decompresses by itself */
   async unpacking(withUntar: boolean): Promise<{ readonly decompressor: number; readonly untar: number }> {
-    const isUntar = ({ name }: { readonly name: string }) => name === 'exe'
-    let children: ReturnType<SickEngine['children']> = []
-    // dockerd runs itself as `exe` for other, short jobs, too: two of them, and it is not known yet which is the untar.
+    const seen = { decompressor: undefined as number | undefined, untar: undefined as number | undefined }
     await waitUntil('the engine unpacks', 20_000, () => {
-      children = this.children()
-      const untars = children.filter(isUntar).length
-      return withUntar ? untars === 1 && children.length > 1 : children.length > untars
+      const children = this.children()
+      seen.untar = children.find(({ name }) => name === 'exe')?.pid
+      seen.decompressor = this.#isOwnDecompressor ? seen.untar : children.find(({ name }) => name !== 'exe')?.pid
+      return seen.decompressor !== undefined && (!withUntar || seen.untar !== undefined)
     })
-    const pidOf = (child: (typeof children)[number] | undefined) => child?.pid ?? 0
-    return { decompressor: pidOf(children.find(child => !isUntar(child))), untar: pidOf(children.find(isUntar)) }
+    const { decompressor, untar } = seen
+    // 0 would be this process and all that it has started.
+    if (decompressor === undefined) throw new Error('the engine does not unpack')
+    return { decompressor, untar: untar ?? decompressor }
   }
 
   useHealthy(): void {
@@ -128,16 +146,19 @@ export class SickEngine {
     const isDaemon = this.#pid !== undefined
     const own = isDaemon
       ? []
-      : this.#clients.flatMap(client => (client.pid === undefined ? [] : childrenOf(client.pid)))
+      : [
+          ...this.#clients.flatMap(client => (client.pid === undefined ? [] : childrenOf(client.pid))),
+          ...this.children(),
+        ]
     for (const client of this.#clients) {
       if (client.exitCode !== null || client.signalCode !== null) continue
       client.kill('SIGKILL')
       await once(client, 'exit')
     }
     this.#clients.length = 0
-    for (const { pid } of own) endProcess(pid)
+    for (const { pid } of own) signal(pid, 'SIGKILL')
     for (let rounds = 0; rounds < 100 && isDaemon && this.children().length > 0; rounds++) {
-      for (const { pid } of this.children()) endProcess(pid)
+      for (const { pid } of this.children()) signal(pid, 'SIGKILL')
       await sleep(100)
     }
     const [file = '', ...args] = this.#remove
@@ -154,19 +175,19 @@ function childrenOf(pid: number): { readonly pid: number; readonly name: string 
   return children.filter(({ name }) => name !== '' && name !== 'containerd')
 }
 
-/** Holds processes while `work` runs, so that nothing goes on meanwhile. */
+/** Holds processes while `work` runs, so that nothing goes on meanwhile; those that have just ended are none of them. */
 export async function whileStopped<T>(pids: readonly number[], work: () => Promise<T>): Promise<T> {
-  for (const pid of pids) process.kill(pid, 'SIGSTOP')
+  for (const pid of pids) signal(pid, 'SIGSTOP')
   try {
     return await work()
   } finally {
-    for (const pid of pids) process.kill(pid, 'SIGCONT')
+    for (const pid of pids) signal(pid, 'SIGCONT')
   }
 }
 
-function endProcess(pid: number): void {
+function signal(pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(pid, 'SIGKILL')
+    process.kill(pid, name)
   } catch {} // it has ended
 }
 

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { gzipSync } from 'node:zlib'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { plantBroken } from '../broken-decompressors/plant.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
@@ -20,6 +21,8 @@ const collector = join(directory, 'collect.sh')
 /** What restricted hosts have. */
 const busybox = ['busybox', 'sh']
 const shells = [['dash'], busybox]
+
+after(() => rmSync(directory, { recursive: true, force: true }))
 
 describe('a docker pull, as it is seen on a host where nothing is installed', { concurrency: 1 }, () => {
   let image: ServedImage
@@ -39,7 +42,6 @@ describe('a docker pull, as it is seen on a host where nothing is installed', { 
     await docker?.[Symbol.asyncDispose]()
     await loop?.[Symbol.asyncDispose]()
     await image?.[Symbol.asyncDispose]()
-    rmSync(directory, { recursive: true, force: true })
   })
   afterEach(() => sick.free())
 
@@ -97,8 +99,7 @@ describe('a docker pull, as it is seen on a host where nothing is installed', { 
     const args = ['doctor', '--json', '--host', `ssh://${ssh.address}`, '--pid', String(sick.pid)]
     const { status, stdout, stderr } = await runCommand(program, args, { env })
     assert.notEqual(stdout, '', stderr)
-    const { findings } = JSON.parse(stdout) as Visit
-    assert.deepEqual(pullCodes({ status, findings, ms: 0 }), ['DECOMPRESSOR_STOPPED'], stdout)
+    assert.deepEqual(pullCodes(JSON.parse(stdout) as Visit), ['DECOMPRESSOR_STOPPED'], stdout)
     assert.equal(status, 11)
     const refused = await runCommand(program, ['doctor', '--host', `ssh://nobody@${ssh.address.split('@')[1]}`], {
       env,
@@ -134,6 +135,64 @@ describe('a docker pull, as it is seen on a host where nothing is installed', { 
   })
 })
 
+test(
+  'package, libraries, unit and the types of entries are told as on the spot, and no secret of the unit',
+  row,
+  async () => {
+    const collector = join(directory, 'collect-unit.sh')
+    writeFileSync(collector, await run(program, ['doctor', '--emit-collector']))
+    await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 30, features: '^filetype' })
+    mkdirSync(join(loop.directory, 'tmp'))
+    await using engine = await startInUnit(['--data-root', loop.directory])
+    const secret =
+      'AWS_SECRET=hunter2 "MOBY_DISABLE_PIGZ=true" \\\n HTTP_PROXY=http://me:hunter3@127.0.0.1:9 \'OTHER=hunter4\''
+    writeFileSync(engine.unit, `[Service]\nExecStart=/usr/bin/dockerd --password hunter5\nEnvironment=${secret}\n`)
+    const [live, ...others] = await Promise.all([
+      visit(engine.pid),
+      ...shells.map(shell => readOnce(engine.pid, shell, collector)),
+    ])
+    const codes: string[] = live.findings.map(({ code }) => code)
+    for (const code of ['DECOMPRESSOR_INTACT', 'DECOMPRESSOR_VERSION', 'SETTING_NOT_LOADED', 'D_TYPE_MISSING'])
+      assert.ok(codes.includes(code), `${code} in ${codes}`)
+    const differences = ({ findings }: Visit) =>
+      findings.find(({ code }) => code === 'SETTING_NOT_LOADED')?.evidence.length
+    assert.equal(differences(live), 2)
+    for (const [at, seen] of others.entries()) {
+      assert.deepEqual(essence(seen), essence(live))
+      assert.equal(differences(seen), 2)
+      const facts = gunzipSync(readFileSync(factsOf(shells[at] ?? []))).toString()
+      assert.doesNotMatch(facts, /hunter\d/)
+    }
+  },
+)
+
+/** What looks like a dockerd of this host, with its decompressor, started by a unit. */
+async function startInUnit(args: readonly string[]) {
+  const old = '/sys/fs/cgroup/systemd'
+  const name = `windlass-test-${process.pid}.service`
+  const group = join(existsSync(old) ? old : '/sys/fs/cgroup', name)
+  const unit = `/run/systemd/system/${name}`
+  mkdirSync(group)
+  mkdirSync('/run/systemd/system', { recursive: true })
+  const script = 'echo $$ >"$1/cgroup.procs"; printf dockerd >/proc/$$/comm; read -r line'
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
+  const child = spawn('bash', ['-c', script, 'dockerd', group, ...args], { env, stdio: ['pipe', 'ignore', 'ignore'] })
+  const pid = child.pid ?? 0
+  await waitUntil('it is called dockerd', 5000, () => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'dockerd\n')
+  return {
+    pid,
+    unit,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+      rmSync(unit, { force: true })
+      // The kernel takes a while to forget who was in it.
+      await waitUntil('its group is empty', 5000, () => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '')
+      rmdirSync(group)
+    },
+  }
+}
+
 /** Again, if the machine was too busy to watch. */
 async function readElsewhere(pid: number, shell: readonly string[], script = collector): Promise<Visit> {
   for (let tries = 1; ; tries++) {
@@ -142,10 +201,13 @@ async function readElsewhere(pid: number, shell: readonly string[], script = col
   }
 }
 
+function factsOf([file]: readonly string[]): string {
+  return join(directory, `facts-${file}.gz`)
+}
+
 async function readOnce(pid: number, shell: readonly string[], script: string): Promise<Visit> {
   const [file = '', ...args] = [...shell, script]
-  const start = performance.now()
-  const facts = join(directory, `facts-${file}.gz`)
+  const facts = factsOf(shell)
   writeFileSync(facts, gzipSync(await run(file, [...args, String(pid)], { timeoutMs: 240_000 })))
   const { status, stdout, stderr } = await runCommand(program, [
     'doctor',
@@ -156,12 +218,13 @@ async function readOnce(pid: number, shell: readonly string[], script: string): 
     String(pid),
   ])
   assert.notEqual(stdout, '', stderr)
-  return { status, findings: (JSON.parse(stdout) as Visit).findings, ms: performance.now() - start }
+  return { ...(JSON.parse(stdout) as Visit), status }
 }
 
-/** What must be the same wherever it is judged: codes, whom they are about, and the engines. Numbers are of their moment. */
+/** What must be the same wherever it is judged: codes, whom they are about, and what is no number of its moment. */
 function essence({ findings }: Visit): string[] {
-  return findings
-    .filter(({ area }) => area === 'pulls' || area === 'engines')
-    .map(({ code, subject, evidence, area }) => `${code} ${subject}${area === 'engines' ? evidence.join(' ') : ''}`)
+  const isSteady = (area: string) => area === 'engines' || area === 'decompressors'
+  return findings.map(
+    ({ code, subject, evidence, area }) => `${code} ${subject}${isSteady(area) ? ` ${evidence.join(' ')}` : ''}`,
+  )
 }

@@ -38,6 +38,8 @@ export interface Scenario {
   readonly name: string
   /** All codes of the area of pulls, each once. */
   readonly codes: readonly string[]
+  /** Where an engine shows less. */
+  readonly codesOf?: Readonly<Partial<Record<EngineKind, readonly string[]>>>
   /** Of another area: it must be among what is said. */
   readonly beside?: string
   /** Engines on which it cannot be arranged, or means something else. */
@@ -196,8 +198,10 @@ const frozen: Scenario = {
   codes: ['FILESYSTEM_FROZEN'],
   short: ['docker', 'containerd'],
   async arrange(bed) {
-    const { decompressor } = await unpack(bed)
-    await whileStopped([decompressor], () => run('fsfreeze', ['-f', bed.disk]))
+    // Some unpack before they decompress, some download and decompress at once: whatever works must not end meanwhile.
+    await unpack(bed)
+    const pids = bed.engine.children().map(({ pid }) => pid)
+    await whileStopped(pids, () => run('fsfreeze', ['-f', bed.disk]))
     return { [Symbol.asyncDispose]: async () => void (await run('fsfreeze', ['-u', bed.disk])) }
   },
 }
@@ -344,6 +348,7 @@ async function leaveProxy({ engine, cutProxy }: Bed): Promise<void> {
 const buffered: Scenario = {
   name: 'proxy that keeps a layer back until it has all of it',
   codes: ['DOWNLOAD_SILENT'],
+  codesOf: { podman: ['PULL_WAITS'] },
   short: [],
   async arrange(bed) {
     bed.engine.startPull(bed.buffered)
@@ -440,9 +445,10 @@ export const scenarios: readonly Scenario[] = [
 ]
 
 /** Looks, and holds what is seen against what is known. */
-export function judge(scenario: Scenario, sickness: Sickness, seen: Visit): void {
+export function judge(scenario: Scenario, kind: EngineKind, sickness: Sickness, seen: Visit): void {
   const text = JSON.stringify(seen.findings)
-  if (scenario.codes.length > 0) assert.deepEqual(pullCodes(seen), scenario.codes, text)
+  const codes = scenario.codesOf?.[kind] ?? scenario.codes
+  if (codes.length > 0) assert.deepEqual(pullCodes(seen), codes, text)
   const { beside } = scenario
   if (beside !== undefined)
     assert.ok(
@@ -450,6 +456,7 @@ export function judge(scenario: Scenario, sickness: Sickness, seen: Visit): void
       text,
     )
   sickness.check?.(seen)
-  // It promises 10 s where a processor is free; a busy machine starts a program late, and holds up the watcher.
-  assert.ok(seen.ms < 30_000, `it took ${seen.ms} ms`)
+  // Of looking: time in which it was ready to run and had no processor, as the kernel counts it, is the machine's, not its own.
+  const { ms, heldUpMs } = seen.took
+  assert.ok(ms - heldUpMs < 10_000, `it took ${ms} ms, and was held up for ${heldUpMs} of them`)
 }

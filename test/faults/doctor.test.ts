@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { catalogue } from '../../src/doctor/catalogue.ts'
 import { diagnose } from '../../src/doctor/diagnose.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
-import { runCommand } from '../testbed/command.ts'
+import { collectResult, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker } from '../testbed/dockerd.ts'
 import { openLoopFilesystem } from '../testbed/loop-filesystem.ts'
@@ -16,7 +16,7 @@ import { type Engines, hostEngines, newestEngines } from '../testbed/newest.ts'
 import { openPodman } from '../testbed/podman.ts'
 import { startBufferingProxy } from '../testbed/proxy.ts'
 import { isLong } from './death.ts'
-import { layers, program, pullCodes, SickEngine, visit } from './doctor-bed.ts'
+import { layers, pullCodes, SickEngine, visit } from './doctor-bed.ts'
 import { type Bed, type EngineKind, judge, type Scenario, scenarios } from './doctor-scenarios.ts'
 import { holdBack, makeNoise, type ServedImage, serveImage } from './image.ts'
 
@@ -85,8 +85,8 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
     [...client, 'pull', '--tls-verify=false'],
     [...client, 'rmi', '-f'],
   ]
-  const options = { decompressor: 'pigz', env: podman.env }
-  return await open(podman, new SickEngine(undefined, shims, pull, remove, options), false)
+  const options = { decompressor: 'pigz', isOwnDecompressor: !isNewest, env: podman.env }
+  return await open(podman, new SickEngine(undefined, shims, pull, remove, options), !isNewest)
 }
 
 /** All that must be seen and said of one engine. */
@@ -102,13 +102,56 @@ function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[
     test(scenario.name, row, async t => {
       await using sickness = await scenario.arrange(open.bed)
       const seen = await visit(open.bed.engine.pid)
-      t.diagnostic(`${kind}: ${pullCodes(seen)} ${scenario.beside ?? ''} in ${(seen.ms / 1000).toFixed(1)} s`)
-      judge(scenario, sickness, seen)
+      t.diagnostic(
+        `${kind}: ${pullCodes(seen)} ${scenario.beside ?? ''} in ${(seen.took.ms / 1000).toFixed(1)} s, held up ${(seen.took.heldUpMs / 1000).toFixed(1)} s`,
+      )
+      judge(scenario, kind, sickness, seen)
     })
   }
   if (!isLong) return
-  test('40 looks at pulls that go on, fast and slow: nobody is ever accused', { timeout: 600_000 }, () =>
-    lookAtMoving(open.bed, 40),
+  testTrace(() => open.bed)
+  test('40 looks at pulls that go on, fast and slow: nobody is ever accused', { timeout: 600_000 }, async t =>
+    t.diagnostic(`${kind}: ${await lookAtMoving(open.bed, 40)}`),
+  )
+}
+
+/** What the parts of a trace are, in the order in which they are told; together they are all the time. */
+const traceParts =
+  /^(?:downloading, and nothing else|downloading and unpacking|unpacking \(\d+ layers seen\)|neither was seen) +(\d+\.\d) s/gm
+
+function testTrace(bed: () => Bed): void {
+  test('that is traced, and is well: its parts are its time, and nobody is accused', row, async () => {
+    const { engine, image } = bed()
+    const { status, stderr } = await collectResult(engine.startTraced(image))
+    assert.equal(status, 0, stderr)
+    assert.doesNotMatch(stderr, /✗/)
+    const parts = [...stderr.matchAll(traceParts)].map(([, seconds]) => Number(seconds))
+    const total = Number(/^total +(\d+\.\d) s/m.exec(stderr)?.[1])
+    assert.equal(parts.length, 4, stderr)
+    assert.ok(Math.abs(parts.reduce((sum, part) => sum + part, 0) - total) < 0.3, stderr)
+    assert.doesNotMatch(stderr, /\(0 layers seen\)/)
+  })
+
+  test(
+    'that is traced, and stands still: it is explained while it does, and the status is that of the command',
+    row,
+    async () => {
+      const { engine, image, hasUntar } = bed()
+      const traced = engine.startTraced(image)
+      let said = ''
+      traced.stderr?.setEncoding('utf8').on('data', (text: string) => {
+        said += text
+      })
+      const { decompressor, untar } = await engine.unpacking(hasUntar)
+      process.kill(decompressor, 'SIGSTOP')
+      const code = decompressor === untar && hasUntar ? 'UNTAR_STOPPED' : 'DECOMPRESSOR_STOPPED'
+      await waitUntil('it is explained', 60_000, () => said.includes(`[${code}]`))
+      assert.equal(traced.exitCode, null)
+      process.kill(decompressor, 'SIGKILL')
+      const [status] = await once(traced, 'close')
+      assert.notEqual(status, 0, said)
+      assert.match(said, /^unpacking \(\d+ layers seen\) +\d+\.\d s/m)
+    },
   )
 }
 
@@ -156,26 +199,7 @@ describe('the doctor looks at', { concurrency: true }, () => {
       assert.deepEqual(await once(client, 'exit'), [0, null])
     })
 
-    test('that is traced: it explains what stands still, and gives the status of the command', row, async () => {
-      const traced = runCommand(program, [
-        'trace',
-        '--',
-        'docker',
-        '-H',
-        `unix://${open.socket}`,
-        'pull',
-        image.reference,
-      ])
-      sick.startPull(image.reference) // for the cleaning up
-      const { decompressor } = await sick.unpacking(true)
-      process.kill(decompressor, 'SIGSTOP')
-      await sleep(16_000)
-      process.kill(decompressor, 'SIGKILL')
-      const { status, stderr } = await traced
-      assert.equal(status, 1)
-      assert.match(stderr, /\[DECOMPRESSOR_STOPPED\]/)
-      assert.match(stderr, /^unpacking \(\d+ layers seen\) +\d+\.\d s/m)
-    })
+    testTrace(() => open.bed)
 
     test('whose processes it may not look into: it says so, and accuses nobody of standing still', row, async () => {
       sick.startPull(image.reference)
@@ -186,13 +210,17 @@ describe('the doctor looks at', { concurrency: true }, () => {
       assert.equal(seen.status, 10)
     })
 
-    test('that is slow at every end: nobody is ever accused', row, () => lookAtMoving(open.bed, 4))
+    test('that is slow at every end: nobody is ever accused', row, async t =>
+      t.diagnostic(await lookAtMoving(open.bed, 4)),
+    )
   })
 
   if (isLong) {
     describe('a pull of podman', { concurrency: 1 }, () => {
       // This one decompresses by itself.
-      const own = rowsFor('podman').filter(({ name }) => /untar|engine|registry|proxy|fanotify/.test(name))
+      const own = rowsFor('podman').filter(({ name }) =>
+        /^(untar|engine stopped|filesystem frozen|security agent|registry silent|proxy|no pull)/.test(name),
+      )
       testEngine('podman', hostEngines, own)
     })
   }
@@ -213,9 +241,10 @@ describe('the doctor looks at the newest engines', { skip, concurrency: 1 }, () 
 
 const visitorsCount = 4
 
-/** Looks so many times, from several sides, at pulls that go on: one as fast as it can, one whose processes run a fifth of the time, and so on. */
-async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<void> {
+/** Looks so many times, from several sides, at pulls that go on: one as fast as it can, one whose processes run a fifth of the time, and so on. @returns how often what was said */
+async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<string> {
   const found: string[] = []
+  const said = new Map<string, number>()
   const { signal } = new AbortController()
   for (let pulls = 1; found.filter(code => code === 'visit').length < wanted; pulls++) {
     const client = engine.startPull(image)
@@ -223,9 +252,9 @@ async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<voi
     const visits = async () => {
       while (client.exitCode === null) {
         const { findings } = await diagnose(new LiveHost(), { signal, pid })
-        const accused = findings.filter(
-          ({ code, severity }) => severity === 'problem' && catalogue[code].area === 'pulls',
-        )
+        const pulls = findings.filter(({ code }) => catalogue[code].area === 'pulls')
+        for (const code of new Set(pulls.map(({ code }) => code))) said.set(code, (said.get(code) ?? 0) + 1)
+        const accused = pulls.filter(({ severity }) => severity === 'problem')
         found.push(...accused.map(finding => JSON.stringify(finding)), 'visit')
       }
     }
@@ -243,6 +272,7 @@ async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<voi
     await engine.free()
   }
   assert.deepEqual([...new Set(found)], ['visit'])
+  return `${found.length} looks, ${[...said].map(([code, count]) => `${count} times ${code}`).join(', ')}`
 }
 
 function signalAll(pids: readonly number[], name: NodeJS.Signals): void {

@@ -20,6 +20,8 @@ export interface LoopOptions {
   sizeBytes?: number
   /** Write nothing to the disk but what is synced, at least for the first minutes. */
   isLazy?: boolean
+  /** Of ext4, mkfs.ext4(8): `^filetype` for entries without types. */
+  features?: string
 }
 
 /**
@@ -37,7 +39,8 @@ export async function openLoopFilesystem(options: LoopOptions = {}): Promise<Loo
     await truncate(image, options.sizeBytes ?? 12 * 2 ** 30)
     const lazy = options.isLazy ? 0 : 1 // a kernel thread writes the tables later
     const features = `lazy_itable_init=${lazy},lazy_journal_init=${lazy}`
-    await run('mkfs.ext4', ['-q', '-F', '-E', features, '-i', '8192', image])
+    const own = options.features === undefined ? [] : ['-O', options.features]
+    await run('mkfs.ext4', ['-q', '-F', '-E', features, '-i', '8192', ...own, image])
     await mountLoop(image, directory, options.isLazy ? 'loop,commit=3600' : 'loop')
     await rmdir(join(directory, 'lost+found'))
   } catch (error) {

@@ -145,12 +145,12 @@ export const command = defineCommand({
     }
     if (options.watch) return await watch(context, visit, language)
     const diagnosis = await visit()
-    const { engines, findings, worst, skipped } = diagnosis
+    const { engines, findings, worst, skipped, took } = diagnosis
     await report?.write(diagnosis)
     if (options.bundle !== undefined) await writeBundle(context, options.bundle, { diagnosis, facts: await facts })
     if (context.json)
-      writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)), skipped })
-    else printFindings(context, findings, { language, verbose: options.verbose, skipped })
+      writeJson(context, { engines: engines.map(describe), findings: findings.map(withWords(language)), skipped, took })
+    else printFindings(context, findings, { language, verbose: options.verbose, skipped, took })
     return exitOf(worst)
   },
 })

@@ -1,4 +1,5 @@
 import { languageOf } from '../../doctor/catalogue.ts'
+import type { EngineFilter } from '../../doctor/engines.ts'
 import type { TraceTimes } from '../../doctor/trace.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, withWords } from '../doctor/print.ts'
@@ -24,18 +25,20 @@ export const command = defineCommand({
   ],
   watched: false,
   async run(context, [file = '', ...args]) {
-    const [{ Trace }, { LiveHost }, { startForeign }] = await Promise.all([
+    const [{ Trace }, { enginesOf }, { LiveHost }, { startForeign }] = await Promise.all([
       import('../../doctor/trace.ts'),
+      import('../../doctor/engines-of-command.ts'),
       import('../../sys/host-view.ts'),
       import('../../sys/foreign.ts'),
     ])
-    const trace = new Trace(new LiveHost())
-    const start = performance.now()
     const foreign = await startForeign(file, args)
+    const start = performance.now()
+    const isWanted = enginesOf({ pid: foreign.pid, words: [file, ...args], env: context.env })
+    const trace = new Trace(new LiveHost(), isWanted)
     const told = new Set<string>()
     while (!foreign.isDone) {
       await trace.look()
-      if (trace.stillMs > stillMs) await explain(context, told)
+      if (trace.stillMs > stillMs) await explain(context, isWanted, told)
       await Promise.race([foreign.ended, new Promise(resolve => setTimeout(resolve, periodMs))])
     }
     const status = await foreign.ended
@@ -45,14 +48,14 @@ export const command = defineCommand({
 })
 
 /** Tells what is new, while it is stuck. */
-async function explain(context: Context, told: Set<string>): Promise<void> {
+async function explain(context: Context, isWanted: EngineFilter, told: Set<string>): Promise<void> {
   const [{ diagnose }, { LiveHost }, { catalogue }] = await Promise.all([
     import('../../doctor/diagnose.ts'),
     import('../../sys/host-view.ts'),
     import('../../doctor/catalogue.ts'),
   ])
   // A signal ends the command that is watched, and with it this look.
-  const { findings } = await diagnose(new LiveHost(), { signal: new AbortController().signal })
+  const { findings } = await diagnose(new LiveHost(), { isWanted, signal: new AbortController().signal })
   const language = languageOf(context.env)
   const wrong = findings.filter(({ code, severity }) => severity === 'problem' && catalogue[code].area === 'pulls')
   for (const finding of wrong.filter(({ code, subject }) => !told.has(`${code} ${subject}`))) {
@@ -76,12 +79,16 @@ function print(context: Context, summary: Summary): void {
     const share = totalMs === 0 ? 0 : Math.round((ms / totalMs) * 100)
     context.stderr.write(`${name.padEnd(34)}${(ms / 1000).toFixed(1).padStart(8)} s ${String(share).padStart(4)} %\n`)
   }
+  const { downloading, both, unpacking, waitingForRegistry, decompressor, unpacker, feeding } = times
   line('total', totalMs)
-  line('downloading', times.downloading)
-  line('  no byte came from the registry', times.waitingForRegistry)
-  line(`unpacking (${layers} layers seen)`, times.unpacking)
-  line('  the decompressor was the slowest', times.decompressor)
-  line('  what writes was the slowest', times.unpacker)
-  line('  compressed bytes were missing', times.feeding)
-  line('neither was seen', times.other)
+  line('downloading, and nothing else', downloading)
+  line('downloading and unpacking', both)
+  line(`unpacking (${layers} layers seen)`, unpacking)
+  // What passed between the last look and the end is nobody's.
+  line('neither was seen', Math.max(0, totalMs - downloading - both - unpacking))
+  context.stderr.write('of that\n')
+  line('  no byte came from the registry', waitingForRegistry)
+  line('  the decompressor was the slowest', decompressor)
+  line('  what writes was the slowest', unpacker)
+  line('  compressed bytes were missing', feeding)
 }

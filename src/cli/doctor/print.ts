@@ -1,9 +1,12 @@
 /** The doctor's findings for people and for programs. */
 import { areas, catalogue, type Language, type Severity } from '../../doctor/catalogue.ts'
 import type { SkippedCheck } from '../../doctor/checks/run.ts'
+import type { Diagnosis } from '../../doctor/diagnose.ts'
 import type { Finding } from '../../doctor/finding.ts'
 import type { Context } from '../command.ts'
 import { writeLine } from '../output.ts'
+import { printable } from '../printable.ts'
+import { textWidth } from '../progress/width.ts'
 
 /** A finding with the words of the catalogue, for programs. */
 export function withWords(language: Language) {
@@ -21,6 +24,7 @@ interface PrintOptions {
 interface PageOptions extends PrintOptions {
   /** Checks that were left out, for those who want to see all. */
   readonly skipped: readonly SkippedCheck[]
+  readonly took: Diagnosis['took']
 }
 
 const marks: Readonly<Record<Severity, string>> = { problem: '✗', warning: '!', unseen: '?', note: '·', ok: '✓' }
@@ -43,21 +47,52 @@ export function isWrong({ severity }: Finding): boolean {
   return severity === 'problem' || severity === 'warning' || severity === 'unseen'
 }
 
-/** One line for all that is well in an area, and a paragraph for each thing that is not; with `verbose` each by itself. */
+/**
+ * Problems first, so that the answer is on the first screen. Then, area by area, a paragraph for each other thing that is not well, and one line for all that is; with `verbose` each by itself.
+ */
 export function printFindings(context: Context, findings: readonly Finding[], options: PageOptions): void {
-  for (const area of areas) {
-    const all = findings.filter(({ code }) => catalogue[code].area === area)
-    const isQuiet = ({ severity }: Finding) =>
-      severity === 'ok' && !options.verbose && area !== 'engines' && area !== 'pulls'
-    const wrong = all.filter(isWrong)
-    const shown = context.quiet ? wrong : all.filter(finding => !isQuiet(finding))
-    const name = areaNames[options.language][area] ?? area
-    for (const finding of shown) printFinding(context, finding, { ...options, area: name })
-    if (!context.quiet) printWell(context, all.filter(isQuiet), name, options.language)
+  const { language, verbose } = options
+  const nameOf = ({ code }: Finding) => areaNames[language][catalogue[code].area] ?? catalogue[code].area
+  const problems = findings.filter(({ severity }) => severity === 'problem')
+  for (const finding of verbose ? problems : firstOfEach(problems)) {
+    printFinding(context, finding, { ...options, area: nameOf(finding) })
+    if (!verbose) printAlike(context, finding, problems)
   }
-  if (!options.verbose) return
-  for (const { check, item, because } of options.skipped)
-    writeLine(context, `· ${check}${item === '' ? '' : ` of ${item}`}: not looked at, because of ${because}`)
+  for (const area of areas) {
+    const all = findings.filter(({ code, severity }) => catalogue[code].area === area && severity !== 'problem')
+    const isQuiet = ({ severity }: Finding) => severity === 'ok' && !verbose && area !== 'engines' && area !== 'pulls'
+    const shown = all.filter(finding => (context.quiet ? isWrong(finding) : !isQuiet(finding)))
+    for (const finding of shown) printFinding(context, finding, { ...options, area: nameOf(finding) })
+    if (!context.quiet) printWell(context, all.filter(isQuiet), areaNames[language][area] ?? area, language)
+  }
+  if (verbose) printVisit(context, options)
+}
+
+function firstOfEach(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ code }, at) => findings.findIndex(other => other.code === code) === at)
+}
+
+/** So many more are told by name. */
+const alikeMax = 4
+
+/** Several layers of a pull are stuck in the same way, as a rule. */
+function printAlike(context: Context, first: Finding, findings: readonly Finding[]): void {
+  const others = findings.filter(({ code, subject }) => code === first.code && subject !== first.subject)
+  if (others.length === 0) return
+  const more = others.length > alikeMax ? `, +${others.length - alikeMax}` : ''
+  const subjects = others.slice(0, alikeMax).map(({ subject }) => subject)
+  writeWrapped(context, `    [${first.code}] ${subjects.join(', ')}${more}`)
+}
+
+/** What was left out, and how long it took. */
+function printVisit(context: Context, { skipped, took }: PageOptions): void {
+  for (const { check, item, because } of skipped)
+    writeWrapped(context, `· ${check}${item === '' ? '' : ` of ${item}`}: not looked at, because of ${because}`)
+  const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
+  writeWrapped(
+    context,
+    `· it looked for ${seconds(took.ms)}, ${seconds(took.heldUpMs)} of which it waited for a processor itself`,
+  )
 }
 
 /** What is well in an area, each kind once. */
@@ -68,7 +103,7 @@ function printWell(context: Context, findings: readonly Finding[], area: string,
     const [detail] = evidence
     return detail !== undefined && measured.has(code) ? `${title} (${detail})` : title
   })
-  writeLine(context, `${marks.ok} ${area}  ${[...new Set(words)].join(' · ')}`)
+  writeWrapped(context, `${marks.ok} ${area}  ${[...new Set(words)].join(' · ')}`)
 }
 
 /** Findings that are well and whose evidence is a figure that one wants to know all the same. */
@@ -90,14 +125,37 @@ export function printFinding(
   const { language, verbose, area = '' } = options
   const { title, advice } = catalogue[code][language]
   const isTrouble = isWrong(finding)
-  const about = subject === '' ? '' : `${subject}: `
+  const head = `${marks[severity]} ${area}${area === '' ? '' : '  '}${subject === '' ? '' : `${subject}: `}${title}`
+  if (!isTrouble && !verbose) {
+    const [detail] = evidence
+    return writeWrapped(context, detail === undefined ? head : `${head} (${detail})`)
+  }
   const doubt = isTrouble && confidence !== 'certain' ? ` (${confidence})` : ''
-  writeLine(
-    context,
-    `${marks[severity]} ${area}${area === '' ? '' : '  '}${about}${title}${isTrouble ? ` [${code}]` : ''}${doubt}`,
-  )
-  const details = isTrouble || verbose ? evidence : evidence.slice(0, 1)
-  for (const text of details) writeLine(context, `    ${text}`)
+  writeWrapped(context, `${head}${isTrouble ? ` [${code}]` : ''}${doubt}`)
+  for (const text of evidence) writeWrapped(context, `    ${text}`)
   if (!isTrouble) return
-  for (const text of verbose ? advice : advice.slice(0, 1)) writeLine(context, `    → ${text}`)
+  for (const text of verbose ? advice : advice.slice(0, 1)) writeWrapped(context, `    → ${text}`)
+}
+
+/** On a terminal a line that is too long goes on below, under its own beginning; elsewhere a line is a line. */
+function writeWrapped(context: Pick<Context, 'stdout'>, text: string): void {
+  const { isTTY, columns = 80 } = context.stdout
+  for (const line of isTTY ? wrapLine(printable(text), columns) : [text]) writeLine(context, line)
+}
+
+/** Spaces, one wide character with what may not begin a line, or a word. */
+const pieces = /\s+|[\u2e80-\uffef](?:[，。；：、！？）」]*)|[^\s\u2e80-\uffef]+/gu
+
+/** What is written without spaces may be broken anywhere. */
+export function wrapLine(text: string, columns: number): string[] {
+  const indent = ' '.repeat(Math.min(/^\s*/.exec(text)?.[0].length || 4, columns / 2))
+  const lines: string[] = []
+  let line = ''
+  for (const piece of text.match(pieces) ?? []) {
+    if (line.trim() !== '' && textWidth(line + piece.trimEnd()) > columns) {
+      lines.push(line.trimEnd())
+      line = indent + piece.trimStart()
+    } else line += piece
+  }
+  return [...lines, line.trimEnd()]
 }

@@ -44,6 +44,19 @@ const words = {
       'Each line of processes, look by look: bytes that each stage has taken (dashed) and given (solid). One that is flat while those before it could go on holds up all.',
     none: 'Nothing.',
     judged: 'Judged by',
+    moved: (note: string, ms: number) => `${note} in ${(ms / 1000).toFixed(1)} s`,
+    waiting: (bytes: string) => `${bytes} wait for it`,
+    room: (bytes: string) => `room for ${bytes}`,
+    version: 'version',
+    program: 'program',
+    dataRoot: 'data root',
+    sockets: 'sockets',
+    decompressors: 'decompressors',
+    environment: 'environment',
+    operatingSystem: 'Operating system',
+    kernel: 'Kernel',
+    architecture: 'Architecture',
+    cores: 'cores',
   },
   zh: {
     well: '没有发现问题。',
@@ -55,6 +68,19 @@ const words = {
       '每条进程链逐次观察：各阶段读入（虚线）和输出（实线）的字节数。前面的阶段可以前进而自身保持水平的那个阶段拖住了全部。',
     none: '无。',
     judged: '由以下程序判断',
+    moved: (note: string, ms: number) => `${(ms / 1000).toFixed(1)} 秒内 ${note}`,
+    waiting: (bytes: string) => `${bytes} 待其处理`,
+    room: (bytes: string) => `可再写 ${bytes}`,
+    version: '版本',
+    program: '程序',
+    dataRoot: '数据目录',
+    sockets: '套接字',
+    decompressors: '解压程序',
+    environment: '环境变量',
+    operatingSystem: '操作系统',
+    kernel: '内核',
+    architecture: '架构',
+    cores: '核',
   },
 } as const
 
@@ -109,26 +135,37 @@ function renderFinding(finding: DoctorReport['findings'][number], language: Lang
     evidence.length === 0
       ? ''
       : html`<ul${isBad ? html` class="evidence"` : ''}>${evidence.map(line => html`<li>${line}</li>`)}</ul>`
-  const steps = isWrong(finding) ? html`<ul>${advice.map(line => html`<li>→ ${line}</li>`)}</ul>` : ''
-  return html`<article class="${isBad ? 'bad' : 'good'}"><h3>${areaNames[language][area] ?? area} · ${about}${title} <code>${code}</code>${doubt}</h3>${list}${steps}</article>`
+  const steps = isWrong(finding) ? html`<ul class="steps">${advice.map(line => html`<li>${line}</li>`)}</ul>` : ''
+  return html`<div class="finding"><h3>${areaNames[language][area] ?? area} · ${about}${title}${doubt} <code class="muted">${code}</code></h3>${list}${steps}</div>`
 }
 
-function renderLines({ lines, findings, language }: DoctorReport): Html {
+function renderLines({ lines, findings, engines, language }: DoctorReport): Html {
   if (lines.length === 0) return html`<p class="muted">${words[language].none}</p>`
   const figures = lines.map(line => {
     const guilty = findings.find(({ facts, severity }) => severity === 'problem' && isAbout(facts, line))
-    return html`<h3 class="code">${line.key}</h3><div class="charts">${renderStages(line, String(guilty?.facts['stage'] ?? ''))}</div>`
+    const owner = engines.find(({ process }) => process.pid === line.engine)
+    return html`<h3 class="code">${describe(line, owner?.kind)}</h3><div class="charts">${renderStages(line, String(guilty?.facts['stage'] ?? ''), language)}</div>`
   })
   return html`<p class="note">${words[language].linesNote}</p>${figures}`
 }
 
 type Line = DoctorReport['lines'][number]
 
+/** The processes, first to last. */
+function describe({ engine, decompressor, program, untar }: Line, kind = ''): string {
+  const filters = decompressor.map(({ pid }) => `${program} ${pid}`)
+  return [
+    `${kind} ${engine}`.trim(),
+    ...filters.slice(0, 1),
+    ...(untar === undefined ? [] : [`untar ${untar.pid}`]),
+  ].join(' → ')
+}
+
 function isAbout(facts: Finding['facts'], { engine, decompressor }: Line): boolean {
   return facts['enginePid'] === engine && facts['decompressorPid'] === decompressor[0]?.pid
 }
 
-function renderStages({ looks }: Line, guilty: string): Html[] {
+function renderStages({ looks }: Line, guilty: string, language: Language): Html[] {
   const samples = looks.map(({ sample }) => sample)
   const last = samples.at(-1)
   return (last?.stages ?? []).map(stage => {
@@ -138,9 +175,23 @@ function renderStages({ looks }: Line, guilty: string): Html[] {
     })
     const moved = (field: 'bytesIn' | 'bytesOut') => (own.at(-1)?.then[field] ?? 0) - (own[0]?.then[field] ?? 0)
     const curve = (field: 'bytesIn' | 'bytesOut') => drawCurve(own.map(({ timeMs, then }) => [timeMs, then[field]]))
-    const note = `${formatSize(Math.max(0, moved('bytesIn')))} → ${formatSize(Math.max(0, moved('bytesOut')))}`
-    return html`<figure${stage.kind === guilty ? html` class="guilty"` : ''}><svg viewBox="0 0 100 50" preserveAspectRatio="none" role="img" aria-label="${stage.name}: ${note}"><polyline class="out" points="${curve('bytesOut')}"/><polyline class="in" points="${curve('bytesIn')}"/></svg><figcaption><b>${stage.name}</b><br>${note}</figcaption></figure>`
+    const bytes = `${formatSize(Math.max(0, moved('bytesIn')))} → ${formatSize(Math.max(0, moved('bytesOut')))}`
+    const note = words[language].moved(bytes, (own.at(-1)?.timeMs ?? 0) - (own[0]?.timeMs ?? 0))
+    return html`<figure${stage.kind === guilty ? html` class="guilty"` : ''}><svg viewBox="0 0 100 50" preserveAspectRatio="none" role="img" aria-label="${stage.name}: ${note}"><polyline class="out" points="${curve('bytesOut')}"/><polyline class="in" points="${curve('bytesIn')}"/></svg><figcaption><b>${stage.name}</b><br>${note}${describePipes(stage, language).map(line => html`<br>${line}`)}</figcaption></figure>`
   })
+}
+
+/** What stood in its pipes at the last look: who has both, input and room, could go on. */
+function describePipes(
+  { inputBytes, outputRoom, kind }: Line['looks'][number]['sample']['stages'][number],
+  language: Language,
+): string[] {
+  if (kind !== 'decompress') return []
+  const say = words[language]
+  return [
+    ...(inputBytes === undefined ? [] : [say.waiting(formatSize(inputBytes))]),
+    ...(outputRoom === undefined ? [] : [say.room(formatSize(outputRoom))]),
+  ]
 }
 
 /** In a box of 100 by 50; what does not grow is a line at the bottom. */
@@ -159,25 +210,26 @@ function drawCurve(points: readonly (readonly [timeMs: number, bytes: number])[]
 function renderEngines({ engines, language }: DoctorReport): Html {
   if (engines.length === 0) return html`<p class="muted">${words[language].none}</p>`
   return html`${engines.map(({ kind, process, version, program, dataRoot, sockets, environment, decompressors }) => {
-    const told = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
+    const say = words[language]
+    const told = Object.entries(environment).map(([name, value]) => html`<li>${name}=${value}</li>`)
     const uses = decompressors.map(({ name, path, use }) => `${name}: ${use}${path === undefined ? '' : ` (${path})`}`)
     return html`<h3>${kind} ${process.pid}</h3>${facts([
-      ['version', version],
-      ['program', program],
-      ['data root', dataRoot],
-      ['sockets', sockets.join(', ') || undefined],
-      ['decompressors', uses.join(', ') || undefined],
-      ['environment', told.join(' · ') || undefined],
-    ])}`
+      [say.version, version],
+      [say.program, program],
+      [say.dataRoot, dataRoot],
+      [say.sockets, sockets.join(', ') || undefined],
+      [say.decompressors, uses.join(', ') || undefined],
+    ])}${told.length === 0 ? '' : html`<p class="muted">${say.environment}</p><ul class="plain code">${told}</ul>`}`
   })}`
 }
 
-function renderJudge({ host }: DoctorReport): Html {
+function renderJudge({ host, language }: DoctorReport): Html {
+  const say = words[language]
   return facts([
     ['windlass', host.windlass],
     ['Node', host.node],
-    ['Operating system', host.operatingSystem],
-    ['Kernel', host.kernel],
-    ['Architecture', `${host.architecture}, ${host.cores} cores`],
+    [say.operatingSystem, host.operatingSystem],
+    [say.kernel, host.kernel],
+    [say.architecture, `${host.architecture}, ${host.cores} ${say.cores}`],
   ])
 }

@@ -80,6 +80,13 @@ svg text.number.guilty { fill: var(--guilt); font-weight: 700; }
 .in { fill: none; stroke: var(--text); stroke-width: 1.2; stroke-dasharray: 4 3; }
 .out, .in, .charts .stalled { vector-effect: non-scaling-stroke; }
 .hidden { position: absolute; width: 0; height: 0; overflow: hidden; }
+.finding { padding: .6rem 0; }
+.finding + .finding { border-top: 1px solid var(--line); }
+.finding h3 { font-weight: 500; }
+.finding ul { margin: .25rem 0 0; padding-left: 1.2rem; }
+.finding ul.evidence { margin: .5rem 0; padding: .75rem 1rem .75rem 2rem; }
+ul.steps { list-style: "→ "; }
+ul.plain { list-style: none; margin: 0; padding: 0; }
 article + article { margin-top: 4rem; border-top: 2px solid var(--line); padding-top: 1rem; }
 @media (max-width: 36rem) { body { padding: 1rem .9rem 3rem; } ol.happenings > li { grid-template-columns: 1.6rem 1fr; }
   ol.happenings .what { grid-column: 1 / -1; } .charts { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); } }

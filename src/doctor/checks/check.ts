@@ -14,6 +14,8 @@ export interface CheckContext {
   readonly signal: AbortSignal
   /** Whether the user let the doctor try things: decompressors, and a sync of a small file. */
   readonly mayTry: boolean
+  /** When the answer is due, on the host's clock: what is not ready by then is told as unfinished, unless the user asked for it. */
+  readonly until?: number
   /** What is known of a program on this host by a probe. */
   verdictOf(path: string): Promise<string | undefined>
 }
@@ -35,7 +37,7 @@ interface Items {
   readonly registry: RegistryVisit
 }
 
-export type ItemKind = keyof Items
+type ItemKind = keyof Items
 
 /** `check` comes first, and where it found one of these for the same item, or for the engine or the host of it, there is no point in looking. */
 interface Dependency {

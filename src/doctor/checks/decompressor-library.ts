@@ -65,7 +65,7 @@ function judgeLibraries(engine: Engine, path: string, files: readonly string[]):
 
 /** To 2.7 it reads the version of zlib as three numbers at least: 1.3 looks like none, and it refuses every stream. */
 async function judgePigz(engine: Engine, path: string, { host }: CheckContext): Promise<Finding[]> {
-  const told = await host.tell('env', [...loaderSettings(engine), 'sh', '-c', '"$0" -vV 2>&1 </dev/null', path])
+  const told = await host.tell('env', [...loaderSettings(engine), path, '-vV'], 'whatever')
   const [, pigz] = /^pigz (\d+\.\d+(?:\.\d+)*)/m.exec(told ?? '') ?? []
   const [, zlib] = /^zlib (\S+)/m.exec(told ?? '') ?? []
   if (pigz === undefined) {

@@ -54,33 +54,27 @@ function namesOf(path: string): string[] {
 const versionFormat = `-f=$\{Version}`
 
 async function askDpkg(host: HostView, path: string): Promise<Ownership | undefined> {
-  const said = await ask(host, 'dpkg', ['-S', ...namesOf(path)])
+  const said = await host.tell('dpkg', ['-S', ...namesOf(path)], 'whatever')
   if (said === undefined) return undefined
   const [, owner] = /^([a-z0-9][a-z0-9+.:-]*): \//m.exec(said) ?? []
   if (owner === undefined) return { manager: 'dpkg', owner, altered: [] }
   const [version, altered] = await Promise.all([
     host.tell('dpkg-query', ['-W', versionFormat, owner]),
-    ask(host, 'dpkg', ['-V', owner]),
+    host.tell('dpkg', ['-V', owner], 'whatever'),
   ])
   return { manager: 'dpkg', owner: `${owner} ${version ?? ''}`.trim(), altered: alteredOf(altered) }
 }
 
 async function askRpm(host: HostView, path: string): Promise<Ownership | undefined> {
-  const said = await ask(host, 'rpm', ['-qf', ...namesOf(path)])
+  const said = await host.tell('rpm', ['-qf', ...namesOf(path)], 'whatever')
   if (said === undefined) return undefined
   const owner = said.split('\n').find(line => /^[\w.+~^-]+$/.test(line))
   if (owner === undefined) return { manager: 'rpm', owner, altered: [] }
-  return { manager: 'rpm', owner, altered: alteredOf(await ask(host, 'rpm', ['-V', owner])) }
+  return { manager: 'rpm', owner, altered: alteredOf(await host.tell('rpm', ['-V', owner], 'whatever')) }
 }
 
 /** `S.5....T.  /usr/bin/pigz`, `??5??????   /usr/bin/pigz`, `missing   /usr/bin/pigz`; documents and configuration may differ. */
 function alteredOf(said: string | undefined): string[] {
   const lines = (said ?? '').split('\n').filter(line => /^(?:[.?\w]{8,9}|missing)\s+\/|^missing/.test(line))
   return lines.filter(line => !/^\S+\s+[cdg]\s/.test(line) && !/\/(?:doc|man|locale)\//.test(line))
-}
-
-/** Whatever it says, with whichever status; undefined where the program is not there, or does not answer in time. */
-async function ask(host: HostView, program: string, args: readonly string[]): Promise<string | undefined> {
-  const script = 'command -v "$0" >/dev/null || exit 1; "$0" "$@" 2>/dev/null; exit 0'
-  return await host.tell('sh', ['-c', script, program, ...args])
 }

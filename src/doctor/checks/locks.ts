@@ -22,12 +22,16 @@ export const locks: CheckOf<'host'> = {
     const { host, signal } = context
     const first = findWaits(context)
     if (first.length === 0) return []
+    const start = host.elapsed()
     await host.pause(watchMs, signal)
+    // A record may end before.
+    const ms = host.elapsed() - start
+    if (ms < watchMs / 2) return []
     const second = findWaits(context)
     const still = second.filter(({ waiter, inode }) =>
       first.some(wait => wait.waiter === waiter && wait.inode === inode),
     )
-    return still.map(wait => tell(context, wait))
+    return still.map(wait => tell(context, wait, ms))
   },
 }
 
@@ -49,7 +53,7 @@ export function parseLocks(text: string): LockWait[] {
   })
 }
 
-function tell({ host, engines, table }: CheckContext, { waiter, holder, inode }: LockWait): Finding {
+function tell({ host, engines, table }: CheckContext, { waiter, holder, inode }: LockWait, ms: number): Finding {
   const engine = engines.find(({ process }) => process.pid === waiter)
   const subject = engine === undefined ? String(waiter) : describeEngine(engine)
   const path = findPath(host, waiter, inode)
@@ -60,7 +64,7 @@ function tell({ host, engines, table }: CheckContext, { waiter, holder, inode }:
       ? 'a process that cannot be seen'
       : `${describe(host, owner)}${state === undefined ? '' : ` (state ${state})`}`
   const evidence = [
-    `it waits for the lock on ${path ?? `inode ${inode}`}, which ${who} has, for more than ${watchMs / 1000} s`,
+    `it waits for the lock on ${path ?? `inode ${inode}`}, which ${who} has, for more than ${Math.floor(ms / 1000)} s`,
   ]
   const isStuck = state !== undefined && /[TtDZ]/.test(state)
   const facts = { waiter, holder: owner ?? -1, inode, path: path ?? '' }

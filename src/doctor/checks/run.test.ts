@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { FixtureHost } from '../../../test/fixture-host.ts'
 import { makeFinding } from '../finding.ts'
 import { allChecks } from './all.ts'
@@ -45,6 +46,27 @@ test('a check that does not end is given up in time and told, as is one that thr
   )
   assert.match(findings[0]?.evidence[0] ?? '', /no answer in 0\.05 s/)
   assert.match(findings[1]?.evidence[0] ?? '', /the unforeseen/)
+})
+
+test('when the answer is due, what is not ready is left, but for what was asked for', async () => {
+  const never: Check = { name: 'never', of: 'host', look: () => new Promise(() => {}) }
+  const slow: Check = {
+    name: 'slow',
+    of: 'registry',
+    boundMs: 5000,
+    look: () => sleep(1500, [makeFinding('CLOCK_WRONG', '')]),
+  }
+  const registry = { ...hostItem, kind: 'registry' as const }
+  const context = contextOf()
+  const { findings } = await runChecks([never, slow], [hostItem, registry], {
+    ...context,
+    until: context.host.elapsed() + 100,
+  })
+  assert.deepEqual(
+    findings.map(({ code }) => code),
+    ['CHECK_UNFINISHED', 'CLOCK_WRONG'],
+  )
+  assert.match(findings[0]?.evidence[0] ?? '', /no answer in 1 s/)
 })
 
 test('what is pointless after a finding is left out, and said so', async () => {

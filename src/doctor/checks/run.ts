@@ -1,5 +1,5 @@
 import { describeFinding, type Finding, makeFinding } from '../finding.ts'
-import type { Check, CheckContext, CheckOf, Item, ItemKind } from './check.ts'
+import type { Check, CheckContext, Item } from './check.ts'
 import { obstacleOf, orderChecks, type Seen, withoutExplained } from './order.ts'
 
 /** A check that was left out, and why. */
@@ -15,6 +15,8 @@ export interface ChecksResult {
 }
 
 const boundMs = 10_000
+/** Who comes last has at least that. */
+const boundMsMin = 1000
 
 /** Runs checks over items, each in bounded time, and each only where nothing that it depends on makes it pointless. Never throws but for a signal. */
 export async function runChecks(
@@ -48,12 +50,8 @@ export async function runChecks(
 }
 
 /** What does not end, or fails in a way that nobody foresaw, is told and holds up nobody. */
-async function look<Kind extends ItemKind>(
-  check: CheckOf<Kind>,
-  item: Item,
-  context: CheckContext,
-): Promise<readonly Finding[]> {
-  const bound = check.boundMs ?? boundMs
+async function look(check: Check, item: Item, context: CheckContext): Promise<readonly Finding[]> {
+  const bound = boundOf(check, item, context)
   const late = new AbortController()
   const { promise, resolve } = Promise.withResolvers<readonly Finding[]>()
   const unfinished = (reason: string) => {
@@ -61,7 +59,7 @@ async function look<Kind extends ItemKind>(
     return [makeFinding('CHECK_UNFINISHED', check.name, { evidence })]
   }
   const timer = setTimeout(() => {
-    resolve(unfinished(`no answer in ${bound / 1000} s`))
+    resolve(unfinished(`no answer in ${Number((bound / 1000).toFixed(2))} s`))
     late.abort()
   }, bound)
   const signal = AbortSignal.any([context.signal, late.signal])
@@ -72,4 +70,14 @@ async function look<Kind extends ItemKind>(
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** What was asked for, a registry or a trial, takes its own time. */
+function boundOf(
+  check: Check,
+  { kind }: Item,
+  { until = Number.POSITIVE_INFINITY, mayTry, host }: CheckContext,
+): number {
+  const own = check.boundMs ?? boundMs
+  return kind === 'registry' || mayTry ? own : Math.min(own, Math.max(boundMsMin, until - host.elapsed()))
 }

@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
 import { findClientPulls } from '../clients.ts'
-import { type Engine, isOlder } from '../engines.ts'
+import { type Engine, type FoundEngine, isOlder } from '../engines.ts'
 import type { FileChange } from './file-change.ts'
 import { formatShim } from './shim-file.ts'
 
@@ -197,7 +197,7 @@ function planRestart(engine: Engine, suffix: string, { unit, containers, isLiveR
   }
 }
 
-export function nameOf({ kind, process }: Engine): string {
+export function nameOf({ kind, process }: FoundEngine): string {
   return `${kind} ${process.pid}`
 }
 

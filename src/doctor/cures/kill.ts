@@ -3,7 +3,7 @@ import { WindlassError, wrapError } from '../../errors.ts'
 import { HeldProcess } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcess } from '../../sys/tasks.ts'
-import type { Engine } from '../engines.ts'
+import { askEngines, type Engine } from '../engines.ts'
 import { findStuck } from '../rescue/find-stuck.ts'
 import { nameOf } from './cure.ts'
 import { Journal } from './journal.ts'
@@ -28,8 +28,9 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
     throw new WindlassError('NOT_FOUND', `Cannot end process ${pid}: it is no decompressor of an engine`, {
       hint: 'windlass doctor names the one that is stuck',
     })
-  const { engine, program, decompressor } = one.line
-  if (!(await hasWorkaround(host, engine)))
+  const { engine: found, program, decompressor } = one.line
+  const [engine] = await askEngines(host, [found])
+  if (engine === undefined || !(await hasWorkaround(host, engine)))
     throw new WindlassError(
       'FAILED',
       `Cannot end ${program} ${pid}: the next pull would start the same program and hang again`,
@@ -38,7 +39,7 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
       },
     )
   const lines = [
-    `kill-${pid}: end ${program} ${pid} of ${nameOf(engine)} with SIGKILL`,
+    `kill-${pid}: end ${program} ${pid} of ${nameOf(found)} with SIGKILL`,
     '  reaches  every pull that waits for this layer gets an error (unexpected EOF) and is free; what was downloaded of it may be lost',
     '  undo     there is none; pull again',
   ]

@@ -2,7 +2,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../../sys/process-files.ts'
-import type { Engine } from '../engines.ts'
+import type { FoundEngine } from '../engines.ts'
 
 /** A layer that may be the one. */
 export interface LayerFile extends AsyncDisposable {
@@ -17,14 +17,14 @@ export interface LayerFile extends AsyncDisposable {
   read(): AsyncIterable<Uint8Array>
 }
 
-const kept: Readonly<Partial<Record<Engine['kind'], RegExp>>> = {
+const kept: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
   dockerd: /\/(GetImageBlob\d+)(?: \(deleted\))?$/,
   podman: /\/(container_images_storage[^/]*\/\d+)(?: \(deleted\))?$/,
   containerd: /\/io\.containerd\.content\.v1\.content\/blobs\/sha256\/([0-9a-f]{64})(?: \(deleted\))?$/,
 }
 
 /** The layers that the engine has open. They are opened through its descriptors: also what has no name any more. */
-export async function openLayerFiles(host: HostView, engine: Engine): Promise<LayerFile[]> {
+export async function openLayerFiles(host: HostView, engine: FoundEngine): Promise<LayerFile[]> {
   const { pid } = engine.process
   const pattern = kept[engine.kind]
   if (pattern === undefined) return []

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Language } from '../../doctor/catalogue.ts'
+import { makeFinding } from '../../doctor/finding.ts'
+import type { Context } from '../command.ts'
+import { textWidth } from '../progress/width.ts'
+import { printFindings, wrapLine } from './print.ts'
+
+const evidence = [
+  'unpigz (process 61) has moved nothing for 4.0 s, although it has 65,536 bytes of input and has room for 65,536',
+  'its 4 threads: 4 asleep in futex (futex_wait_queue)',
+  'in 4.0 s it used 0.0 s of processor time in its own code and 0.0 s in the kernel',
+  'unpigz has taken 131,072 bytes and given 294,912 since it was started',
+]
+const pids = [61, 62, 63, 64, 65, 66, 67]
+/** A busy host: three engines, seven layers that are stuck in one way, and something of each other area. */
+const findings = [
+  ...[51, 52, 53].map(pid =>
+    makeFinding('ENGINE_RUNS', `dockerd ${pid}`, { evidence: ['version 20.10.24, data in /srv/d'] }),
+  ),
+  ...pids.map(pid =>
+    makeFinding('DECOMPRESSOR_DEADLOCKED', `dockerd 51 → unpigz ${pid} → untar 7${pid}`, { evidence }),
+  ),
+  makeFinding('TRANSFER_POISONED', 'dockerd 51', { severity: 'note', evidence: ['2 of its goroutines wait'] }),
+  makeFinding('DECOMPRESSOR_UNPROVEN', 'dockerd 51 → /usr/bin/unpigz', {
+    evidence: ['it runs /usr/bin/unpigz for gzip'],
+  }),
+  makeFinding('DISK_FINE', 'dockerd 51: /srv/d', { evidence: ['800 GiB of 900 GiB free'] }),
+  makeFinding('NETWORK_UNTRIED', ''),
+]
+
+function screen(columns: number | undefined, language: Language = 'en', verbose = false): string[] {
+  let text = ''
+  const write = (chunk: string) => {
+    text += chunk
+    return true
+  }
+  const stdout = columns === undefined ? { write } : { write, isTTY: true, columns }
+  const options = { language, verbose, skipped: [], took: { ms: 6200, heldUpMs: 100 } }
+  printFindings({ stdout, quiet: false } as Pick<Context, 'stdout' | 'quiet'> as Context, findings, options)
+  return text.trimEnd().split('\n')
+}
+
+for (const language of ['en', 'zh'] as const) {
+  test(`on a screen of 80 columns and 24 lines the answer stands first, and nothing is cut: ${language}`, () => {
+    const lines = screen(80, language)
+    assert.match(lines.slice(0, 3).join(' '), /^✗ .*unpigz 61.*\[DECOMPRESSOR_DEADLOCKED\]/)
+    const first = lines.slice(0, 24).join('\n')
+    assert.match(first, /→ \S/)
+    for (const pid of pids.slice(0, 5)) assert.ok(first.includes(`unpigz ${pid}`), first)
+    assert.match(first, /, \+2$/m)
+    assert.ok(lines.length <= 24, lines.join('\n'))
+    for (const line of lines) assert.ok(textWidth(line) <= 80, line)
+  })
+}
+
+test('where no terminal is, each thing is one line, for those who search', () => {
+  const lines = screen(undefined)
+  assert.ok(lines.includes(`    ${evidence[0]}`))
+  assert.equal(lines.filter(line => line.startsWith('✓ engines')).length, 3)
+})
+
+test('with all of it each layer has its own evidence, and how long the visit took is told', () => {
+  const lines = screen(undefined, 'en', true)
+  assert.equal(lines.filter(line => line.includes('asleep in futex')).length, pids.length)
+  assert.equal(lines.at(-1), '· it looked for 6.2 s, 0.1 s of which it waited for a processor itself')
+})
+
+test('a line is broken between words, wide ones anywhere, and goes on under its own beginning', () => {
+  assert.deepEqual(wrapLine('    one two three', 11), ['    one two', '    three'])
+  assert.deepEqual(wrapLine('解压程序停住。', 8), ['解压程序', '    停', '    住。'])
+  assert.deepEqual(wrapLine(`x ${'y'.repeat(20)}`, 10), ['x', `    ${'y'.repeat(20)}`])
+})

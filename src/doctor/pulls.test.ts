@@ -1,0 +1,73 @@
+/** Pulls of an engine that downloads and decompresses at once, as a collector would write them down. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { RecordedHost } from '../sys/recorded-host.ts'
+import { diagnose } from './diagnose.ts'
+
+const stat = (pid: number, name: string, parent: number) =>
+  `${pid} (${name}) S ${parent} ${pid} ${pid} ${'0 '.repeat(13)}1 0 100 ${'0 '.repeat(20)}`
+const now = 1_800_000_000
+const blob = '/var/tmp/container_images_storage1/1'
+const fd = (number: number, target: string) => `llr-x------ 1 root root 64 Jan  1 00:00 ${number} -> ${target}`
+
+interface Moment {
+  readonly hasPigz: boolean
+  /** Of the file that the layer is kept in. */
+  readonly bytes: number
+  readonly idleSeconds: number
+}
+
+/** Half a minute after the boot, ten seconds of a podman that pulls. @param at what is so in a look */
+function podman(at: (look: number) => Moment): RecordedHost {
+  const frames = Array.from({ length: 40 }, (_, look) => {
+    const { hasPigz, bytes, idleSeconds } = at(look)
+    const file = ['l/proc/7/fd:', fd(9, 'pipe:[1]'), fd(8, 'pipe:[2]'), fd(5, blob)]
+    const pigz = [
+      ...[`t/proc/8/stat:${stat(8, 'pigz', 7)}`, `t/proc/8/task/8/stat:${stat(8, 'pigz', 7)}`],
+      ...['t/proc/8/task/8/syscall:0 0x0 0x0', 't/proc/8/task/8/io:rchar: 0', 't/proc/8/task/8/wchan:pipe_read'],
+      ...[
+        `t/proc/8/io:rchar: ${bytes}`,
+        't/proc/8/io:wchar: 5000',
+        'l/proc/8/fd:',
+        fd(0, 'pipe:[1]'),
+        fd(1, 'pipe:[2]'),
+      ],
+      ...['p0 65536 /proc/8/fd/0', 'p0 65536 /proc/8/fd/1'],
+      ...['t/proc/7/fdinfo/9:pos:	0', 't/proc/7/fdinfo/9:flags:	0100001', `t/proc/7/fdinfo/5:pos:	${bytes}`],
+      ...['t/proc/7/fdinfo/5:flags:	0100002', `s${bytes} ${now - idleSeconds} 81a4 /proc/7/fd/5`],
+      ...file,
+    ]
+    return [
+      `f${30 + look / 4}`,
+      `t/proc/7/stat:${stat(7, 'podman', 1)}`,
+      `t/proc/7/task/7/stat:${stat(7, 'podman', 1)}`,
+      't/proc/7/io:rchar: 4096',
+      't/proc/7/io:wchar: 4096',
+      ...(hasPigz ? pigz : ['l/proc/7/fd:', fd(4, 'socket:[3]')]),
+    ]
+  })
+  const head = ['windlass-facts 1', '=arch x86_64', `=now ${now} 30.00`, 'c/proc/7/cmdline', 'bpodman', 'bpull', 'br/x']
+  const known = ['c/proc/7/environ', 'bPATH=/usr/bin', 'c/proc/8/cmdline', 'bpigz', 'b-d']
+  return new RecordedHost([...head, ...known, ...frames.flat(), 'z', ''].join('\n'))
+}
+
+async function pullCodes(host: RecordedHost): Promise<string[]> {
+  const { findings } = await diagnose(host, { signal: new AbortController().signal })
+  return findings.filter(({ code }) => /PULL|DOWNLOAD_|FEED/.test(code)).map(({ code }) => code)
+}
+
+test('a registry that has said nothing for so long is silent, and one that just paused is not', async () => {
+  const starved = (idleSeconds: number) => podman(() => ({ hasPigz: true, bytes: 100_000, idleSeconds }))
+  assert.deepEqual(await pullCodes(starved(20)), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(new Set(await pullCodes(starved(3))), new Set(['PULL_WAITS']))
+})
+
+test('what comes slowly is no silence', async () => {
+  const slow = podman(look => ({ hasPigz: true, bytes: 100_000 + look * 10, idleSeconds: 0 }))
+  assert.deepEqual(new Set(await pullCodes(slow)), new Set(['PULL_MOVES']))
+})
+
+test('a command that pulls and shows nothing of it waits: it is not said that nobody pulls', async () => {
+  const asking = podman(() => ({ hasPigz: false, bytes: 0, idleSeconds: 0 }))
+  assert.deepEqual(await pullCodes(asking), ['PULL_WAITS'])
+})

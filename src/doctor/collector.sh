@@ -2,7 +2,7 @@
 # What `windlass doctor --from FILE` reads: the facts of this host about its container engines and their pulls, on stdout.
 #   sh collector.sh >facts.txt         # best as root: others see only their own processes
 #   sh collector.sh PID >facts.txt     # of the engine with this process alone
-# POSIX sh with grep, sed, ls, cat, tr, sleep and uname; stat, curl and perl are used where they are. It reads only: nothing is changed, stopped or traced.
+# POSIX sh with grep, sed, ls, cat, tr, sleep and uname; stat, curl, perl, dpkg, rpm and ldd are used where they are. It reads only: nothing is changed, stopped or traced.
 # Of an engine's environment only the settings that matter for pulls are told, and no credentials.
 
 LC_ALL=C

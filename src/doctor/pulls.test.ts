@@ -41,7 +41,7 @@ function podman(at: (look: number) => Moment): RecordedHost {
       `f${30 + look / 4}`,
       `t/proc/7/stat:${stat(7, 'podman', 1)}`,
       `t/proc/7/task/7/stat:${stat(7, 'podman', 1)}`,
-      't/proc/7/io:rchar: 4096',
+      `t/proc/7/io:rchar: ${4096 + look}`, // it draws its progress
       't/proc/7/io:wchar: 4096',
       ...(hasPigz ? pigz : ['l/proc/7/fd:', fd(4, 'socket:[3]')]),
     ]

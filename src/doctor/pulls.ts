@@ -37,6 +37,8 @@ const shortMs = 1500
 const longMs = 7000
 /** On a host so busy that the watcher itself is held up, that time is longer: but not without an end. */
 const wallMs = 14_000
+/** What a command that waits writes to its terminal and to itself meanwhile is less. */
+const idleBytes = 4096
 /** Whatever moves so much in that time is not held up, and need not be looked at longer. */
 const briskBytes = 65_536
 
@@ -357,7 +359,9 @@ class EngineWatch {
       `in ${(ms / 1000).toFixed(1)} s it read and wrote ${bytes.toLocaleString('en-US')} bytes, sockets among them`,
     ]
     const facts = { engine: kind, enginePid: process.pid, bytes }
-    return [makeFinding(bytes > 0 ? 'PULL_MOVES' : 'PULL_WAITS', describeEngine(this.#engine), { evidence, facts })]
+    return [
+      makeFinding(bytes > idleBytes ? 'PULL_MOVES' : 'PULL_WAITS', describeEngine(this.#engine), { evidence, facts }),
+    ]
   }
 }
 

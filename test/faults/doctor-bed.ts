@@ -27,8 +27,22 @@ export interface Visit {
   readonly took: { readonly ms: number; readonly heldUpMs: number }
 }
 
-/** What the command says of one engine. @param wrapper a command line that the doctor's is added to */
+const triesMax = 3
+
+/**
+ * What the command says of one engine; again, if it found nothing wrong and says itself that it had no processor for most of the time: who was not watched is not accused.
+ * @param wrapper a command line that the doctor's is added to
+ */
 export async function visit(pid: number, wrapper: readonly string[] = []): Promise<Visit> {
+  for (let tries = 1; ; tries++) {
+    const seen = await visitOnce(pid, wrapper)
+    const isWatched = seen.took.heldUpMs < seen.took.ms / 2
+    const isAccusing = seen.findings.some(({ area, severity }) => area === 'pulls' && severity === 'problem')
+    if (isWatched || isAccusing || tries === triesMax) return seen
+  }
+}
+
+async function visitOnce(pid: number, wrapper: readonly string[]): Promise<Visit> {
   const [file = '', ...args] = [...wrapper, program, 'doctor', '--json', '--pid', String(pid)]
   const { status, stdout, stderr } = await runCommand(file, args)
   assert.notEqual(stdout, '', stderr)

@@ -24,14 +24,35 @@ const started = goroutine('select', 'distribution/xfer.(*transferManager).Transf
 
 test('a dump tells how many pulls wait, for how long, and what is done for them', () => {
   const found = countPullGoroutines([pulling, unpacking, started].join('\n\n'))
-  assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, downloading: 0, poisoned: 0 })
+  const idle = { poisoned: 0, asking: 0, askingMinutes: 0, mute: 0 }
+  assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, downloading: 0, ...idle })
 })
 
 test('who waits in Transfer itself waits for an earlier transfer; the goroutines of a transfer do not', () => {
   assert.equal(countPullGoroutines([pulling, waiting, started].join('\n\n')).poisoned, 1)
 })
 
+const grpc = (state: string, ...frames: string[]) =>
+  `goroutine 7 [${state}]:\n${frames.map(frame => `google.golang.org/grpc${frame}\n\t/src/file.go:1 +0x1`).join('\n')}`
+const reader = grpc('IO wait, 10 minutes', '/internal/transport.(*http2Client).reader(0xc000)')
+const writer = grpc(
+  'select, 10 minutes',
+  '/internal/transport.(*loopyWriter).run(0xc000)',
+  '/internal/transport.newHTTP2Client.func3()',
+)
+
+test('a pull that waits for containerd, on a connection that has lost its writer', () => {
+  const asking = `${grpc('select, 6 minutes', '/internal/transport.(*Stream).waitOnHeader(0xc000)', '.invoke({0x1})')}\n${goroutine('x', 'daemon/images.(*ImageService).PullImage').split('\n').slice(1).join('\n')}`
+  const dead = countPullGoroutines([reader, reader, writer, asking].join('\n\n'))
+  assert.deepEqual([dead.pulls, dead.asking, dead.askingMinutes, dead.mute], [1, 1, 6, 1])
+  const well = countPullGoroutines([reader, writer, pulling].join('\n\n'))
+  assert.deepEqual([well.pulls, well.asking, well.mute], [1, 0, 0])
+})
+
 test('what is no dump counts nothing', () => {
-  const nothing = { pulls: 0, pullMinutes: 0, unpacking: 0, downloading: 0, poisoned: 0 }
+  const nothing = {
+    ...{ pulls: 0, pullMinutes: 0, unpacking: 0, downloading: 0, poisoned: 0 },
+    ...{ asking: 0, askingMinutes: 0, mute: 0 },
+  }
   assert.deepEqual(countPullGoroutines('<html>not found</html>'), nothing)
 })

@@ -14,6 +14,12 @@ export interface PullGoroutines {
   readonly downloading: number
   /** Requests that wait for an earlier transfer of the same layer to go away, which a cancel does not reach. */
   readonly poisoned: number
+  /** Requests that wait for an answer of containerd. */
+  readonly asking: number
+  /** The one of these that waits longest, in minutes. */
+  readonly askingMinutes: number
+  /** Connections to containerd on which dockerd reads and can write no more: what it asks there never gets an answer. */
+  readonly mute: number
 }
 
 interface Goroutine {
@@ -43,7 +49,17 @@ export function countPullGoroutines(dump: string): PullGoroutines {
     unpacking: holding(/\(\*layerStore\)\.(Register|registerWithDescriptor)/).length,
     downloading: holding(/LayerDescriptor\)\.Download/).length,
     poisoned: all.filter(isPoisoned).length,
+    ...countAsking(all, pulls),
   }
+}
+
+/** grpc-go has a goroutine that reads and one that writes for each connection. The writer ends by itself when a write fails, and leaves the rest to the reader, which may see nothing. */
+function countAsking(all: readonly Goroutine[], pulls: readonly Goroutine[]) {
+  const asking = pulls.filter(({ frames }) => frames.some(frame => frame.startsWith('google.golang.org/grpc.invoke(')))
+  const running = (pattern: RegExp) => all.filter(({ frames }) => frames.some(frame => pattern.test(frame))).length
+  const mute = running(/\/transport\.\(\*http2Client\)\.reader\(/) - running(/\/transport\.newHTTP2Client\.func\d+\(/)
+  const askingMinutes = Math.max(0, ...asking.map(({ minutes }) => minutes))
+  return { asking: asking.length, askingMinutes, mute: Math.max(0, mute) }
 }
 
 /** In Transfer itself, not in a goroutine that it started: there it waits only for a cancelled transfer to end. */

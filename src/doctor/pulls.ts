@@ -8,7 +8,7 @@ import { findFrozenGroup } from './control-groups.ts'
 import { type Download, findDownloads } from './downloads.ts'
 import { type FoundEngine, hideSecrets, isGone } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
-import { countPullGoroutines, readGoroutines } from './goroutines.ts'
+import { countPullGoroutines, type PullGoroutines, readGoroutines } from './goroutines.ts'
 import { findLines, type Line } from './lines.ts'
 import { type Reason, reasonOf } from './reason.ts'
 import { type LineLook, LineWatch, lookAt, SleepCount } from './sample.ts'
@@ -382,9 +382,11 @@ function judgeDumps(
   return engines.flatMap(engine => {
     const dump = dumps.get(engine.process.pid)
     if (dump === undefined) return []
-    const { pulls, pullMinutes, unpacking, downloading, poisoned } = countPullGoroutines(dump)
+    const counts = countPullGoroutines(dump)
+    const { pulls, pullMinutes, unpacking, downloading, poisoned } = counts
     const isWorking = open.some(({ line }) => line.engine === engine) || downloads.has(engine)
     const requests = `it has ${pulls} requests for pulls, the oldest for ${pullMinutes} minutes; ${unpacking} layers are being unpacked, ${downloading} downloaded`
+    if (poisoned === 0 && counts.askingMinutes > 0) return [tellAsking(engine, counts, requests)]
     // It waits for an answer of a registry, or is between two steps.
     if (poisoned === 0)
       return pulls > 0 && !isWorking
@@ -401,4 +403,19 @@ function judgeDumps(
     const severity = isWorking ? 'note' : 'problem'
     return [makeFinding('TRANSFER_POISONED', describeEngine(engine), { evidence, facts, severity })]
   })
+}
+
+/** A containerd answers within milliseconds. */
+function tellAsking(engine: FoundEngine, { asking, askingMinutes, mute }: PullGoroutines, requests: string): Finding {
+  const evidence = [
+    `${asking} of its pulls wait for an answer of containerd, the oldest for ${askingMinutes} minutes`,
+    ...(mute > 0
+      ? [
+          `${mute} of its connections there have nobody left who writes: a write has failed, and nothing that it asks there gets an answer`,
+        ]
+      : []),
+    requests,
+  ]
+  const facts = { enginePid: engine.process.pid, asking, askingMinutes, mute }
+  return makeFinding('CONTAINERD_SILENT', describeEngine(engine), { evidence, facts })
 }

@@ -46,6 +46,8 @@ export interface Scenario {
   readonly without?: readonly EngineKind[]
   /** It mounts something where engines with a root of their own do not see it. */
   readonly needsHostRoot?: true
+  /** The engine may not come out of it whole. */
+  readonly isLast?: true
   /** Also in short runs, on these. */
   readonly short: readonly EngineKind[]
   arrange(bed: Bed): Promise<Sickness>
@@ -279,6 +281,8 @@ async function unlessItFails(sickness: Sickness, finish: () => Promise<void>): P
 const memory: Scenario = {
   name: 'engine in a memory control group at its limit, nobody is killed',
   codes: ['MEMORY_LIMIT'],
+  // A write to containerd that fails for want of memory ends the one goroutine that writes there: each later pull waits for ever (CONTAINERD_SILENT).
+  isLast: true,
   without: ['podman'],
   short: ['docker'],
   async arrange(bed) {
@@ -417,6 +421,21 @@ const quota: Scenario = {
   },
 }
 
+const containerdStopped: Scenario = {
+  name: 'containerd of the engine does not answer it',
+  codes: ['CONTAINERD_SILENT'],
+  without: ['containerd', 'podman'],
+  short: [],
+  async arrange(bed) {
+    const { engine, image } = bed
+    const containerd = Number((await run('pgrep', ['-x', '-P', String(engine.pid), 'containerd'])).trim())
+    process.kill(containerd, 'SIGSTOP')
+    engine.startPull(image)
+    await sleep(65_000) // a dump counts whole minutes
+    return { [Symbol.asyncDispose]: async () => void process.kill(containerd, 'SIGCONT') }
+  },
+}
+
 const none: Scenario = {
   name: 'no pull',
   codes: ['NO_PULL'],
@@ -440,8 +459,9 @@ export const scenarios: readonly Scenario[] = [
   buffered,
   poisoned,
   poisonedByProxy,
+  containerdStopped,
   none,
-  memory, // last: an engine that ran into its limit may not come out of it whole
+  memory,
 ]
 
 /** Looks, and holds what is seen against what is known. */

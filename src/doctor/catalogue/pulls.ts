@@ -325,6 +325,25 @@ export const pulls = {
       advice: ['若引擎还遗留有解压程序，结束它即可释放；否则只能重启引擎（live-restore 可保持容器运行）。'],
     },
   },
+  CONTAINERD_SILENT: {
+    severity: 'problem',
+    en: {
+      title: 'Pulls wait for a containerd that does not answer the engine',
+      meaning:
+        'dockerd asks its containerd before it downloads anything, and waits without a bound. Either that containerd hangs or is stopped, or the connection is dead at dockerd’s end: after a write that failed, as where memory was short, grpc writes there no more, and nobody notices.',
+      advice: [
+        'See what is told of that containerd. If it is well (ctr -a SOCKET version answers), only a restart of dockerd frees its pulls (live-restore keeps the containers running).',
+      ],
+    },
+    zh: {
+      title: '拉取在等待一个不应答引擎的 containerd',
+      meaning:
+        'dockerd 在下载之前先询问它的 containerd，且等待没有时限。要么该 containerd 挂起或被停住，要么连接在 dockerd 一端已失效：一次写入失败（例如内存不足）之后，grpc 不再写入，也无人察觉。',
+      advice: [
+        '查看关于该 containerd 的结果。若它正常（ctr -a SOCKET version 有应答），只有重启 dockerd 才能释放这些拉取（live-restore 可保持容器运行）。',
+      ],
+    },
+  },
   DOWNLOAD_SILENT: {
     severity: 'problem',
     en: {

@@ -104,7 +104,8 @@ look_at_processes() {
 downloads() {
   printf '%s\n' "$fds" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' \
     -e '/ -> .*\/tmp\/GetImageBlob[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}' \
-    -e '/ -> .*\/container_images_storage.*\/[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'
+    -e '/ -> .*\/container_images_storage.*\/[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}' \
+    -e '/ -> .*\/storage[0-9][0-9]*\/[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'
 }
 ingests() {
   printf '%s\n' "$fds" | sed -n -e 's/.* -> \(\/.*\/ingest\/[^/]*\)\/data$/\1/p'
@@ -139,7 +140,7 @@ look_at_family() {
 
 # Sizes are read before positions: who writes stands at the end of his file, or beyond the end that was seen.
 look_at_downloads() {
-  case $fds in */GetImageBlob* | */container_images_storage* | */ingest/*) ;; *) return 0 ;; esac
+  case $fds in */GetImageBlob* | */container_images_storage* | */storage[0-9]*/[0-9]* | */ingest/*) ;; *) return 0 ;; esac
   files=$(downloads)
   layers=$(ingests)
   tops=

@@ -18,12 +18,14 @@ export interface Download {
   readonly idleMs: number
 }
 
+/** In a directory of this pull alone; older ones have the short name. */
+const layerOfPodman = /\/(?:container_images_storage[^/]*|storage\d+)\/\d+$/
 const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
   dockerd: /\/tmp\/GetImageBlob\d+$/,
-  podman: /\/container_images_storage[^/]*\/\d+$/,
-  buildah: /\/container_images_storage[^/]*\/\d+$/,
-  skopeo: /\/container_images_storage[^/]*\/\d+$/,
-  crio: /\/container_images_storage[^/]*\/\d+$/,
+  podman: layerOfPodman,
+  buildah: layerOfPodman,
+  skopeo: layerOfPodman,
+  crio: layerOfPodman,
 }
 
 /** A content store of containerd, also within buildkitd. */

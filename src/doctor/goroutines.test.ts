@@ -42,7 +42,7 @@ const writer = grpc(
 )
 
 test('a pull that waits for containerd, on a connection that has lost its writer', () => {
-  const asking = `${grpc('select, 6 minutes', '/internal/transport.(*Stream).waitOnHeader(0xc000)', '.invoke({0x1})')}\n${goroutine('x', 'daemon/images.(*ImageService).PullImage').split('\n').slice(1).join('\n')}`
+  const asking = `${grpc('select, 6 minutes', '/internal/transport.(*Stream).waitOnHeader(0xc000)', '.invoke({0x1})')}\ngithub.com/containerd/containerd/api/services/leases/v1.(*leasesClient).Create(0xc000)\n${goroutine('x', 'daemon/images.(*ImageService).PullImage').split('\n').slice(1).join('\n')}`
   const dead = countPullGoroutines([reader, reader, writer, asking].join('\n\n'))
   assert.deepEqual([dead.pulls, dead.asking, dead.askingMinutes, dead.mute], [1, 1, 6, 1])
   const well = countPullGoroutines([reader, writer, pulling].join('\n\n'))

@@ -14,7 +14,7 @@ export interface PullGoroutines {
   readonly downloading: number
   /** Requests that wait for an earlier transfer of the same layer to go away, which a cancel does not reach. */
   readonly poisoned: number
-  /** Requests that wait for an answer of containerd. */
+  /** Requests that wait for an answer of containerd to what takes it no time: a lease. */
   readonly asking: number
   /** The one of these that waits longest, in minutes. */
   readonly askingMinutes: number
@@ -55,7 +55,7 @@ export function countPullGoroutines(dump: string): PullGoroutines {
 
 /** grpc-go has a goroutine that reads and one that writes for each connection. The writer ends by itself when a write fails, and leaves the rest to the reader, which may see nothing. */
 function countAsking(all: readonly Goroutine[], pulls: readonly Goroutine[]) {
-  const asking = pulls.filter(({ frames }) => frames.some(frame => frame.startsWith('google.golang.org/grpc.invoke(')))
+  const asking = pulls.filter(({ frames }) => frames.some(frame => frame.includes('.(*leasesClient).')))
   const running = (pattern: RegExp) => all.filter(({ frames }) => frames.some(frame => pattern.test(frame))).length
   const mute = running(/\/transport\.\(\*http2Client\)\.reader\(/) - running(/\/transport\.newHTTP2Client\.func\d+\(/)
   const askingMinutes = Math.max(0, ...asking.map(({ minutes }) => minutes))

@@ -13,6 +13,8 @@ import { pullCodes, type SickEngine, type Visit, whileStopped } from './doctor-b
 /** An engine on a disk of its own, and images for it. */
 export interface Bed {
   readonly engine: SickEngine
+  /** Of docker. */
+  readonly socket: string
   /** Where its filesystem is mounted. */
   readonly disk: string
   /** A process of its own unpacks. */
@@ -427,11 +429,14 @@ const containerdStopped: Scenario = {
   without: ['containerd', 'podman'],
   short: [],
   async arrange(bed) {
-    const { engine, image } = bed
+    const { engine, image, socket } = bed
     const containerd = Number((await run('pgrep', ['-x', '-P', String(engine.pid), 'containerd'])).trim())
     process.kill(containerd, 'SIGSTOP')
     engine.startPull(image)
-    await sleep(65_000) // a dump counts whole minutes
+    await sleep(3000)
+    // A dump counts whole minutes since a collection of garbage, which comes every two minutes by itself.
+    await run('curl', ['-sf', '-o', '/dev/null', '--unix-socket', socket, 'http://localhost/debug/pprof/heap?gc=1'])
+    await sleep(62_000)
     return { [Symbol.asyncDispose]: async () => void process.kill(containerd, 'SIGCONT') }
   },
 }

@@ -39,8 +39,6 @@ after(async () => {
 
 interface OpenBed extends AsyncDisposable {
   readonly bed: Bed
-  /** Of docker. */
-  readonly socket: string
 }
 
 /** A client that was killed leaves a lease, which holds what it had pulled. */
@@ -56,8 +54,7 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   const common = { disk: loop.directory, ...references, cutProxy: () => proxy.cut() }
   const open = async (daemon: AsyncDisposable, engine: SickEngine, hasUntar: boolean, socket = '') => {
     return {
-      bed: { ...common, engine, hasUntar },
-      socket,
+      bed: { ...common, engine, hasUntar, socket },
       async [Symbol.asyncDispose]() {
         await engine.free()
         await proxy[Symbol.asyncDispose]()

@@ -1,6 +1,6 @@
 /** How an engine reaches registries: its proxies, mirrors, authorities, and whom it need not trust, as far as they can be read. */
 import type { HostView } from '../sys/host-view.ts'
-import { type Engine, hidePassword } from './engines.ts'
+import { type FoundEngine, hidePassword } from './engines.ts'
 
 export interface RegistrySettings {
   /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as `parseProxies` reads them. */
@@ -22,7 +22,7 @@ export interface DaemonFile {
 }
 
 /** Without an engine: what an engine without settings would do. */
-export async function readRegistrySettings(host: HostView, engine: Engine | undefined): Promise<RegistrySettings> {
+export async function readRegistrySettings(host: HostView, engine: FoundEngine | undefined): Promise<RegistrySettings> {
   if (engine === undefined)
     return {
       proxies: {},
@@ -42,7 +42,7 @@ export async function readRegistrySettings(host: HostView, engine: Engine | unde
 /** What the daemon says of itself is what it runs with; its file may have changed since. */
 async function readDocker(
   host: HostView,
-  engine: Engine,
+  engine: FoundEngine,
   environment: Readonly<Record<string, string>>,
 ): Promise<RegistrySettings> {
   const [told, file] = await Promise.all([askDocker(host, engine), readDaemonFile(host, engine)])
@@ -58,7 +58,7 @@ async function readDocker(
 /** The part of `GET /info` that says how registries are reached. */
 export async function askDocker(
   host: HostView,
-  { sockets, rootPrefix }: Engine,
+  { sockets, rootPrefix }: FoundEngine,
 ): Promise<{ readonly insecure: readonly string[]; readonly mirrors: readonly string[] } | undefined> {
   const answers = await Promise.all(sockets.map(socket => host.ask(rootPrefix + socket, '/info')))
   const { RegistryConfig: config } = parseJson(answers.find(answer => answer?.status === 200)?.body)
@@ -70,7 +70,10 @@ export async function askDocker(
 }
 
 /** @returns undefined where there is no such file, or it cannot be understood */
-export async function readDaemonFile(host: HostView, { args, rootPrefix }: Engine): Promise<DaemonFile | undefined> {
+export async function readDaemonFile(
+  host: HostView,
+  { args, rootPrefix }: FoundEngine,
+): Promise<DaemonFile | undefined> {
   const path = valuesOf(args, 'config-file')[0] ?? '/etc/docker/daemon.json'
   const text = await host.disk.text(rootPrefix + path)
   if (text === undefined) return undefined

@@ -134,7 +134,9 @@ export class SickEngine {
     const seen = { decompressor: undefined as number | undefined, untar: undefined as number | undefined }
     await waitUntil('the engine unpacks', 20_000, () => {
       const children = this.children()
-      seen.untar = children.find(({ name }) => name === 'exe')?.pid
+      const untars = children.filter(({ name }) => name === 'exe')
+      // dockerd runs itself as `exe` for other, short jobs, too: two of them, and it is not known yet which is the untar.
+      seen.untar = untars.length === 1 || this.#isOwnDecompressor ? untars[0]?.pid : undefined
       seen.decompressor = this.#isOwnDecompressor ? seen.untar : children.find(({ name }) => name !== 'exe')?.pid
       return seen.decompressor !== undefined && (!withUntar || seen.untar !== undefined)
     })

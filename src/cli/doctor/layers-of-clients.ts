@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { fetchLayers } from '../../copy/fetch-layers.ts'
 import { openImage } from '../../copy/places.ts'
 import { findClientPulls } from '../../doctor/clients.ts'
-import type { Engine } from '../../doctor/engines.ts'
+import type { FoundEngine } from '../../doctor/engines.ts'
 import type { LayerFile } from '../../doctor/rescue/layer-files.ts'
 import { parseReference, type Reference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
@@ -12,7 +12,7 @@ import { writeNote } from '../output.ts'
 import { placeOptions } from '../transfer.ts'
 
 interface FetchChoice {
-  readonly engine: Engine
+  readonly engine: FoundEngine
   /** The image that the user names; else those that clients of our own user are pulling with this engine. */
   readonly named: string | undefined
   readonly sizeMax: number
@@ -49,7 +49,7 @@ export async function fetchFromRegistry(
   return found
 }
 
-function beingPulled(host: HostView, engine: Engine): Reference[] {
+function beingPulled(host: HostView, engine: FoundEngine): Reference[] {
   const pulls = findClientPulls(host, engine)
   return [...new Map(pulls.map(({ text, reference }) => [text, reference])).values()]
 }

@@ -101,7 +101,7 @@ export class SickEngine {
   /** Of the engine; where each pull is an engine, of the latest. */
   get pid(): number {
     const client = this.#clients.at(-1)
-    const own = client?.spawnfile === program ? childrenOf(client.pid ?? 0)[0]?.pid : client?.pid
+    const own = client?.spawnfile === program ? findBelow(client.pid ?? 0, 'podman') : client?.pid
     return this.#pid ?? own ?? 0
   }
 
@@ -189,6 +189,15 @@ function childrenOf(pid: number): { readonly pid: number; readonly name: string 
   const pids = lists.flatMap(list => list.trim().split(' ')).filter(child => child !== '')
   const children = pids.map(child => ({ pid: Number(child), name: readIfThere(`/proc/${child}/comm`).trim() }))
   return children.filter(({ name }) => name !== '' && name !== 'containerd')
+}
+
+/** The first process of that name that a process has started, or what it started. */
+function findBelow(pid: number, wanted: string): number | undefined {
+  for (const child of childrenOf(pid)) {
+    const found = child.name === wanted ? child.pid : findBelow(child.pid, wanted)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** Holds processes while `work` runs, so that nothing goes on meanwhile; those that have just ended are none of them. */

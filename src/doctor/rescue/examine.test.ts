@@ -12,7 +12,7 @@ const { signal } = new AbortController()
 /** In pieces of a size that no boundary of a gzip or a tar falls on. */
 function layerOf(blob: Buffer): LayerFile {
   const read = async function* () {
-    for (let at = 0; at < blob.length; at += 997) yield blob.subarray(at, at + 997)
+    for (let at = 0; at < blob.length; at += 997) yield Uint8Array.from(blob.subarray(at, at + 997)) // its memory is freed once it was used
   }
   const dispose = async () => {}
   return {

@@ -26,8 +26,8 @@ export function parsePax(body: Uint8Array): PaxRecords {
     const space = bytes.indexOf(SPACE, at)
     const length = space < 0 ? Number.NaN : parseLength(bytes.toString('latin1', at, space))
     const end = at + length
-    if (!(end <= bytes.length && end > space + 2 && bytes[end - 1] === NEWLINE))
-      throw malformed('a record has a wrong length')
+    // Nor is there a newline behind the last byte.
+    if (!(end > space + 2 && bytes[end - 1] === NEWLINE)) throw malformed('a record has a wrong length')
     const equals = bytes.indexOf(EQUALS, space + 1)
     if (equals <= space + 1 || equals >= end - 1) throw malformed('a record has no key')
     addRecord(

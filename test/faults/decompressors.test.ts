@@ -98,7 +98,6 @@ interface Row {
   readonly redone?: true
   /** With the command itself and its own patience. */
   readonly command?: true
-  readonly boundMs: number
 }
 
 const table: readonly Row[] = [
@@ -108,58 +107,53 @@ const table: readonly Row[] = [
     kind: 'stalled',
     stalls: true,
     evidence: /; it used (?!0\.0)\d\.\d s of processor time in the last \d\.\d s: it spins\)/,
-    boundMs: 15_000,
   },
-  { fault: 'sleep', does: 'sleeps after 300 kB', kind: 'stalled', stalls: true, boundMs: 15_000 },
-  { fault: 'stop-reading', does: 'never reads', kind: 'stalled', stalls: true, boundMs: 15_000 },
-  { fault: 'ignore-sigterm', does: 'sleeps and ignores SIGTERM', kind: 'stalled', stalls: true, boundMs: 15_000 },
-  { fault: 'stop-itself', does: 'stops itself', kind: 'stalled', stalls: true, boundMs: 15_000 },
+  { fault: 'sleep', does: 'sleeps after 300 kB', kind: 'stalled', stalls: true },
+  { fault: 'stop-reading', does: 'never reads', kind: 'stalled', stalls: true },
+  { fault: 'ignore-sigterm', does: 'sleeps and ignores SIGTERM', kind: 'stalled', stalls: true },
+  { fault: 'stop-itself', does: 'stops itself', kind: 'stalled', stalls: true },
   {
     fault: 'flip-and-sleep',
     does: 'gives a wrong byte and sleeps',
     kind: 'stalled',
     stalls: true,
     redone: true,
-    boundMs: 15_000,
   },
-  { fault: 'dribble', does: 'dribbles a byte every 50 ms', kind: 'dribbling', boundMs: 15_000 },
+  { fault: 'dribble', does: 'dribbles a byte every 50 ms', kind: 'dribbling' },
   {
     fault: 'stop-itself',
     does: 'stops itself, under the command with its own patience,',
     kind: 'stalled',
     command: true,
-    boundMs: 25_000,
   },
   {
     fault: 'close-stdout-and-live',
     does: 'closes its output and lives on',
     kind: 'lingering',
     command: true,
-    boundMs: 10_000,
   },
-  { fault: 'close-stdout-and-exit', does: 'exits 0 early', kind: 'early', command: true, boundMs: 10_000 },
-  { fault: 'flip', does: 'gives a wrong byte and exits 0', redone: true, command: true, boundMs: 10_000 },
-  { fault: 'die-by-signal', does: 'dies by a signal', kind: 'died', command: true, boundMs: 10_000 },
+  { fault: 'close-stdout-and-exit', does: 'exits 0 early', kind: 'early', command: true },
+  { fault: 'flip', does: 'gives a wrong byte and exits 0', redone: true, command: true },
+  { fault: 'die-by-signal', does: 'dies by a signal', kind: 'died', command: true },
   {
     fault: 'fail-with-a-child',
     does: 'fails and leaves a child that holds its output',
     kind: 'failed',
     command: true,
-    boundMs: 10_000,
   },
-  { fault: 'leave-a-child', does: 'leaves a child that holds its output', command: true, boundMs: 10_000 },
-  { fault: 'flood-stderr', does: 'floods stderr', command: true, boundMs: 10_000 },
+  { fault: 'leave-a-child', does: 'leaves a child that holds its output', command: true },
+  { fault: 'flood-stderr', does: 'floods stderr', command: true },
 ]
 
 describe('a pull through a decompressor that', { concurrency: 3 }, () => {
   for (const row of table) {
-    test(`${row.does} ends with the right image`, { timeout: 40_000 }, async () => {
+    test(`${row.does} ends with the right image`, { timeout: 120_000 }, async () => {
       await using image = await serveImage(layers)
       const place = makePlace()
       const { path, groups } = await plant(place.programs, row.fault)
       using _killer = { [Symbol.dispose]: () => killGroups(groups()) }
-      const { command, boundMs } = row
-      const options = { ...place, decompressor: 'unpigz', boundMs, ...(command ? {} : { patience }) }
+      const { command } = row
+      const options = { ...place, decompressor: 'unpigz', ...(command ? {} : { patience }) }
       const { status, events, text } = await runPull(image.reference, options)
       assert.equal(status, 0, text)
       assertFallback(row, path, events)
@@ -176,7 +170,7 @@ describe('a pull through a decompressor that', { concurrency: 3 }, () => {
 })
 
 test('a blob that is lost under its layer comes back through a decompressor that gives wrong bytes', {
-  timeout: 40_000,
+  timeout: 120_000,
 }, async () => {
   await using image = await serveImage(layers)
   const place = makePlace()
@@ -192,7 +186,7 @@ test('a blob that is lost under its layer comes back through a decompressor that
   await assertSound(place.root, 1)
 })
 
-test('a program that failed is remembered although the pull ends at once', { timeout: 40_000 }, async () => {
+test('a program that failed is remembered although the pull ends at once', { timeout: 120_000 }, async () => {
   const small = [makeLayer([makeFile('file', randomBytes(400_000))])]
   await using image = await serveImage(small)
   const place = makePlace()

@@ -140,7 +140,7 @@ const layer: Mutant[] = [
       advisories('smuggling'),
       ['if (isDecisive(key) && !(records.get(key) ?? value).equals(value)) {', 'if (false) {'],
     ],
-    ['src/tar/pax.ts', advisories('smuggling'), ['end <= bytes.length && ', '']],
+    ['src/tar/pax.ts', advisories('smuggling'), [' && bytes[end - 1] === NEWLINE', '']],
     [
       'src/tar/reader.ts',
       advisories('smuggling'),

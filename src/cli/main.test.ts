@@ -348,7 +348,7 @@ describe('a signal', () => {
       child.kill(name)
       const ended = await result
       assert.equal(ended.status, status)
-      assert.ok(performance.now() - before < 2000)
+      assert.ok(performance.now() - before < 60_000)
       assert.equal(ended.stdout, '')
       assert.doesNotMatch(ended.stderr, /internal error|\n +at /)
     })

@@ -41,7 +41,7 @@ test('who does nothing for too long is ended, with all it started', async () => 
   const child = Number(await readFile(join(directory, 'pid'), 'utf8'))
   assert.ok(child > 0)
   // Whoever takes over orphans may leave it unburied.
-  await waitUntil('it is gone', 5000, () => ['Z', undefined].includes(readProcess(child)?.state))
+  await waitUntil('it is gone', 60_000, () => ['Z', undefined].includes(readProcess(child)?.state))
   await rm(directory, { recursive: true })
 })
 

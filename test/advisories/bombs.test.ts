@@ -83,6 +83,18 @@ test('a flood of headers in front of an entry, and one that never comes, are ref
   await assert.rejects(arena.unpack('overlay', [...flood, file('f')]), /too many extension headers/)
 })
 
+test('attributes of directories, which are held until the end, are bounded', async () => {
+  using arena = new Arena()
+  // 15 of 64 KiB each, as many as one header takes.
+  const values = Array.from({ length: 15 }, (_, n) => [`SCHILY.xattr.user.${n}`, 'x'.repeat(65_000)])
+  const flood = Array.from({ length: 70 }, (_, n) => dir(`d${n}`, { pax: Object.fromEntries(values) }))
+  await assert.rejects(
+    unpackTar(arena.root, flood),
+    error =>
+      isWindlassError(error, 'LIMIT_EXCEEDED') && /attributes of its directories exceed 64 MiB/.test(error.message),
+  )
+})
+
 test('attributes that no inode could hold are refused as such, not as a full disk', async () => {
   using arena = new Arena()
   const values = {

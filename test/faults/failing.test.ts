@@ -55,7 +55,8 @@ function pullCommand(root: string, reference: string): string[] {
   return windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', reference)
 }
 
-describe('a store on a filesystem', { concurrency: true }, () => {
+// Each is a pull and a filesystem of its own: all of the long form at once would wait for a processor.
+describe('a store on a filesystem', { concurrency: 4 }, () => {
   let image: ServedImage
   before(async () => {
     image = await serveImage(deathLayers)

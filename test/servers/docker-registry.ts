@@ -24,7 +24,7 @@ export interface DockerRegistryOptions {
 
 /** bcrypt of `secret`, cost 5. */
 const htpasswdLine = 'test:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n'
-const readyMs = 15_000
+const readyMs = 90_000
 
 /** Starts the real `docker-registry` of the distribution on a free port of 127.0.0.1; disposing stops it and removes its files. */
 export async function startDockerRegistry(options: DockerRegistryOptions = {}): Promise<DockerRegistry> {

@@ -78,13 +78,15 @@ export interface BundleSigning {
   readonly image: Descriptor
   readonly subject?: Descriptor
   readonly predicate?: string
+  readonly statementType?: string
 }
 
 /** A bundle with a statement, in a manifest that refers to the image, listed under the referrers' tag (cosign 3 at a registry without the API). */
 export async function pushBundle(place: Place, signing: BundleSigning): Promise<Descriptor> {
   const { signer, image, subject = image, predicate = 'https://sigstore.dev/cosign/sign/v1' } = signing
+  const { statementType = 'https://in-toto.io/Statement/v1' } = signing
   const statement = {
-    _type: 'https://in-toto.io/Statement/v1',
+    _type: statementType,
     subject: [{ digest: { sha256: image.digest.replace('sha256:', '') } }],
     predicateType: predicate,
     predicate: {},

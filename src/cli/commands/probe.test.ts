@@ -62,7 +62,9 @@ test('a certified program ends with 0, a program that is missing and a wrong swi
   await mkdir(join(bin, 'bin'))
   await symlink('/bin/gzip', join(bin, 'bin/gzip'))
   const path = join(bin, 'bin/gzip')
-  const good = await probe(bin, [path])
+  let good = await probe(bin, [path])
+  // Beside other work one of the two that are compared may have had the processor, and the other not.
+  for (let tries = 0; tries < 5 && / slow /.test(good.stdout); tries++) good = await probe(bin, [path])
   assert.equal(good.status, 0, good.stdout + good.stderr)
   assert.match(good.stdout, /gzip +\S+ +gzip .* certified +\d+\.\d\dx +-\n/)
   assert.equal(good.stderr, '')

@@ -107,6 +107,13 @@ describe('signatures', () => {
     const other = await pushImage()
     await pushBundle(other.place, { signer, image: other.manifest, predicate: 'https://slsa.dev/provenance/v1' })
     await assertNotSigned(other, signer, /it is no signature but an attestation/)
+    const third = await pushImage()
+    await pushBundle(third.place, {
+      signer,
+      image: third.manifest,
+      statementType: 'https://other.example/Statement/v1',
+    })
+    await assertNotSigned(third, signer, /its statement is of the type "https:\/\/other\.example/)
   })
 
   test('of another image, for another name, or of another kind, none counts', async () => {
@@ -185,6 +192,27 @@ describe('signatures', () => {
     }
     await assertNotSigned({ ...image, sources: [hostile] }, signer, /more than 64 signatures: only the first 64/)
     assert.equal(asked, 64)
+  })
+
+  test('of very many documents that refer to an image no more than 256 are looked at', async () => {
+    const image = await pushImage()
+    const [source] = image.sources
+    assert.ok(source)
+    let asked = 0
+    const hostile = {
+      name: 'hostile',
+      resolve: source.resolve,
+      readDocument: async () => {
+        asked++
+        throw new WindlassError('NOT_FOUND', 'Cannot read it: it is not there')
+      },
+      openBlob: source.openBlob,
+      listReferrers: async () =>
+        Array.from({ length: 300 }, (_, at) => ({ descriptor: descriptorOf(`${at}`, mediaTypes.ociManifest) })),
+      [Symbol.asyncDispose]: async () => {},
+    }
+    await assertNotSigned({ ...image, sources: [hostile] }, signer, /more than 256 documents that refer to it/)
+    assert.equal(asked, 256)
   })
 
   test('a signature of an index is one of what it names', async () => {
@@ -327,6 +355,11 @@ describe('a policy', () => {
       [
         { type: 'remapIdentity', prefix: registry.host, signedPrefix: 'origin.example' },
         /remapIdentity wants origin\.example/,
+      ],
+      // Whole parts of a name are exchanged, and team is another one.
+      [
+        { type: 'remapIdentity', prefix: `${registry.host}/tea`, signedPrefix: 'origin.example/tea' },
+        /remapIdentity wants (?!origin)/,
       ],
     ]
     for (const [identity, message] of identities) {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeEngine, runCheck } from '../../../test/checked.ts'
+import { waitUntil } from '../../../test/testbed/command.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import { leftOver } from './left-over.ts'
 
@@ -20,10 +21,13 @@ async function startWorker(program: string, then: string): Promise<Worker> {
   const script = `exec 3< <(exec sleep 60); (exec -a unpigz /usr/bin/unpigz -d -c <&3 3<&- >/dev/null) & echo $!; exec 3<&-; ${then}`
   const shell = spawn(program, ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
   const [line] = await once(shell.stdout, 'data')
-  await sleep(500)
+  const worker = Number(String(line))
+  await waitUntil('it is called unpigz', 60_000, () => /^unpigz/.test(readFileSync(`/proc/${worker}/cmdline`, 'utf8')))
+  if (then.endsWith('exit 0')) await waitUntil('the shell is gone', 60_000, () => shell.exitCode !== null)
+  else await sleep(500)
   return {
     shell,
-    worker: Number(String(line)),
+    worker,
     [Symbol.dispose]: () => void process.kill(-(shell.pid ?? 0), 'SIGKILL'),
   }
 }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
+import { waitUntil } from '../../../test/testbed/command.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import { locks, parseLocks } from './locks.ts'
 
@@ -31,9 +31,11 @@ test('an engine that waits for a lock is told, with the file, and who has it and
   const file = join(directory, 'storage.lock')
   closeSync(openSync(file, 'w'))
   const holder = spawn('flock', ['--no-fork', file, 'sleep', '60'], { stdio: 'ignore' })
-  await sleep(300)
+  const inode = statSync(file).ino
+  const shows = (pattern: string): boolean => new RegExp(pattern, 'm').test(readFileSync('/proc/locks', 'utf8'))
+  await waitUntil('it has the lock', 60_000, () => shows(`^\\d+: FLOCK .*:${inode} `))
   const waiter = spawn('flock', ['--no-fork', file, 'true'], { stdio: 'ignore' })
-  await sleep(300)
+  await waitUntil('the other waits for it', 60_000, () => shows(`-> FLOCK .*:${inode} `))
   try {
     const engine = makeEngine(waiter.pid ?? 0, { kind: 'podman' })
     const [running] = await runCheck(locks, new LiveHost(), { engines: [engine] })

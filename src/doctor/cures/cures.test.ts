@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   existsSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -18,7 +20,7 @@ import { isWindlassError } from '../../errors.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import type { Engine } from '../engines.ts'
 import { applyCure, undoable, undoCure } from './apply.ts'
-import { type Cure, type CureFacts, planCures } from './cure.ts'
+import { type Cure, type CureFacts, planCures, readCureFacts } from './cure.ts'
 import { addedBy } from './deliver.ts'
 import { formatDiff } from './file-change.ts'
 import { Journal, readJournals, type Step } from './journal.ts'
@@ -209,6 +211,46 @@ test('of a delivery the names are taken back that it brought, or was about to br
   assert.deepEqual(addedAfter({ 'app:1': 'x' }), [])
   addedAfter({}, { step: 'undone', because: 'it failed' })
   assert.deepEqual(addedBy({ id: 'restart-1', steps: [{ step: 'begin', kind: 'restart' }, { step: 'applied' }] }), [])
+})
+
+test('what is written behind a line that a death has cut stands on lines of its own', async () => {
+  const { cure, journals } = localCure('torn')
+  const id = await applyCure(host, cure, { directory: journals })
+  appendFileSync(join(journals, `${id}.jsonl`), '{"step":"und')
+  const [record] = undoable(readJournals(journals))
+  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  const [{ steps } = { steps: [] }] = readJournals(journals)
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    ['begin', 'changed', 'changed', 'applied', 'undo', 'undone'],
+  )
+})
+
+test('a file that is not as it was when the cure was shown is not changed', async () => {
+  const { cure, old, journals } = localCure('meanwhile')
+  writeFileSync(old, 'mine\n')
+  await assert.rejects(applyCure(host, cure, { directory: journals }), error => isWindlassError(error, 'FAILED'))
+  assert.equal(readFileSync(old, 'utf8'), 'mine\n')
+})
+
+test('a shim comes where nobody but its owner may write, and over no file', async () => {
+  const [open, taken, free, found] = ['open', 'taken', 'free', 'found'].map(name => join(directory, name, 'bin')) as [
+    string,
+    string,
+    string,
+    string,
+  ]
+  for (const path of [open, taken, free, found]) mkdirSync(path, { recursive: true })
+  chmodSync(open, 0o777)
+  for (const path of [taken, found]) writeFileSync(join(path, 'unpigz'), '', { mode: 0o755 })
+  const [first] = engineOf().decompressors
+  const decompressors = [{ ...(first as NonNullable<typeof first>), path: join(found, 'unpigz') }]
+  const environment = new Map([['PATH', [open, taken, free, found].join(':')]])
+  const { shims } = await readCureFacts(host, engineOf({ environment, decompressors }))
+  assert.deepEqual(
+    shims.map(({ path }) => path),
+    [join(free, 'unpigz')],
+  )
 })
 
 test('a file that somebody has changed since is left as it is', async () => {

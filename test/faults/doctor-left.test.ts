@@ -34,7 +34,8 @@ function sleepers(mark: string): number[] {
     .filter(name => /^\d+$/.test(name))
     .filter(name => {
       try {
-        return readFileSync(`/proc/${name}/cmdline`, 'latin1') === `sleep\0${mark}\0`
+        // It may not have become what it will be.
+        return /(?:^|exec )sleep[\0 ](\d+)\0$/.exec(readFileSync(`/proc/${name}/cmdline`, 'latin1'))?.[1] === mark
       } catch {
         return false
       }
@@ -48,7 +49,11 @@ function testDocker(name: string, engines: Engines, mark: string): void {
     let docker: TestDocker
     let sick: SickEngine
     const end = () => {
-      for (const pid of sleepers(mark)) process.kill(pid, 'SIGKILL')
+      for (const pid of sleepers(mark)) {
+        try {
+          process.kill(pid, 'SIGKILL')
+        } catch {} // it has just become what it is, or has ended
+      }
     }
     before(async () => {
       loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
@@ -82,12 +87,18 @@ function testDocker(name: string, engines: Engines, mark: string): void {
       assert.equal(held?.facts['pid'], holder)
       assert.match(held?.evidence[0] ?? '', new RegExp(`^sleep ${mark} `))
       sick.useHealthy()
-      end()
-      assert.deepEqual(await once(second, 'exit'), [0, null])
+      // A decompressor that was just being started leaves one behind, too.
+      const ending = setInterval(end, 200)
+      try {
+        assert.deepEqual(await once(second, 'exit'), [0, null])
+      } finally {
+        clearInterval(ending)
+      }
     })
   })
 }
 
-testDocker('docker of this host', hostEngines, '7201')
+// By it they are known from those of another run of this test.
+testDocker('docker of this host', hostEngines, String(10_000_000 + process.pid))
 const newest = newestEngines()
-if (newest !== undefined) testDocker('newest docker', newest, '7202')
+if (newest !== undefined) testDocker('newest docker', newest, String(20_000_000 + process.pid))

@@ -77,7 +77,7 @@ describe('a store with many at work', { concurrency: false }, () => {
       const root = join(directory, `store-${stores++}`)
       const pulls = crowd.references.map(reference => startPull(root, reference))
       const victim = pulls[Math.floor(random() * pulls.length)] as Running
-      await waitUntil('the first bytes are on their way', 60_000, () => crowd.registry.bytesServed() > 0)
+      await waitUntil('the first bytes are on their way', 240_000, () => crowd.registry.bytesServed() > 0)
       await sleep(random() * 1500)
       victim.kill('SIGKILL')
       for (const pull of pulls) {

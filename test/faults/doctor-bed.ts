@@ -130,9 +130,12 @@ export class SickEngine {
   }
 
   /** Waits until it unpacks. @returns the process that decompresses, and the one that unpacks: one process where the engine decompresses by itself */
-  async unpacking(withUntar: boolean): Promise<{ readonly decompressor: number; readonly untar: number }> {
+  async unpacking(
+    withUntar: boolean,
+    timeoutMs = 20_000,
+  ): Promise<{ readonly decompressor: number; readonly untar: number }> {
     const seen = { decompressor: undefined as number | undefined, untar: undefined as number | undefined }
-    await waitUntil('the engine unpacks', 20_000, () => {
+    await waitUntil('the engine unpacks', timeoutMs, () => {
       const children = this.children()
       const untars = children.filter(({ name }) => name === 'exe')
       // dockerd runs itself as `exe` for other, short jobs, too: two of them, and it is not known yet which is the untar.

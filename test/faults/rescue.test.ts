@@ -107,7 +107,7 @@ async function endsWell(client: ChildProcess): Promise<void> {
 async function startStuckPull({ sick, hasUntar, decompressor }: Patient, fault: Fault): Promise<ChildProcess> {
   await plantBroken(sick.shims, fault, decompressor)
   const client = sick.startPull(image.reference)
-  await sick.unpacking(hasUntar)
+  await sick.unpacking(hasUntar, stuckMs)
   await waitUntil('it is stuck', stuckMs, () => sick.children().some(({ pid }) => isStuck(pid, fault)))
   return client
 }
@@ -170,7 +170,7 @@ function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFast
 
 /** igzip is done with such a layer in a tenth of a second. */
 async function stopAtOnce(sick: SickEngine): Promise<void> {
-  const deadline = performance.now() + 20_000
+  const deadline = performance.now() + stuckMs
   for (;;) {
     const running = sick.children().find(({ name }) => /^(igzip|unpigz|pigz)$/.test(name))
     if (running !== undefined) return void process.kill(running.pid, 'SIGSTOP')
@@ -314,6 +314,7 @@ async function rescueInPieces(patient: Patient, signal: 'SIGKILL' | 'SIGTERM'): 
   const { decompressor } = await sick.unpacking(hasUntar)
   const [, written] = factsOf(decompressor)
   const reached = new Set<string>()
+  let hasWritten = false
   for (const at of endings) {
     if (factsIfThere(decompressor).length === 0) break
     const root = mkdtempSync(join(directory, 'root-')) // each has its journals elsewhere
@@ -324,7 +325,8 @@ async function rescueInPieces(patient: Patient, signal: 'SIGKILL' | 'SIGTERM'): 
     const steps = journalOf(root).split('\n').filter(Boolean)
     const last = steps.length === 0 ? '' : (JSON.parse(steps.at(-1) as string) as { readonly step: string }).step
     reached.add(last)
-    if (countOf(root) === '') assert.equal(factsOf(decompressor)[1], written)
+    hasWritten ||= countOf(root) !== ''
+    if (!hasWritten) assert.equal(factsOf(decompressor)[1], written)
     await waitUntil('its writer has ended', 20_000, () => !/writing/.test(countOf(root)))
   }
   assert.ok(reached.size >= 3, [...reached].join())

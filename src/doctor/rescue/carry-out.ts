@@ -167,12 +167,13 @@ export class Interrupted extends Error {
 }
 
 async function writeRest(
-  { subject, choice, before }: RescuePlan,
+  { subject, choice, before, unfinished }: RescuePlan,
   held: readonly HeldProcess[],
   { journal, signal, tell = () => {} }: CarryOutOptions,
 ): Promise<number> {
   const { layer, position, total } = choice
   const owed = total - position.bytes
+  if (unfinished?.written !== undefined) return 0
   const rest = decodeFrom(layer, { position: position.bytes, before, signal })
   let first: IteratorResult<Uint8Array>
   try {

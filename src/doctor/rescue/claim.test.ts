@@ -91,7 +91,12 @@ test('where claims cannot be written, they are beside the journals', () => {
 function brokenOff(name: string, count: string | undefined, position = 1000): string {
   const journals = join(directory, name)
   using journal = new Journal(journals, 'rescue')
-  journal.write('begin', { boot: readBoot(host), process: subject, others: [{ pid: 13 }] })
+  journal.write('begin', {
+    boot: readBoot(host),
+    process: subject,
+    others: [{ pid: 13 }],
+    layer: { name: 'layer', total: 5000 },
+  })
   journal.write('held', { wereStopped: [13] })
   const countFile = journal.pathOf('count')
   if (count !== undefined) writeFileSync(countFile, count)
@@ -107,6 +112,13 @@ test('a rescue that wrote goes on behind what it wrote, and one that wrote nothi
   const twice = brokenOff('twice', formatWritten(77, 'done'))
   brokenOff('twice', formatWritten(0, 'done'), 1077)
   assert.equal(positionAfter(twice), 1077)
+})
+
+test('of a layer that was written to its end nothing is wanted any more', () => {
+  const written = (count: string) =>
+    findUnfinished(host, subject, readJournals(brokenOff(`all-${count.trim()}`, count)))?.written
+  assert.equal(written(formatWritten(77, 'done')), undefined)
+  assert.deepEqual(written(formatWritten(4000, 'done')), { name: 'layer', total: 5000 })
 })
 
 test('what was let go is not taken for what a dead rescue has stopped', () => {

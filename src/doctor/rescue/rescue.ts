@@ -36,10 +36,33 @@ export async function planRescue(host: HostView, line: Line, options: PlanOption
   if (subject.inFlight > 0 && options.unfinished?.position === undefined)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
   await using stack = new AsyncDisposableStack()
+  const choice = await chooseLayer({ host, line, table, subject }, options, stack)
+  if (subject.stdout === undefined && choice.position.bytes < choice.total)
+    throw new Refusal('RESCUE_OUTPUT_CLOSED', 'it has closed its output before the end: nobody reads there any more')
+  const before = stack.use(openBefore(choice))
+  const kept = stack.move()
+  return { subject, choice, before, unfinished: options.unfinished, [Symbol.asyncDispose]: () => kept.disposeAsync() }
+}
+
+interface Situation {
+  readonly host: HostView
+  readonly line: Line
+  readonly table: ProcessTable
+  readonly subject: Subject
+}
+
+/** @param stack what it opens stays open as long as this */
+async function chooseLayer(
+  { host, line, table, subject }: Situation,
+  options: PlanOptions,
+  stack: AsyncDisposableStack,
+): Promise<Choice> {
+  const written = options.unfinished?.written
+  if (written !== undefined) return allWritten(written)
   const own = await openLayerFiles(host, line.engine)
   const others = peekOthers(host, line, table)
   for (const layer of own) stack.use(layer)
-  const choice = await chooseAmong(subject, own, { ...options, others }).catch(async (error: unknown) => {
+  return await chooseAmong(subject, own, { ...options, others }).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
     const fetched = await options.fetchLayers(subject.read + subject.inputWaiting)
     for (const layer of fetched) stack.use(layer)
@@ -49,11 +72,18 @@ export async function planRescue(host: HostView, line: Line, options: PlanOption
       throw own.length > 0 && isAboutLayers(second) ? error : second
     })
   })
-  if (subject.stdout === undefined && choice.position.bytes < choice.total)
-    throw new Refusal('RESCUE_OUTPUT_CLOSED', 'it has closed its output before the end: nobody reads there any more')
-  const before = stack.use(openBefore(choice))
-  const kept = stack.move()
-  return { subject, choice, before, unfinished: options.unfinished, [Symbol.asyncDispose]: () => kept.disposeAsync() }
+}
+
+/** An earlier rescue has written all of it, and may have taken what was left of the input, too: the layer is needed no more. */
+function allWritten({ name, digest, diffId, total }: NonNullable<Unfinished['written']>): Choice {
+  const layer: LayerFile = {
+    ...{ name, digest, size: 0, position: undefined },
+    read: async function* () {},
+    [Symbol.asyncDispose]: async () => {},
+  }
+  const evidence = 'the journal of an earlier rescue says that all of it was written'
+  const nothing = { inputAt: undefined, others: 0, enginePositions: [], contents: [] }
+  return { layer, digest, diffId, total, ...nothing, position: { bytes: total, file: undefined, evidence } }
 }
 
 function isAboutLayers(error: unknown): boolean {

@@ -8,8 +8,17 @@ import { Refusal } from './refusal.ts'
 export interface Unfinished {
   /** From where the stream is owed; undefined if nothing was written. */
   readonly position: number | undefined
+  /** The layer, as the journal has it, if all of it was written: nothing is owed but that the process leaves, and its input may be gone. */
+  readonly written: WrittenLayer | undefined
   /** Processes that it stopped, and nobody else. */
   readonly leftStopped: ReadonlySet<number>
+}
+
+interface WrittenLayer {
+  readonly name: string
+  readonly digest: string
+  readonly diffId: string
+  readonly total: number
 }
 
 export function readBoot(host: HostView): string {
@@ -34,7 +43,10 @@ export function findUnfinished(
   const positions = mine.flatMap(({ steps }) =>
     stepOf(steps, 'write') === undefined ? [] : (positionAfter(host, steps) ?? []),
   )
-  return { position: positions.at(-1), leftStopped: new Set(mine.flatMap(stoppedBy)) }
+  const position = positions.at(-1)
+  const layer = mine.at(-1)?.steps[0]?.['layer'] as WrittenLayer | undefined
+  const written = layer !== undefined && layer.total === position ? layer : undefined
+  return { position, written, leftStopped: new Set(mine.flatMap(stoppedBy)) }
 }
 
 function stepOf(steps: readonly Step[], name: string): Step | undefined {

@@ -8,6 +8,7 @@ import {
   lutimesSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -238,6 +239,15 @@ test('a name that a layer would take for a whiteout is refused', async () => {
   using source = tempDir()
   writeFileSync(join(source.path, '.wh.gone'), '')
   await assert.rejects(pack(source.path), error => isWindlassError(error, 'UNSUPPORTED'))
+})
+
+test('what stands right below the root of the host is packed as anything else', async () => {
+  const seen: string[] = []
+  const filter = (name: string) => seen.push(name) < 0
+  assert.deepEqual(names(await pack('/', { filter })), [])
+  assert.deepEqual(seen.toSorted(), readdirSync('/').toSorted())
+  const link = readdirSync('/', { withFileTypes: true }).find(entry => entry.isSymbolicLink())
+  if (link !== undefined) assert.deepEqual(names(await pack([{ from: `/${link.name}`, to: 'link' }])), ['link'])
 })
 
 test('an aborted pack ends with CANCELLED', async () => {

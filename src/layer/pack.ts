@@ -215,9 +215,14 @@ function childrenOf({ path, here }: Place, name: Buffer): { path: Buffer; name: 
   return sortedNames(Buffer.from(here))
     .reverse()
     .map(child => ({
-      path: Buffer.concat([path, slash, child]),
+      path: pathBelow(path, child),
       name: name.length === 0 ? child : Buffer.concat([name, slash, child]),
     }))
+}
+
+/** As the kernel writes it: the root's own slash is the only one. */
+function pathBelow(parent: Buffer, child: Buffer): Buffer {
+  return Buffer.concat(parent.equals(slash) ? [slash, child] : [parent, slash, child])
 }
 
 /** A symlink that is packed stays one; those above it are the user's way to it. */
@@ -225,7 +230,7 @@ function realPath(path: string): Buffer {
   try {
     if (!lstatSync(path).isSymbolicLink()) return realpathSync.native(path, { encoding: 'buffer' })
     const parent = realpathSync.native(dirname(path), { encoding: 'buffer' })
-    return Buffer.concat([parent, slash, Buffer.from(basename(path))])
+    return pathBelow(parent, Buffer.from(basename(path)))
   } catch (error) {
     throw wrapError(error, `Cannot pack ${JSON.stringify(path)}`)
   }

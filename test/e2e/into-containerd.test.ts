@@ -84,12 +84,20 @@ test('content that another windlass is writing, and perhaps never ends, is writt
   const bytes = Buffer.from(`content of ${process.pid}`)
   const content = { digest: digestOf(bytes), size: bytes.length }
   const message = { ref: `windlass-${content.digest}`, total: content.size, expected: content.digest, offset: 0 }
-  using held = client.openStream(methods.writeContent, { signal, doing: 'hold' })
-  await held.ask({ ...message, action: 0 })
   const labels = { 'containerd.io/gc.root': 'test' }
-  await writeContent(client, content, () => Readable.from([bytes]), { labels, signal })
+  {
+    using held = client.openStream(methods.writeContent, { signal, doing: 'hold' })
+    await held.ask({ ...message, action: 0 })
+    await writeContent(client, content, () => Readable.from([bytes]), { labels, signal })
+  }
   const found = await findContent(client, content.digest, signal)
   assert.deepEqual([Number(found?.size), found?.labels], [content.size, labels])
+  await waitUntil('what was held is let go', 10_000, () =>
+    client.call(methods.abortContent, { ref: message.ref }, { signal, doing: 'let go' }).then(
+      () => true,
+      () => false,
+    ),
+  )
 })
 
 test('what is in its snapshots is what is in the image', async () => {

@@ -14,5 +14,8 @@ Object.assign(Dispatcher.prototype, { request: require('undici/lib/api/api-reque
 export const Agent = require('undici/lib/dispatcher/agent') as Undici['Agent']
 export const Pool = require('undici/lib/dispatcher/pool') as Undici['Pool']
 export const buildConnector = require('undici/lib/core/connect') as Undici['buildConnector']
-/** Few have a proxy. */
-export const loadProxyAgent = (): Undici['ProxyAgent'] => require('undici/lib/dispatcher/proxy-agent')
+/** Few have a proxy. It asks its connections for tunnels. */
+export function loadProxyAgent(): Undici['ProxyAgent'] {
+  Object.assign(Dispatcher.prototype, { connect: require('undici/lib/api/api-connect') })
+  return require('undici/lib/dispatcher/proxy-agent')
+}

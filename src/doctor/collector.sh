@@ -310,7 +310,16 @@ unit_settings() {
   done
 }
 
+# What root or we have started beside us may be run with our rights. Anybody may call a program of his like an engine.
+is_of_host() {
+  [ "$(readlink "/proc/$pid/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || return 1
+  for uid in $(sed -n 's/^Uid:[[:space:]]*\([0-9]*\)[[:space:]]*\([0-9]*\).*/\1 \2/p' "/proc/$pid/status"); do
+    [ "$uid" = 0 ] || [ "$uid" = "$(id -u)" ] || return 1
+  done
+}
+
 tell_version() {
+  is_of_host || return 0
   said=$("/proc/$pid/exe" --version 2>/dev/null) || return 0
   echo "r/proc/$pid/exe --version"
   printf '%s\n' "$said" | indent
@@ -461,7 +470,7 @@ tell_libraries() {
   set --
   for name in LD_LIBRARY_PATH LD_PRELOAD LD_AUDIT; do
     value=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n "s/^$name=//p" | sed 1q)
-    [ -z "$value" ] || set -- "$@" "$name=$value"
+    [ -z "$value" ] || ! is_of_host || set -- "$@" "$name=$value"
   done
   said env "$@" ldd "$program"
   case $program in *pigz) said env "$@" "$program" -vV ;; esac

@@ -190,6 +190,16 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
   return [...new Set(paths)]
 }
 
+/**
+ * True if what the process is may be run here, with our rights: root or we started it, beside us. Anybody may call a program of his like an engine, and so may a
+ * container.
+ */
+export function isOfHost(host: HostView, pid: number): boolean {
+  if (host.link(`/proc/${pid}/ns/pid`) !== host.link('/proc/self/ns/pid')) return false
+  const [, real, effective] = /^Uid:\s+(\d+)\s+(\d+)/m.exec(host.text(`/proc/${pid}/status`) ?? '') ?? []
+  return [real, effective].every(uid => uid === undefined || uid === '0' || Number(uid) === process.geteuid?.())
+}
+
 /** Docker is asked; others tell it on their command line, by the very file that runs. */
 async function readVersion(host: HostView, { kind, process, program, sockets, rootPrefix }: FoundEngine) {
   if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
@@ -199,6 +209,7 @@ async function readVersion(host: HostView, { kind, process, program, sockets, ro
     if (version !== undefined) return version
   }
   if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return undefined
+  if (!isOfHost(host, process.pid)) return undefined
   const told = await host.tell(`/proc/${process.pid}/exe`, ['--version'])
   return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
 }
@@ -282,7 +293,9 @@ const toldVariables =
 /** The environment of the running process, as far as it matters for pulls, without credentials. */
 export function settingsOf({ environment }: Pick<Engine, 'environment'>): Readonly<Record<string, string>> {
   const told = [...(environment ?? [])].filter(([name]) => toldVariables.test(name))
-  return Object.fromEntries(told.map(([name, value]) => [name, hidePassword(value)]))
+  return Object.fromEntries(
+    told.map(([name, value]) => [name, /proxy$/i.test(name) ? hideProxyPassword(value) : value]),
+  )
 }
 
 /** Proxies of the engine, as it has them. */
@@ -290,7 +303,7 @@ export function proxiesOf({ environment }: Engine): [name: string, value: string
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap(name => [name, name.toLowerCase()])
   return names.flatMap(name => {
     const value = environment?.get(name)
-    return value === undefined || value === '' ? [] : [[name, hidePassword(value)]]
+    return value === undefined || value === '' ? [] : [[name, hideProxyPassword(value)]]
   })
 }
 
@@ -306,5 +319,10 @@ export function hideSecrets(args: readonly string[]): string[] {
 
 /** Text without the credentials in its URLs: of a proxy, of a mirror. */
 export function hidePassword(text: string): string {
-  return text.replace(/\/\/[^/@\s]*@/g, '//…@')
+  return text.replace(/\/\/[^/\s]*@/g, '//…@')
+}
+
+/** The same of what a proxy is set to, which needs no scheme. */
+export function hideProxyPassword(value: string): string {
+  return value.includes('//') ? hidePassword(value) : value.replace(/^[^\s]*@/, '…@')
 }

@@ -28,8 +28,17 @@ export function readProcessTable(host: HostView): ProcessTable {
 
 /** All that descends from a process, parents first. */
 export function descendantsOf(table: ProcessTable, pid: number): ProcessFacts[] {
-  const children = [...table.values()].filter(entry => entry.parent === pid && entry.pid !== pid)
-  return children.flatMap(child => [child, ...descendantsOf(table, child.pid)])
+  const found = new Map<number, ProcessFacts>()
+  const add = (parent: number): void => {
+    for (const entry of table.values()) {
+      // A table may have been read while it changed, or be a stranger's.
+      if (entry.parent !== parent || entry.pid === pid || found.has(entry.pid)) continue
+      found.set(entry.pid, entry)
+      add(entry.pid)
+    }
+  }
+  add(pid)
+  return [...found.values()]
 }
 
 /** The words of its command line; empty for a kernel thread, and where it cannot be seen. */

@@ -1,4 +1,4 @@
-import type { Engine } from '../engines.ts'
+import { type Engine, isOfHost } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 import { usedDecompressor } from './decompressor-programs.ts'
@@ -36,6 +36,11 @@ export const decompressorLibrary: CheckOf<'engine'> = {
   },
 }
 
+/** A stranger's library would be loaded with our rights. */
+function loaderOf(engine: Engine, { host }: CheckContext): string[] {
+  return isOfHost(host, engine.process.pid) ? loaderSettings(engine) : []
+}
+
 function loaderSettings({ environment }: Engine): string[] {
   return loaderVariables.flatMap(name => {
     const value = environment?.get(name)
@@ -44,8 +49,8 @@ function loaderSettings({ environment }: Engine): string[] {
 }
 
 /** By the loader itself, in the engine's environment. */
-async function listLibraries(engine: Engine, path: string, { host }: CheckContext): Promise<string[]> {
-  const told = await host.tell('env', [...loaderSettings(engine), 'ldd', path])
+async function listLibraries(engine: Engine, path: string, context: CheckContext): Promise<string[]> {
+  const told = await context.host.tell('env', [...loaderOf(engine, context), 'ldd', path])
   return [...(told ?? '').matchAll(/(?:=> |^\t)(\/\S+)/gm)].map(([, file = '']) => file)
 }
 
@@ -64,8 +69,8 @@ function judgeLibraries(engine: Engine, path: string, files: readonly string[]):
 }
 
 /** To 2.7 it reads the version of zlib as three numbers at least: 1.3 looks like none, and it refuses every stream. */
-async function judgePigz(engine: Engine, path: string, { host }: CheckContext): Promise<Finding[]> {
-  const told = await host.tell('env', [...loaderSettings(engine), path, '-vV'], 'whatever')
+async function judgePigz(engine: Engine, path: string, context: CheckContext): Promise<Finding[]> {
+  const told = await context.host.tell('env', [...loaderOf(engine, context), path, '-vV'], 'whatever')
   const [, pigz] = /^pigz (\d+\.\d+(?:\.\d+)*)/m.exec(told ?? '') ?? []
   const [, zlib] = /^zlib (\S+)/m.exec(told ?? '') ?? []
   if (pigz === undefined) {

@@ -293,9 +293,7 @@ const toldVariables =
 /** The environment of the running process, as far as it matters for pulls, without credentials. */
 export function settingsOf({ environment }: Pick<Engine, 'environment'>): Readonly<Record<string, string>> {
   const told = [...(environment ?? [])].filter(([name]) => toldVariables.test(name))
-  return Object.fromEntries(
-    told.map(([name, value]) => [name, /proxy$/i.test(name) ? hideProxyPassword(value) : value]),
-  )
+  return Object.fromEntries(told.map(([name, value]) => [name, hideInSetting(name, value)]))
 }
 
 /** Proxies of the engine, as it has them. */
@@ -320,6 +318,11 @@ export function hideSecrets(args: readonly string[]): string[] {
 /** Text without the credentials in its URLs: of a proxy, of a mirror. */
 export function hidePassword(text: string): string {
   return text.replace(/\/\/[^/\s]*@/g, '//…@')
+}
+
+/** The value of a variable without credentials. */
+export function hideInSetting(name: string, value: string): string {
+  return /proxy$/i.test(name) ? hideProxyPassword(value) : hidePassword(value)
 }
 
 /** The same of what a proxy is set to, which needs no scheme. */

@@ -1,6 +1,6 @@
 import type { HostView } from '../../sys/host-view.ts'
 import type { Engine } from '../engines.ts'
-import { hidePassword, hideProxyPassword } from '../engines.ts'
+import { hideInSetting, hidePassword } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { askDocker, readDaemonFile } from '../registry-settings.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
@@ -38,8 +38,8 @@ async function compareUnit(engine: Engine, { host }: CheckContext): Promise<stri
   return [...settings].flatMap(([name, { value, file }]) => {
     const running = engine.environment?.get(name)
     if (running === value || (value === '' && running === undefined)) return []
-    const now = running === undefined ? 'has no such variable' : `has ${hideProxyPassword(running)}`
-    return [`${file} sets ${name}=${hideProxyPassword(value)}; the running process ${now}`]
+    const now = running === undefined ? 'has no such variable' : `has ${hideInSetting(name, running)}`
+    return [`${file} sets ${name}=${hideInSetting(name, value)}; the running process ${now}`]
   })
 }
 

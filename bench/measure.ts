@@ -1,7 +1,8 @@
 /** What a process tree costs: wall time, CPU of everything that it started, and the most memory that it held at once. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statfsSync } from 'node:fs'
+import { readdirSync, statfsSync } from 'node:fs'
+import { readIfThere } from '../test/read-if-there.ts'
 
 export interface Cost {
   readonly wallMs: number
@@ -70,7 +71,7 @@ function readCpuMs(daemons: readonly number[]): number {
 
 /** Fields 14 to 17 of /proc/PID/stat, counted after the name, which may hold spaces. */
 function readTimes(pid: string): { self: number; children: number } {
-  const text = tryRead(`/proc/${pid}/stat`)
+  const text = readIfThere(`/proc/${pid}/stat`)
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   const ticks = (field: number) => Number(fields[field - 3] ?? 0)
   return { self: ticks(14) + ticks(15), children: ticks(16) + ticks(17) }
@@ -79,7 +80,7 @@ function readTimes(pid: string): { self: number; children: number } {
 function readMemory(roots: readonly number[]): number {
   let sum = 0
   for (const pid of listTree(roots)) {
-    sum += Number(/^VmRSS:\s+(\d+)/m.exec(tryRead(`/proc/${pid}/status`))?.[1] ?? 0) * 1024
+    sum += Number(/^VmRSS:\s+(\d+)/m.exec(readIfThere(`/proc/${pid}/status`))?.[1] ?? 0) * 1024
   }
   return sum
 }
@@ -91,20 +92,11 @@ function listTree(roots: readonly number[]): number[] {
   for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
     tree.push(pid)
     for (const thread of tryList(`/proc/${pid}/task`)) {
-      const children = tryRead(`/proc/${pid}/task/${thread}/children`).trim()
+      const children = readIfThere(`/proc/${pid}/task/${thread}/children`).trim()
       if (children !== '') pending.push(...children.split(' ').map(Number))
     }
   }
   return tree
-}
-
-/** Processes end while they are looked at: what is gone reads as empty. */
-function tryRead(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }
 
 function tryList(path: string): string[] {

@@ -32,6 +32,14 @@ const certificateDirectories = (home: string): string[] => [
   '/etc/containers/certs.d',
 ]
 
+/** What they are where a command has none of these. */
+export const plainConnections: OptionValues<typeof connectionOptions> = {
+  'tls-ca': undefined,
+  cert: undefined,
+  key: undefined,
+  'insecure-registry': [],
+}
+
 /**
  * Reads the options, and the proxies from the environment.
  * @throws WindlassError USAGE if a proxy is none

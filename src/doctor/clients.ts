@@ -2,7 +2,7 @@
 import { basename } from 'node:path'
 import { parseReference, type Reference } from '../oci/reference.ts'
 import type { HostView } from '../sys/host-view.ts'
-import { readArguments, readEnvironment, readProcessTable } from '../sys/process-files.ts'
+import { optionOf, readArguments, readEnvironment, readProcessTable, readUids } from '../sys/process-files.ts'
 import type { Engine } from './engines.ts'
 
 export interface ClientPull {
@@ -18,25 +18,25 @@ export interface ClientPull {
 interface Client {
   readonly kind: Engine['kind']
   /** Options that name the engine, and the variable. */
-  readonly options: RegExp
+  readonly options: readonly string[]
   readonly variable: string
   readonly usual: string | undefined
 }
 
 const containerd = {
   kind: 'containerd',
-  options: /^(?:-a|-H|--?address|--host)$/,
+  options: ['-a', '-H', '-address', '--address', '--host'],
   variable: 'CONTAINERD_ADDRESS',
   usual: '/run/containerd/containerd.sock',
 } as const satisfies Client
 /** Of crictl a file may tell where the engine is. */
 const clients: Readonly<Record<string, Client>> = {
-  docker: { kind: 'dockerd', options: /^(?:-H|--host)$/, variable: 'DOCKER_HOST', usual: '/run/docker.sock' },
+  docker: { kind: 'dockerd', options: ['-H', '--host'], variable: 'DOCKER_HOST', usual: '/var/run/docker.sock' },
   ctr: containerd,
   nerdctl: containerd,
   crictl: {
     kind: 'containerd',
-    options: /^(?:-i|--image-endpoint|-r|--runtime-endpoint)$/,
+    options: ['-i', '--image-endpoint', '-r', '--runtime-endpoint'],
     variable: 'CONTAINER_RUNTIME_ENDPOINT',
     usual: undefined,
   },
@@ -44,12 +44,20 @@ const clients: Readonly<Record<string, Client>> = {
 /** Of crictl: where a kubelet's images are. */
 const criNamespace = 'k8s.io'
 
+/** Where a client finds its engine if nothing else is said; undefined of what is none, or may read it from a file. */
+export function usualSocketOf(program: string): string | undefined {
+  return clients[basename(program)]?.usual
+}
+
+/** Variables that tell clients where their engine is. */
+export const addressVariables = [...new Set(Object.values(clients).map(({ variable }) => variable))]
+
 /** What other users write on their command lines is theirs: nobody but our own user sends us to a registry. */
 export function findClientPulls(host: HostView, { kind, sockets }: Pick<Engine, 'kind' | 'sockets'>): ClientPull[] {
   const own = process.getuid?.()
   const listening = new Set(sockets.map(formatSocket))
   return [...readProcessTable(host).values()]
-    .filter(({ pid, name }) => clients[name]?.kind === kind && uidOf(host, pid) === own)
+    .filter(({ pid, name }) => clients[name]?.kind === kind && readUids(host, pid)?.real === own)
     .flatMap(({ pid, name }) => parseClientPull(name, readArguments(host, pid), readEnvironment(host, pid)))
     .filter(({ socket }) => socket === undefined || listening.has(socket))
 }
@@ -63,8 +71,9 @@ export function parseClientPull(
   const client = clients[basename(program)]
   const text = args.at(-1) ?? ''
   if (client === undefined || !args.slice(1, -1).includes('pull')) return []
-  const socket = optionOf(args, client.options) ?? env?.get(client.variable) ?? client.usual
-  const namespace = program === 'crictl' ? criNamespace : optionOf(args, /^(?:-n|--?namespace)$/)
+  const socket = (optionOf(args, client.options) || env?.get(client.variable)) ?? client.usual
+  const namespace =
+    program === 'crictl' ? criNamespace : optionOf(args, ['-n', '-namespace', '--namespace']) || undefined
   try {
     const reference = parseReference(text)
     return [{ text, reference, namespace, socket: socket === undefined ? undefined : formatSocket(socket) }]
@@ -73,21 +82,7 @@ export function parseClientPull(
   }
 }
 
-function optionOf(args: readonly string[], names: RegExp): string | undefined {
-  for (const [at, word] of args.entries()) {
-    const [, name = '', value] = /^(-[^=]*)=(.+)$/.exec(word) ?? []
-    if (value !== undefined && names.test(name)) return value
-    if (names.test(word)) return args[at + 1]
-  }
-  return undefined
-}
-
 /** /var/run is a link to /run. */
 function formatSocket(address: string): string {
   return address.replace(/^unix:\/\//, '').replace(/^\/var\/run\//, '/run/')
-}
-
-function uidOf(host: HostView, pid: number): number {
-  const [, uid] = /^Uid:\t(\d+)/m.exec(host.text(`/proc/${pid}/status`) ?? '') ?? []
-  return Number(uid ?? -1)
 }

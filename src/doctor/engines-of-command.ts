@@ -1,6 +1,6 @@
 /** Which engine a command that pulls talks to: by the socket that it names, by the environment, by where such commands find it; or it is one itself. */
-import { basename } from 'node:path'
 import { descendantsOf } from '../sys/process-files.ts'
+import { addressVariables, usualSocketOf } from './clients.ts'
 import type { EngineFilter, FoundEngine } from './engines.ts'
 import { listensOn, withContainerd } from './pulls-of-socket.ts'
 
@@ -10,18 +10,12 @@ export interface ForeignCommand {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** Where a client finds its engine if nothing else is said. */
-const usualSockets: Readonly<Record<string, string>> = {
-  docker: '/var/run/docker.sock',
-  ctr: '/run/containerd/containerd.sock',
-  nerdctl: '/run/containerd/containerd.sock',
-}
-const variables = ['DOCKER_HOST', 'CONTAINERD_ADDRESS', 'CONTAINER_RUNTIME_ENDPOINT', 'IMAGE_SERVICE_ENDPOINT']
+const variables = [...addressVariables, 'IMAGE_SERVICE_ENDPOINT']
 
 /** All engines, where none of these tells. */
 export function enginesOf({ pid, words, env }: ForeignCommand): EngineFilter {
   const told = [...words, ...variables.map(name => env[name] ?? '')].flatMap(pathIn)
-  const [usual] = words.flatMap(word => usualSockets[basename(word)] ?? [])
+  const [usual] = words.flatMap(word => usualSocketOf(word) ?? [])
   return (engine, all, table) => {
     const own = new Set([pid, ...descendantsOf(table, pid).map(child => child.pid)])
     const inside = all.filter(({ process }) => own.has(process.pid))

@@ -4,10 +4,12 @@ import { parseGoBool } from '../codec/external/programs.ts'
 import type { HostView } from '../sys/host-view.ts'
 import {
   type Descriptor,
+  optionOf,
   type ProcessTable,
   readArguments,
   readDescriptors,
   readEnvironment,
+  readUids,
 } from '../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
 
@@ -170,14 +172,6 @@ export function asEngineNames(host: HostView, pid: number, path: string): string
   return root !== undefined && root !== '/' && path.startsWith(`${root}/`) ? path.slice(root.length) : path
 }
 
-function optionOf(args: readonly string[], names: readonly string[]): string | undefined {
-  for (const [at, arg] of args.entries()) {
-    const name = names.find(name => arg === name || arg.startsWith(`${name}=`))
-    if (name !== undefined) return arg === name ? args[at + 1] : arg.slice(name.length + 1)
-  }
-  return undefined
-}
-
 /** Flags of /proc/net/unix: `__SO_ACCEPTCON`, it listens. */
 const listening = '00010000'
 
@@ -196,8 +190,9 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
  */
 export function isOfHost(host: HostView, pid: number): boolean {
   if (host.link(`/proc/${pid}/ns/pid`) !== host.link('/proc/self/ns/pid')) return false
-  const [, real, effective] = /^Uid:\s+(\d+)\s+(\d+)/m.exec(host.text(`/proc/${pid}/status`) ?? '') ?? []
-  return [real, effective].every(uid => uid === undefined || uid === '0' || Number(uid) === process.geteuid?.())
+  const uids = readUids(host, pid)
+  const isTrusted = (uid: number) => uid === 0 || uid === process.geteuid?.()
+  return uids === undefined || (isTrusted(uids.real) && isTrusted(uids.effective))
 }
 
 /** Docker is asked; others tell it on their command line, by the very file that runs. */

@@ -47,6 +47,24 @@ export function readArguments(host: HostView, pid: number): string[] {
   return text === undefined || text === '' ? [] : text.replace(/\0$/, '').split('\0')
 }
 
+/** The value of the first of these options, `--name value` or `--name=value`; undefined if there is none. */
+export function optionOf(args: readonly string[], names: readonly string[]): string | undefined {
+  for (const [at, arg] of args.entries()) {
+    const name = names.find(name => arg === name || arg.startsWith(`${name}=`))
+    if (name !== undefined) return arg === name ? args[at + 1] : arg.slice(name.length + 1)
+  }
+  return undefined
+}
+
+/** Whose it is; undefined if it is gone, or cannot be seen. */
+export function readUids(
+  host: HostView,
+  pid: number,
+): { readonly real: number; readonly effective: number } | undefined {
+  const [, real, effective] = /^Uid:\s+(\d+)\s+(\d+)/m.exec(host.text(`/proc/${pid}/status`) ?? '') ?? []
+  return real === undefined ? undefined : { real: Number(real), effective: Number(effective) }
+}
+
 /** The environment that it was started with. */
 export function readEnvironment(host: HostView, pid: number): ReadonlyMap<string, string> | undefined {
   const text = host.text(`/proc/${pid}/environ`)

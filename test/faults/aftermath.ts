@@ -1,8 +1,9 @@
 /** What a pull left behind: its store, its processes, its temporary files. */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Store } from '../../src/places/store/store.ts'
+import { readIfThere } from '../read-if-there.ts'
 import { digestOf } from '../servers/push.ts'
 import { imageFacts } from '../testbed/testbed.ts'
 import { readTree, type Tree } from '../tree.ts'
@@ -51,7 +52,7 @@ export function hasLeft(pid: number): boolean {
 export function listGroupMembers(groups: readonly number[]): string[] {
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name) && isMember(name, groups))
-    .map(pid => `${pid}: ${tryRead(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`)
+    .map(pid => `${pid}: ${readIfThere(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`)
 }
 
 /** Ends what a failed test would leave; a group without living members is left alone: its number may be another's by now. */
@@ -66,15 +67,7 @@ function isMember(pid: string, groups: readonly number[]): boolean {
 
 /** proc_pid_stat(5) behind the name, which may hold anything: state, parent, process group, … */
 function stateOf(path: string): string {
-  return tryRead(path).replace(/^.*\) /s, '')
-}
-
-function tryRead(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
+  return readIfThere(path).replace(/^.*\) /s, '')
 }
 
 /** True if one of its threads sits in the kernel, out of reach of signals. */
@@ -89,7 +82,7 @@ export function programOf(front: number): number | undefined {
 
 /** What the main thread of a process has started, and runs. */
 export function childrenOf(pid: number): number[] {
-  return tryRead(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number)
+  return readIfThere(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number)
 }
 
 /** Where the store keeps a whole blob. */
@@ -99,5 +92,5 @@ export function blobPath(root: string, bytes: Uint8Array): string {
 
 /** Bytes that a process has written, to files and pipes. */
 export function bytesWritten(pid: number): number {
-  return Number(/^wchar: (\d+)$/m.exec(tryRead(`/proc/${pid}/io`))?.[1] ?? 0)
+  return Number(/^wchar: (\d+)$/m.exec(readIfThere(`/proc/${pid}/io`))?.[1] ?? 0)
 }

@@ -8,12 +8,13 @@ import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { plantBroken } from '../broken-decompressors/plant.ts'
+import { readIfThere } from '../read-if-there.ts'
 import { digestOf } from '../servers/push.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
-import { program, SickEngine } from './doctor-bed.ts'
+import { childrenOf, program, SickEngine } from './doctor-bed.ts'
 import { makeNoise, type ServedImage, serveImage } from './image.ts'
 
 const row = { timeout: 120_000 }
@@ -196,7 +197,7 @@ test(
     const args = ['-a', containerd.socket, '-n', 'k8s.io', 'images', 'pull', '--plain-http', image.reference]
     const client = spawn('ctr', args, { stdio: 'ignore' })
     try {
-      await waitUntil('it unpacks', 20_000, () => hasChildren(containerd.pid))
+      await waitUntil('it unpacks', 20_000, () => childrenOf(containerd.pid).length > 0)
       const before = await names() // ctr names what it has fetched before it unpacks it
       const delivered = await doctor('--fix', 'deliver-containerd', '--yes')
       assert.equal(delivered.told?.isProven, true, delivered.stderr + JSON.stringify(delivered.told))
@@ -223,11 +224,3 @@ test(
     }
   },
 )
-
-function hasChildren(pid: number): boolean {
-  return readdirSync(`/proc/${pid}/task`).some(tid => readIfThere(`/proc/${pid}/task/${tid}/children`) !== '')
-}
-
-function readIfThere(path: string): string {
-  return existsSync(path) ? readFileSync(path, 'utf8') : ''
-}

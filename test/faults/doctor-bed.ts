@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding } from '../../src/doctor/finding.ts'
 import { threadIds } from '../../src/sys/tasks.ts'
+import { readIfThere } from '../read-if-there.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
 import { makeFile, makeLayer, makeManyFiles, makeNoise } from './image.ts'
 
@@ -187,7 +188,7 @@ export class SickEngine {
   }
 }
 
-function childrenOf(pid: number): { readonly pid: number; readonly name: string }[] {
+export function childrenOf(pid: number): { readonly pid: number; readonly name: string }[] {
   const lists = threadIds(pid).map(tid => readIfThere(`/proc/${pid}/task/${tid}/children`))
   const pids = lists.flatMap(list => list.trim().split(' ')).filter(child => child !== '')
   const children = pids.map(child => ({ pid: Number(child), name: readIfThere(`/proc/${child}/comm`).trim() }))
@@ -217,12 +218,4 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {} // it has ended
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }

@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { readIfThere } from '../read-if-there.ts'
 import { run, waitUntil } from './command.ts'
 
 export interface TestSystemd extends AsyncDisposable {
@@ -62,14 +63,6 @@ async function findFirst(child: ChildProcess, directory: string): Promise<number
     return pid > 0 && readIfThere(`/proc/${pid}/comm`) === 'systemd\n'
   })
   return pid
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, 'latin1')
-  } catch {
-    return ''
-  }
 }
 
 /** As a machine loses its power; the kernel ends all that ran in the namespace. */

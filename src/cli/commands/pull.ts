@@ -5,7 +5,7 @@ import type { PullOptions } from '../../copy/pull.ts'
 import type { UnpackThreads } from '../../layer/unpack.ts'
 import { formatFamiliar, parseReference } from '../../oci/reference.ts'
 import { type Context, defineCommand } from '../command.ts'
-import { connectionOptions, readConnections } from '../connections.ts'
+import { connectionOptions, plainConnections, readConnections } from '../connections.ts'
 import { openCredentials } from '../credentials.ts'
 import { openInto } from '../destinations.ts'
 import { watchEngine } from '../engine-notice.ts'
@@ -235,10 +235,9 @@ async function pullOne(
 
 /** What `pull --into` does without other options. */
 export async function pullInto(context: Context, text: string, into: Destination): Promise<PullResult> {
-  const plain = { 'tls-ca': undefined, cert: undefined, key: undefined, 'insecure-registry': [] }
   const choices = {
     into,
-    connections: await readConnections(context, plain),
+    connections: await readConnections(context, plainConnections),
     decompressors: await openDecompressors(context, 'auto'),
     gatekeeper: await openPolicy(context, undefined),
   }

@@ -8,6 +8,7 @@ import type { LayerFile } from '../../doctor/rescue/layer-files.ts'
 import { parseReference, type Reference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import type { Context } from '../command.ts'
+import { plainConnections } from '../connections.ts'
 import { writeNote } from '../output.ts'
 import { placeOptions } from '../transfer.ts'
 
@@ -24,12 +25,7 @@ export async function fetchFromRegistry(
   { engine, named, sizeMax }: FetchChoice,
 ): Promise<LayerFile[]> {
   const references = named === undefined ? beingPulled(host, engine) : [parseReference(named)]
-  const options = await placeOptions(context, {
-    'tls-ca': undefined,
-    cert: undefined,
-    key: undefined,
-    'insecure-registry': [],
-  })
+  const options = await placeOptions(context, plainConnections)
   await mkdir(context.root, { recursive: true })
   const found: LayerFile[] = []
   for (const reference of references) {

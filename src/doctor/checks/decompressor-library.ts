@@ -30,15 +30,12 @@ export const decompressorLibrary: CheckOf<'engine'> = {
     const used = usedDecompressor(engine)
     if (used?.path === undefined || engine.rootPrefix !== '') return []
     const { path } = used
-    const files = await listLibraries(engine, path, context)
+    // A stranger's library would be loaded with our rights.
+    const loader = isOfHost(context.host, engine.process.pid) ? loaderSettings(engine) : []
+    const files = await listLibraries(path, loader, context)
     const found = [...judgePreloads(engine), ...judgeLibraries(engine, path, files)]
-    return /pigz$/.test(used.name) ? [...found, ...(await judgePigz(engine, path, context))] : found
+    return /pigz$/.test(used.name) ? [...found, ...(await judgePigz(engine, path, loader, context))] : found
   },
-}
-
-/** A stranger's library would be loaded with our rights. */
-function loaderOf(engine: Engine, { host }: CheckContext): string[] {
-  return isOfHost(host, engine.process.pid) ? loaderSettings(engine) : []
 }
 
 function loaderSettings({ environment }: Engine): string[] {
@@ -49,8 +46,8 @@ function loaderSettings({ environment }: Engine): string[] {
 }
 
 /** By the loader itself, in the engine's environment. */
-async function listLibraries(engine: Engine, path: string, context: CheckContext): Promise<string[]> {
-  const told = await context.host.tell('env', [...loaderOf(engine, context), 'ldd', path])
+async function listLibraries(path: string, loader: readonly string[], { host }: CheckContext): Promise<string[]> {
+  const told = await host.tell('env', [...loader, 'ldd', path])
   return [...(told ?? '').matchAll(/(?:=> |^\t)(\/\S+)/gm)].map(([, file = '']) => file)
 }
 
@@ -69,8 +66,13 @@ function judgeLibraries(engine: Engine, path: string, files: readonly string[]):
 }
 
 /** To 2.7 it reads the version of zlib as three numbers at least: 1.3 looks like none, and it refuses every stream. */
-async function judgePigz(engine: Engine, path: string, context: CheckContext): Promise<Finding[]> {
-  const told = await context.host.tell('env', [...loaderOf(engine, context), path, '-vV'], 'whatever')
+async function judgePigz(
+  engine: Engine,
+  path: string,
+  loader: readonly string[],
+  { host }: CheckContext,
+): Promise<Finding[]> {
+  const told = await host.tell('env', [...loader, path, '-vV'], 'whatever')
   const [, pigz] = /^pigz (\d+\.\d+(?:\.\d+)*)/m.exec(told ?? '') ?? []
   const [, zlib] = /^zlib (\S+)/m.exec(told ?? '') ?? []
   if (pigz === undefined) {

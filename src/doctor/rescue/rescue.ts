@@ -77,7 +77,10 @@ async function chooseLayer(
 /** An earlier rescue has written all of it, and may have taken what was left of the input, too: the layer is needed no more. */
 function allWritten({ name, digest, diffId, total }: NonNullable<Unfinished['written']>): Choice {
   const layer: LayerFile = {
-    ...{ name, digest, size: 0, position: undefined },
+    name,
+    digest,
+    size: 0,
+    position: undefined,
     read: async function* () {},
     [Symbol.asyncDispose]: async () => {},
   }

@@ -38,10 +38,11 @@ export async function writeContent(
   if ((await findContent(client, digest, signal)) === undefined) {
     try {
       const writing = new Writing(client, { digest, size }, labels, context)
-      return await writing.run(bytes).catch(error => {
+      const ref = `windlass-${digest}`
+      return await writing.run(bytes, ref).catch(error => {
         if (!isLocked(error)) throw error
         // Another windlass writes it, and may never be done. Whoever is the first to end has written it.
-        return writing.run(bytes, randomBytes(6).toString('hex'))
+        return writing.run(bytes, `${ref}-${randomBytes(6).toString('hex')}`)
       })
     } catch (error) {
       // Another client was faster, or another namespace has it, from which it is taken over.
@@ -71,10 +72,10 @@ class Writing {
     this.#context = context
   }
 
-  /** @param own what the reference is told apart by from that under which others write the same */
-  async run(bytes: () => AsyncIterable<Uint8Array>, own?: string): Promise<void> {
+  /** @param ref what containerd knows the ingest by: one that is there is gone on with */
+  async run(bytes: () => AsyncIterable<Uint8Array>, ref: string): Promise<void> {
     const { digest: expected, size: total } = this.#content
-    const common = { ref: ['windlass', expected, ...(own === undefined ? [] : [own])].join('-'), total, expected }
+    const common = { ref, total, expected }
     try {
       using stream = this.#client.openStream(methods.writeContent, this.#context)
       let { offset } = await stream.ask({ ...common, action: STAT, offset: 0 })
@@ -88,7 +89,7 @@ class Writing {
       }
       await stream.ask({ ...common, action: COMMIT, offset, labels: this.#labels })
     } catch (error) {
-      if (isWindlassError(error, 'FAILED') && !isAlreadyExists(error)) await this.#abort(common.ref)
+      if (isWindlassError(error, 'FAILED') && !isAlreadyExists(error)) await this.#abort(ref)
       throw error
     }
   }

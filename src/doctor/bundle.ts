@@ -6,9 +6,10 @@ import { compressionOf } from '../codec/external/programs.ts'
 import { makeShapes } from '../codec/external/shapes.ts'
 import { tarEnd, tarHeader, tarPadding } from '../tar/writer.ts'
 import type { Diagnosis } from './diagnose.ts'
-import { type Engine, hideSecrets, settingsOf } from './engines.ts'
+import { type Engine, settingsOf } from './engines.ts'
 import type { Line } from './lines.ts'
 import type { LineWatch } from './sample.ts'
+import { hideInWords } from './secrets.ts'
 
 export interface Evidence {
   /** What is known of the host and the program beside, as JSON. */
@@ -49,7 +50,7 @@ export function describeEngine({ process, environment, args, ...engine }: Engine
   return {
     ...engine,
     process,
-    args: hideSecrets(args),
+    args: hideInWords(args),
     environment: settingsOf({ environment }),
   }
 }

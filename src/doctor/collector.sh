@@ -22,14 +22,14 @@ file() {
   cat "$1" 2>/dev/null | indent
 }
 
-redact() {
-  sed -e 's#//[^/@[:space:]]*@#//...@#g' \
-    -e '/^-.*[Pp]assword$/{n;s/.*/.../;}' -e '/^-.*creds$/{n;s/.*/.../;}' -e '/^-.*[Tt]oken$/{n;s/.*/.../;}' -e '/^-.*[Ss]ecret$/{n;s/.*/.../;}' \
-    -e 's/\([Pp]assword[=:]\).*/\1.../' -e 's/\(creds[=:]\).*/\1.../' -e 's/\([Tt]oken[=:]\).*/\1.../' -e 's/\([Ss]ecret[=:]\).*/\1.../'
-}
+#: redact and redact_words: see secrets.ts
 
 tick=0.1
-sleep 0.01 2>/dev/null || tick=1
+quick=8
+sleep 0.01 2>/dev/null || {
+  tick=1
+  quick=0
+}
 
 # within TICKS COMMAND...: what hangs on a dead disk or in an agent is left behind.
 within() {
@@ -38,7 +38,14 @@ within() {
   "$@" &
   child=$!
   ticks=0
+  moments=$quick
   while kill -0 $child 2>/dev/null; do
+    # Most have ended at once.
+    if [ "$moments" -gt 0 ]; then
+      sleep 0.01
+      moments=$((moments - 1))
+      continue
+    fi
     if [ $ticks -ge "$limit" ]; then
       kill -9 $child 2>/dev/null
       echo
@@ -49,9 +56,21 @@ within() {
   done
 }
 
+# within_told TICKS COMMAND...: what it says within that time, for a pipe or $(...): who hangs holds the end of a pipe, and nobody may wait for that.
+within_told() {
+  {
+    within "$@" || echo "$late"
+    echo "$last_line"
+  } | sed -e "/$last_line\$/{s/$last_line\$//;/^\$/!p;q" -e '}' -n -e p
+}
+late=windlass-late-$$
+last_line=windlass-end-$$
+
+# The words of a command line or an environment, one a line. The kernel locks the memory of the process for them, and may wait there.
+split() { tr '\n\0' ' \n' <"$1"; }
 words() {
   [ -r "$1" ] || return 0
-  tr '\0' '\n' <"$1" 2>/dev/null | redact | indent
+  within_told 10 split "$1" | redact_words | indent | sed "s#^b$late\$#?$1#"
 }
 
 # Sets table, and engines, family and workers: process IDs.
@@ -111,12 +130,19 @@ ingests() {
   printf '%s\n' "$fds" | sed -n -e 's/.* -> \(\/.*\/ingest\/[^/]*\)\/data$/\1/p'
 }
 
+pipes() {
+  printf '%s\n' "$fds" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' -e '/ -> pipe:/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'
+}
+
 facts_of_files() { stat -L -c 's%s %Y %f %Z %n' "$@" 2>/dev/null; }
 
 fills() {
   has perl || return 0
   set --
-  for pid in $workers; do set -- "$@" "/proc/$pid/fd/0" "/proc/$pid/fd/1"; done
+  # What is no pipe may lie on a dead disk.
+  for path in $(pipes); do
+    case $path in */0 | */1) set -- "$@" "$path" ;; esac
+  done
   [ $# -eq 0 ] || perl -e '
     for my $path (@ARGV) {
       next unless -p $path && sysopen(my $pipe, $path, 2048);
@@ -205,10 +231,30 @@ frame() {
 
 # ask PID SOCKET PATH
 ask() {
-  body=$(curl -sf -m 3 --unix-socket "$root$2" "http://localhost$3" 2>/dev/null) || return 0
-  [ -n "$body" ] || return 0
-  echo "a$root$2 $3"
-  printf '%s\n' "$body" | indent
+  body=$(within_told 50 curl -sf -m 3 --unix-socket "$root$2" "http://localhost$3" 2>/dev/null)
+  case $body in '' | *"$late"*) body= ;; esac
+  [ -z "$body" ] || tell "$root$2 $3" "$body"
+}
+tell() {
+  echo "a$1"
+  printf '%s\n' "$2" | indent
+}
+
+# What the daemon says of itself has labels and more: only how it reaches registries, and its storage driver.
+ask_info() {
+  body=$(within_told 50 curl -sf -m 3 --unix-socket "$root$2" http://localhost/info 2>/dev/null | tr '\n' ' ')
+  settings=$(printf '%s\n' "$body" | sed -n -E -e 's/.*("RegistryConfig": *[{].*[}]), *"NCPU":.*/\1/p' | redact)
+  driver=$(printf '%s\n' "$body" | grep -oE '"Driver": *"[a-z0-9-]*"' | sed 1q)
+  [ -z "$driver" ] || tell "$root$2 /info" "{$driver${settings:+,$settings}}"
+}
+
+# Of a daemon.json what says how registries are reached; anything else may be a secret.
+tell_daemon_file() {
+  [ -r "$1" ] || return 0
+  found=$(tr '\n' ' ' <"$1" | grep -oE '"(insecure-registries|registry-mirrors)" *: *[[][^]]*[]]|"(http|https|no)-proxy" *: *"[^"]*"|"max-concurrent-downloads" *: *[0-9]+' |
+    redact | sed 's/^/,/' | tr -d '\n')
+  echo "x$1"
+  printf '%s\n' "{${found#,}}" | indent
 }
 
 # Of the engine $pid: where its root is for us, what the kernel puts before the names of its files, and the sockets on which it listens.
@@ -235,51 +281,61 @@ look_at_engine() {
   find_sockets
   links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net"
   # ls /proc/PID/fd may be forbidden even to root: then nobody is to be accused.
-  for path in fd environ; do cat "/proc/$pid/environ" >/dev/null 2>&1 || echo "!/proc/$pid/$path"; done
+  for path in fd environ; do true <"/proc/$pid/environ" || echo "!/proc/$pid/$path"; done
   echo "c/proc/$pid/cmdline"
   words "/proc/$pid/cmdline"
-  if cat "/proc/$pid/environ" >/dev/null 2>&1; then
+  args=$(within_told 10 split "/proc/$pid/cmdline")
+  environ=$(within_told 10 split "/proc/$pid/environ")
+  case $environ in *"$late"*) echo "?/proc/$pid/environ" ;; ?*)
     echo "c/proc/$pid/environ"
-    tr '\0' '\n' <"/proc/$pid/environ" |
+    printf '%s\n' "$environ" |
       grep -aE '^(PATH|LD_LIBRARY_PATH|LD_PRELOAD|LD_AUDIT|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|CONTAINERS_STORAGE_CONF|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_[A-Z_]*|CONTAINERD_[A-Z_]*|[Hh][Tt][Tt][Pp][Ss]?_[Pp][Rr][Oo][Xx][Yy]|[Nn][Oo]_[Pp][Rr][Oo][Xx][Yy]|[Aa][Ll][Ll]_[Pp][Rr][Oo][Xx][Yy])=' |
-      redact | indent
-  fi
+      redact_words | indent
+    ;;
+  esac
   grep ' 00010000 ' "/proc/$pid/net/unix" /dev/null 2>/dev/null | sed 's/^/t/'
   # Connections on which something is sent again and again.
   grep -E '^ +sl |^ *[0-9]+: [^ ]+ [^ ]+ 0[12] [^ ]+ [^ ]+ 0*[1-9A-F]' "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" /dev/null 2>/dev/null | sed 's/^/t/'
-  file "/proc/$pid/mountinfo"
+  file "/proc/$pid/mountinfo" | redact
   file "/proc/$pid/cgroup"
   file "/proc/$pid/limits"
-  named=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed -n -e 's/^--config-file=//p' -e '/^--config-file$/{n;p;}')
-  for path in ${named:-/etc/docker/daemon.json}; do file "$root$path" | redact; done
-  file "$root/etc/resolv.conf"
-  # Where podman and its kin keep images.
-  storage=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
-  kept=
-  for path in ${storage:-/etc/containers/storage.conf /usr/share/containers/storage.conf}; do
-    [ -f "$root$path" ] || continue
-    echo "x$root$path"
-    grep -E '^[[:space:]]*graphroot[[:space:]]*=' "$root$path" | indent
-    [ -n "$kept" ] || kept=$(sed -n 's/^[[:space:]]*graphroot[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' "$root$path" | sed 1q)
-  done
+  named=$(printf '%s\n' "$args" | sed -n -e 's/^--config-file=//p' -e '/^--config-file$/{n;p;}')
+  within 10 tell_daemon_file "$root${named:-/etc/docker/daemon.json}"
+  within 10 file "$root/etc/resolv.conf"
+  storage=$(printf '%s\n' "$environ" | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
+  kept=$(within_told 10 tell_storage)
+  printf '%s\n' "$kept" | sed -n 's/^=//!p'
+  kept=$(printf '%s\n' "$kept" | sed -n 's/^=//p' | sed 1q)
   look_at_groups
-  look_at_unit
+  unit=$(sed -n 's#^[0-9]*:\(name=systemd\)\{0,1\}:[^ ]*/\([^/ ]*\.service\)$#\2#p' "/proc/$pid/cgroup" 2>/dev/null | sed 1q)
+  case $units in *" ${unit:- } "*) ;; *)
+    units="$units$unit "
+    within 30 look_at_unit
+    ;;
+  esac
   look_at_data
   look_at_decompressors
   within 30 tell_version
   for socket in $sockets; do
     has curl || break
     ask "$pid" "$socket" /version
-    [ -z "$body" ] || ask "$pid" "$socket" /info | redact
+    [ -z "$body" ] || ask_info "$pid" "$socket"
+  done
+}
+
+# Where podman and its kin keep images; a line that begins with = says it again.
+tell_storage() {
+  for path in ${storage:-/etc/containers/storage.conf /usr/share/containers/storage.conf}; do
+    [ -f "$root$path" ] || continue
+    echo "x$root$path"
+    grep -E '^[[:space:]]*graphroot[[:space:]]*=' "$root$path" | indent
+    sed -n 's/^[[:space:]]*graphroot[[:space:]]*=[[:space:]]*"\([^"]*\)".*/=\1/p' "$root$path" | sed 1q
   done
 }
 
 # What systemd was told to start the engine with, in the order in which it reads it: only what matters for pulls.
 settings='(MOBY_DISABLE_PIGZ|CONTAINERD_DISABLE_[A-Z_]+|PIGZ|GZIP|DOCKER_TMPDIR|TMPDIR|HTTP_PROXY|HTTPS_PROXY|NO_PROXY)'
 look_at_unit() {
-  unit=$(sed -n 's#^[0-9]*:\(name=systemd\)\{0,1\}:[^ ]*/\([^/ ]*\.service\)$#\2#p' "/proc/$pid/cgroup" 2>/dev/null | sed 1q)
-  case $units in *" ${unit:- } "*) return 0 ;; esac
-  units="$units$unit "
   for directory in /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
     for path in "$directory/$unit" "$directory/$unit.d"/*.conf; do
       [ -f "$path" ] && [ -r "$path" ] || continue
@@ -287,11 +343,11 @@ look_at_unit() {
       lines=$(sed -e ':a' -e '/\\$/{N;s/\\\n/ /;ba' -e '}' "$path" |
         sed -n -e 's/^[[:space:]]*\(Environment\)[[:space:]]*=[[:space:]]*/\1=/p' -e 's/^[[:space:]]*\(EnvironmentFile\)[[:space:]]*=[[:space:]]*/\1=/p')
       echo "x$path"
-      printf '%s\n' "$lines" | unit_settings | redact | indent
+      printf '%s\n' "$lines" | unit_settings | redact_words | indent
       for named in $(printf '%s\n' "$lines" | sed -n 's/^EnvironmentFile=-\{0,1\}//p'); do
         [ -f "$named" ] && [ -r "$named" ] || continue
         echo "x$named"
-        grep -iE "^[[:space:]]*(export[[:space:]]+)?$settings=" "$named" | redact | indent
+        grep -iE "^[[:space:]]*(export[[:space:]]+)?$settings=" "$named" | redact_words | indent
       done
     done
   done
@@ -361,7 +417,7 @@ look_at_data() {
   roots=$(printf '%s\n' "$held" | sed -n -e 's/.* -> \(\/.*\)\/volumes\/metadata\.db$/\1/p' -e 's/.* -> \(\/.*\)\/buildkit\/cache\.db$/\1/p' \
     -e 's/.* -> \(\/.*\)\/io\.containerd\.metadata\.v1\.bolt\/meta\.db$/\1/p' -e 's/.* -> \(\/.*\)\/cache\.db$/\1/p' \
     -e 's/.* -> \(\/.*\)\/history\.db$/\1/p')
-  named=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | sed -n -e 's/^--data-root=//p' -e 's/^--root=//p' -e 's/^--graph=//p' \
+  named=$(printf '%s\n' "$args" | sed -n -e 's/^--data-root=//p' -e 's/^--root=//p' -e 's/^--graph=//p' \
     -e '/^--data-root$/{n;p;}' -e '/^--root$/{n;p;}' -e '/^--graph$/{n;p;}' -e '/^-g$/{n;p;}')
   told=' '
   for data in $roots $named $kept /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit; do
@@ -403,16 +459,20 @@ look_at_directory() {
   [ $# -eq 0 ] || facts_of_files "$@"
 }
 
+list_decompressors() {
+  IFS=:
+  for directory in $(printf '%s\n' "$environ" | sed -n 's/^PATH=//p'); do
+    for name in unpigz pigz igzip zstd; do
+      [ ! -f "$root$directory/$name" ] || echo "$root$directory/$name"
+    done
+  done
+}
+
 look_at_decompressors() {
-  path=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^PATH=//p')
   set --
   saved=$IFS
   IFS=:
-  for directory in $path; do
-    for name in unpigz pigz igzip zstd; do
-      [ -f "$root$directory/$name" ] && set -- "$@" "$root$directory/$name" "$root$directory"
-    done
-  done
+  for path in $(within_told 20 list_decompressors | tr '\n' :); do set -- "$@" "$path" "${path%/*}"; done
   IFS=$saved
   [ $# -eq 0 ] || within 10 facts_of_files "$@"
   # What lives in a root of its own has a package manager of its own.
@@ -434,7 +494,8 @@ look_at_decompressors() {
 
 # said COMMAND...: what a program says, whatever its status. $text is that, too.
 said() {
-  text=$(within 30 "$@" 2>&1) || return 1
+  text=$(within_told 30 "$@" 2>&1)
+  case $text in *"$late"*) return 1 ;; esac
   echo "r$*"
   printf '%s\n' "$text" | indent
 }
@@ -469,7 +530,7 @@ tell_libraries() {
   program=$1
   set --
   for name in LD_LIBRARY_PATH LD_PRELOAD LD_AUDIT; do
-    value=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n "s/^$name=//p" | sed 1q)
+    value=$(printf '%s\n' "$environ" | sed -n "s/^$name=//p" | sed 1q)
     [ -z "$value" ] || ! is_of_host || set -- "$@" "$name=$value"
   done
   said env "$@" ldd "$program"

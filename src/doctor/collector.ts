@@ -7,6 +7,7 @@ import { gunzip } from 'node:zlib'
 import { WindlassError, wrapError } from '../errors.ts'
 import { factsMax, RecordedHost } from '../sys/recorded-host.ts'
 import { parseSshHost, runHere, runOverSsh, type ShellScript, type SshHost } from '../sys/ssh.ts'
+import { redactionScript } from './secrets.ts'
 
 export { parseSshHost }
 
@@ -15,7 +16,8 @@ const idleMs = 60_000
 
 /** For any POSIX shell. */
 export function collectorScript(): string {
-  return readFileSync(fileURLToPath(new URL('collector.sh', import.meta.url)), 'utf8')
+  const script = readFileSync(fileURLToPath(new URL('collector.sh', import.meta.url)), 'utf8')
+  return script.replace(/^#: .*$/m, () => redactionScript())
 }
 
 export interface CollectOptions {

@@ -1,6 +1,8 @@
 /** The doctor's visit: who runs here, what their pulls do, and what else of the host may hold them up. Changes nothing. */
+
+import { WindlassError } from '../errors.ts'
 import type { HostView } from '../sys/host-view.ts'
-import { readProcessTable } from '../sys/process-files.ts'
+import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { areas, catalogue, type FindingCode, type Severity } from './catalogue.ts'
 import { allChecks } from './checks/all.ts'
 import { listItems, type NamedRegistry } from './checks/items.ts'
@@ -8,6 +10,8 @@ import { runChecks, type SkippedCheck } from './checks/run.ts'
 import { askEngines, type Engine, type EngineFilter, listEngines } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { examinePulls, type PullsResult } from './pulls.ts'
+import { hideInText } from './secrets.ts'
+import { findSilentProcesses } from './silent-processes.ts'
 
 export interface DiagnoseOptions {
   readonly signal: AbortSignal
@@ -42,7 +46,7 @@ const severities: readonly Severity[] = ['problem', 'warning', 'unseen', 'note',
 /** What is found by then is told: as long as a pull that stands still is looked at. */
 const dueMs = 8500
 
-/** Takes some seconds, longest where something stands still: it has to be watched. */
+/** Takes some seconds, longest where something stands still: it has to be watched. @throws WindlassError NOT_FOUND if no engine is that process */
 export async function diagnose(
   host: HostView,
   { signal, pid, isWanted = () => true, verdictOf = async () => undefined, registry, mayTry = false }: DiagnoseOptions,
@@ -51,6 +55,7 @@ export async function diagnose(
   const until = host.elapsed() + dueMs
   const table = readProcessTable(host)
   const all = listEngines(host, table, pid)
+  if (pid !== undefined && all.length === 0) throw refusePid(pid, table)
   const running = all.filter(engine => isWanted(engine, all, table))
   // An engine that is stuck takes its time to answer: its pulls are looked at meanwhile.
   const check = async () => {
@@ -65,9 +70,33 @@ export async function diagnose(
     examinePulls(host, running, { signal }),
     check(),
   ])
-  const findings = withQuietAreas(explainedOnce([...pulls.findings, ...found])).sort(byArea)
+  const findings = withQuietAreas(explainedOnce([...pulls.findings, ...found, ...findSilentProcesses(host)]))
+    .map(withoutSecrets)
+    .sort(byArea)
   const { lines, dumps } = pulls
   return { engines, findings, worst: worstOf(findings), skipped, lines, dumps, took: stopwatch() }
+}
+
+function refusePid(pid: number, table: ProcessTable): WindlassError {
+  const name = table.get(pid)?.name
+  const state =
+    name === undefined ? 'there is no such process' : `it is ${JSON.stringify(name)}, which is no container engine`
+  const hint = 'windlass doctor without --pid shows the engines that run'
+  return new WindlassError('NOT_FOUND', `Cannot look at process ${pid}: ${state}`, { hint })
+}
+
+/** Whatever a message of somebody else may hold, none of it leaves this house. */
+function withoutSecrets({ subject, evidence, facts, ...finding }: Finding): Finding {
+  const told = Object.entries(facts).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? hideInText(value) : value,
+  ])
+  return {
+    ...finding,
+    subject: hideInText(subject),
+    evidence: evidence.map(hideInText),
+    facts: Object.fromEntries(told),
+  }
 }
 
 /** @returns what tells the time since then */

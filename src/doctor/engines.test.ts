@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
-import { findEngines, hidePassword, hideProxyPassword, settingsOf } from './engines.ts'
+import { findEngines, settingsOf } from './engines.ts'
 
 test('a program is run to tell its version only if root or we have started it', {
   skip: process.getuid?.() !== 0,
@@ -32,11 +32,6 @@ test('a program is run to tell its version only if root or we have started it', 
 })
 
 test('passwords of proxies are not told, however they are written', () => {
-  assert.equal(hideProxyPassword('http://user:secret@proxy:3128'), 'http://…@proxy:3128')
-  assert.equal(hideProxyPassword('user:secret@proxy:3128'), '…@proxy:3128')
-  assert.equal(hideProxyPassword('http://user:p@ss@proxy:3128/'), 'http://…@proxy:3128/')
-  assert.equal(hideProxyPassword('proxy:3128'), 'proxy:3128')
-  assert.equal(hidePassword('app@sha256:00'), 'app@sha256:00')
   const environment = new Map([
     ['https_proxy', 'user:secret@proxy:3128'],
     ['CONTAINERD_ADDRESS', 'tcp://user:secret@host:1'],

@@ -12,6 +12,7 @@ import {
   readUids,
 } from '../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
+import { hideInSetting } from './secrets.ts'
 
 type EngineKind = 'dockerd' | 'containerd' | 'podman' | 'crio' | 'buildkitd' | 'buildah' | 'skopeo'
 
@@ -137,7 +138,8 @@ function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Fo
   const sockets = findSockets(host, pid, descriptors)
   const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
   const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
-  const isOpen = environment !== undefined && descriptors.some(({ target }) => target !== '')
+  const mayBeRead = environment !== undefined || host.silent.has(`/proc/${pid}/environ`)
+  const isOpen = mayBeRead && descriptors.some(({ target }) => target !== '')
   return { kind, process, args, program, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
 }
 
@@ -296,31 +298,6 @@ export function proxiesOf({ environment }: Engine): [name: string, value: string
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap(name => [name, name.toLowerCase()])
   return names.flatMap(name => {
     const value = environment?.get(name)
-    return value === undefined || value === '' ? [] : [[name, hideProxyPassword(value)]]
+    return value === undefined || value === '' ? [] : [[name, hideInSetting(name, value)]]
   })
-}
-
-const secretOption = /^-.*(password|creds|token|secret)$/i
-
-/** A command line without credentials. */
-export function hideSecrets(args: readonly string[]): string[] {
-  return args.map((arg, at) => {
-    if (secretOption.test(args[at - 1] ?? '')) return '…'
-    return hidePassword(arg).replace(/((?:password|creds|token|secret)[=:]).*/i, '$1…')
-  })
-}
-
-/** Text without the credentials in its URLs: of a proxy, of a mirror. */
-export function hidePassword(text: string): string {
-  return text.replace(/\/\/[^/\s]*@/g, '//…@')
-}
-
-/** The value of a variable without credentials. */
-export function hideInSetting(name: string, value: string): string {
-  return /proxy$/i.test(name) ? hideProxyPassword(value) : hidePassword(value)
-}
-
-/** The same of what a proxy is set to, which needs no scheme. */
-export function hideProxyPassword(value: string): string {
-  return value.includes('//') ? hidePassword(value) : value.replace(/^[^\s]*@/, '…@')
 }

@@ -6,12 +6,13 @@ import { readProcessTable } from '../sys/process-files.ts'
 import { catalogue } from './catalogue.ts'
 import { findFrozenGroup } from './control-groups.ts'
 import { type Download, findDownloads } from './downloads.ts'
-import { type FoundEngine, hideSecrets, isGone } from './engines.ts'
+import { type FoundEngine, isGone } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { countPullGoroutines, type PullGoroutines, readGoroutines } from './goroutines.ts'
 import { findLines, type Line } from './lines.ts'
 import { type Reason, reasonOf } from './reason.ts'
 import { type LineLook, LineWatch, lookAt, SleepCount } from './sample.ts'
+import { hideInWords } from './secrets.ts'
 
 /**
  * Who looks at a foreign pull wants an answer in seconds, and does nothing on it by itself. What is healthy moves, and is not touched by any of
@@ -355,7 +356,7 @@ class EngineWatch {
     const bytes = this.#bytes - (this.#firstBytes ?? 0)
     const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
     const evidence = [
-      `${hideSecrets(args).slice(0, 8).join(' ')}: no download and no decompressor of it is to be seen`,
+      `${hideInWords(args).slice(0, 8).join(' ')}: no download and no decompressor of it is to be seen`,
       `in ${(ms / 1000).toFixed(1)} s it read and wrote ${bytes.toLocaleString('en-US')} bytes, sockets among them`,
     ]
     const facts = { engine: kind, enginePid: process.pid, bytes }

@@ -1,6 +1,7 @@
 /** How an engine reaches registries: its proxies, mirrors, authorities, and whom it need not trust, as far as they can be read. */
 import type { HostView } from '../sys/host-view.ts'
-import { type FoundEngine, hideProxyPassword } from './engines.ts'
+import type { FoundEngine } from './engines.ts'
+import { hideInSetting } from './secrets.ts'
 
 export interface RegistrySettings {
   /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as `parseProxies` reads them. */
@@ -126,7 +127,7 @@ async function readInsecureOfPodman(host: HostView, prefix: string): Promise<str
 
 /** How messages show a proxy. */
 export function describeProxies({ proxies }: Pick<RegistrySettings, 'proxies'>): string[] {
-  return Object.entries(proxies).map(([name, value]) => `${name}=${hideProxyPassword(value)}`)
+  return Object.entries(proxies).map(([name, value]) => `${name}=${hideInSetting(name, value)}`)
 }
 
 function variableOf(flag: string): string {

@@ -4,6 +4,7 @@ import { readdir, readFile, stat, statfs } from 'node:fs/promises'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
+import { MemoryReader } from './memory-text.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
 import { within } from './processes.ts'
 import type { ProcView } from './tasks.ts'
@@ -37,7 +38,7 @@ export interface PipeFill {
 
 /**
  * Nothing here throws, and nothing changes the host: what cannot be seen is undefined. `text`, `link`, `names` and `pipeFill` are for /proc, /sys and
- * /dev alone, which always answer; what lies on a disk may be frozen, or gated by an agent that does not answer, and is asked in `disk`.
+ * /dev alone, which answer at once, or are given up; what lies on a disk may be frozen, or gated by an agent that does not answer, and is asked in `disk`.
  */
 export interface HostView extends ProcView {
   /** Milliseconds since 1970, and since some moment. */
@@ -57,6 +58,8 @@ export interface HostView extends ProcView {
   pause(ms: number, signal: AbortSignal): Promise<boolean>
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
+  /** Command lines and environments that did not come: the kernel waits in the memory of these processes. */
+  readonly silent: ReadonlySet<string>
 }
 
 /** What lies on disks: each question waits some seconds at most. */
@@ -83,6 +86,8 @@ interface NetworkView {
 const textMax = 4 * 1024 * 1024
 const answerMs = 3000
 const deniedMax = 10_000
+/** What of /proc may not answer. */
+const inMemory = /^\/proc\/\d+\/(cmdline|environ)$/
 
 /** This host, now. */
 export class LiveHost implements HostView {
@@ -90,6 +95,11 @@ export class LiveHost implements HostView {
   readonly denied = new Set<string>()
   readonly disk = new LiveDisk()
   readonly network: NetworkView = { lookUp }
+  readonly #memory = new MemoryReader()
+
+  get silent(): ReadonlySet<string> {
+    return this.#memory.silent
+  }
 
   now(): number {
     return Date.now()
@@ -100,7 +110,7 @@ export class LiveHost implements HostView {
   }
 
   text(path: string): string | undefined {
-    return this.#try(path, () => readHead(path))
+    return this.#try(path, () => (inMemory.test(path) ? this.#memory.read(path) : readHead(path)))
   }
 
   link(path: string): string | undefined {

@@ -24,6 +24,7 @@ interface Frame {
 export class RecordedHost implements HostView {
   readonly arch: string
   readonly denied: ReadonlySet<string>
+  readonly silent: ReadonlySet<string>
   readonly disk: HostView['disk']
   /** Programs that were not there, without which less could be seen. */
   readonly missing: readonly string[]
@@ -40,6 +41,7 @@ export class RecordedHost implements HostView {
     this.#record = record
     this.arch = archNames[record.values.get('arch') ?? ''] ?? record.values.get('arch') ?? ''
     this.denied = record.denied
+    this.silent = record.silent
     this.missing = record.missing
     this.isWhole = record.isWhole
     this.disk = {

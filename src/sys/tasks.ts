@@ -195,7 +195,7 @@ function isAsleepIn({ state, syscall, fd }: TaskFacts, name: string, wanted: num
 }
 
 // The name stands in parentheses and may itself contain any of ") (": the last one ends it.
-function parseStat(
+export function parseStat(
   text: string | undefined,
 ): { readonly name: string; readonly state: string; readonly field: (number: number) => number } | undefined {
   const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(text ?? '') ?? []

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Finding } from '../../src/doctor/finding.ts'
+import { type Finding, makeFinding } from '../../src/doctor/finding.ts'
 import { threadIds } from '../../src/sys/tasks.ts'
 import { readIfThere } from '../read-if-there.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
@@ -46,6 +46,10 @@ export async function visit(pid: number, wrapper: readonly string[] = []): Promi
 async function visitOnce(pid: number, wrapper: readonly string[]): Promise<Visit> {
   const [file = '', ...args] = [...wrapper, program, 'doctor', '--json', '--pid', String(pid)]
   const { status, stdout, stderr } = await runCommand(file, args)
+  // A command that is an engine may have ended since.
+  const isGone = status === 2 && /no such process/.test(stderr)
+  if (isGone)
+    return { status: 0, findings: [{ ...makeFinding('NO_PULL', ''), area: 'pulls' }], took: { ms: 1, heldUpMs: 0 } }
   assert.notEqual(stdout, '', stderr)
   const { findings, took } = JSON.parse(stdout) as Visit
   return { status, findings, took }
@@ -218,4 +222,33 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {} // it has ended
+}
+
+let units = 0
+
+/** What looks like a dockerd of this host, with its decompressor, started by a unit. */
+export async function startInUnit(args: readonly string[], more: Readonly<Record<string, string>> = {}) {
+  const old = '/sys/fs/cgroup/systemd'
+  const name = `windlass-test-${process.pid}-${++units}.service`
+  const group = join(existsSync(old) ? old : '/sys/fs/cgroup', name)
+  const unit = `/run/systemd/system/${name}`
+  mkdirSync(group)
+  mkdirSync('/run/systemd/system', { recursive: true })
+  const script = 'echo $$ >"$1/cgroup.procs"; printf dockerd >/proc/$$/comm; read -r line'
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...more }
+  const child = spawn('bash', ['-c', script, 'dockerd', group, ...args], { env, stdio: ['pipe', 'ignore', 'ignore'] })
+  const pid = child.pid ?? 0
+  await waitUntil('it is called dockerd', 5000, () => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'dockerd\n')
+  return {
+    pid,
+    unit,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+      rmSync(unit, { force: true })
+      // The kernel takes a while to forget who was in it.
+      await waitUntil('its group is empty', 5000, () => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '')
+      rmdirSync(group)
+    },
+  }
 }

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import type { Certificate } from '../../codec/external/certificates.ts'
 import type { ExternalProgram } from '../../codec/external/programs.ts'
 import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
@@ -9,7 +10,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import type { RecordedHost } from '../../sys/recorded-host.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, printFindings, withWords } from '../doctor/print.ts'
-import { writeJson, writeNote, writeWarning } from '../output.ts'
+import { writeJson, writeJsonLine, writeNote, writeWarning } from '../output.ts'
 
 export const command = defineCommand({
   description:
@@ -134,8 +135,10 @@ export const command = defineCommand({
       return 0
     }
     const { signal, env } = context
+    for (const name of ['report', 'bundle'] as const) if (options.watch) refuseWhileWatching(name, options[name])
     const openHost = await chooseHost(context, options)
     await using report = options.report === undefined ? undefined : await openReport(context, options.report, options)
+    if (options.bundle !== undefined) await checkBundle(options.bundle)
     const facts = options.bundle === undefined ? undefined : factsFor(options, signal)
     const language = languageOf(env)
     const registry = await readRegistry(context, options)
@@ -158,6 +161,13 @@ export const command = defineCommand({
 async function emitCollector({ stdout }: Context): Promise<undefined> {
   const { collectorScript } = await import('../../doctor/collector.ts')
   stdout.write(collectorScript())
+}
+
+/** @throws WindlassError USAGE */
+function refuseWhileWatching(name: string, value: string | undefined): void {
+  if (value === undefined) return
+  const hint = `run windlass doctor --${name} FILE beside it when something is told`
+  throw new WindlassError('USAGE', `Cannot use option --${name} with --watch: a file holds one look`, { hint })
 }
 
 interface Patient {
@@ -263,23 +273,46 @@ interface BundleParts {
 }
 
 async function writeBundle(context: Context, path: string, { diagnosis, facts }: BundleParts): Promise<void> {
-  const [{ makeBundle }, { readHostFacts }, { writeFile }] = await Promise.all([
+  const [{ makeBundle }, { readHostFacts }] = await Promise.all([
     import('../../doctor/bundle.ts'),
     import('../report/host.ts'),
-    import('node:fs/promises'),
   ])
   const about = { madeAt: new Date().toISOString(), host: readHostFacts() }
   const find = await readCertificates(context)
   const paths = new Set(diagnosis.engines.flatMap(({ decompressors }) => decompressors.map(({ path }) => path)))
   const found = await Promise.all([...paths].map(path => (path === undefined ? {} : find(path))))
   const probes = found.flatMap(({ certificate }: KnownProgram) => certificate ?? [])
-  try {
-    await writeFile(path, await makeBundle(diagnosis, { about, facts, probes }), { mode: 0o600 })
-  } catch (error) {
-    throw wrapError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
-  }
+  await writePrivately(path, await makeBundle(diagnosis, { about, facts, probes }))
   if (facts === undefined) writeNote(context, 'The facts of the host itself are not in it: they could not be collected')
   writeNote(context, `The evidence is in ${path}`)
+}
+
+async function checkBundle(path: string): Promise<void> {
+  const { checkPlace } = await import('../report/file.ts')
+  await checkPlace(resolve(path), `Cannot write the bundle ${JSON.stringify(path)}`)
+}
+
+/** A disk that is busy takes it in that time; one that does not answer must not hold the end. */
+const writeMs = 30_000
+
+/** For its owner alone, also where a file of that name was open to others; whole, or not there. */
+async function writePrivately(path: string, data: Uint8Array): Promise<void> {
+  const { rename, rm, writeFile } = await import('node:fs/promises')
+  const part = `${path}.${process.pid}.part`
+  const write = async () => {
+    await rm(part, { force: true })
+    await writeFile(part, data, { mode: 0o600, flag: 'wx' })
+    await rename(part, path)
+  }
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(late.reject, writeMs, new Error(`the disk has not taken it within ${writeMs / 1000} s`))
+  try {
+    await Promise.race([write(), late.promise])
+  } catch (error) {
+    throw wrapError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 type Visit = () => Promise<{ readonly findings: readonly Finding[]; readonly worst: Severity }>
@@ -292,7 +325,7 @@ async function watch(context: Context, visit: Visit, language: Language): Promis
     const wrong = findings.filter(({ severity }) => severity === 'problem' || severity === 'warning')
     const fresh = wrong.filter(finding => !before.has(keyOf(finding)))
     for (const finding of fresh) {
-      if (context.json) context.stdout.write(`${JSON.stringify(withWords(language)(finding))}\n`)
+      if (context.json) writeJsonLine(context, withWords(language)(finding))
       else printFinding(context, finding, { language, verbose: true })
     }
     before = new Set(wrong.map(keyOf))

@@ -3,7 +3,7 @@ import type { EngineFilter } from '../../doctor/engines.ts'
 import type { TraceTimes } from '../../doctor/trace.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, withWords } from '../doctor/print.ts'
-import { writeJson } from '../output.ts'
+import { writeJson, writeJsonLine } from '../output.ts'
 
 /** As long as the doctor's own look needs to be sure; whoever waits sees it soon after. */
 const stillMs = 6000
@@ -60,7 +60,7 @@ async function explain(context: Context, isWanted: EngineFilter, told: Set<strin
   const wrong = findings.filter(({ code, severity }) => severity === 'problem' && catalogue[code].area === 'pulls')
   for (const finding of wrong.filter(({ code, subject }) => !told.has(`${code} ${subject}`))) {
     told.add(`${finding.code} ${finding.subject}`)
-    if (context.json) context.stderr.write(`${JSON.stringify(withWords(language)(finding))}\n`)
+    if (context.json) writeJsonLine({ stdout: context.stderr }, withWords(language)(finding))
     else printFinding({ stdout: context.stderr }, finding, { language, verbose: true })
   }
 }

@@ -54,7 +54,7 @@ export class ReportFile<Content> {
       )
     }
     const absolute = resolve(path)
-    await checkPlace(absolute)
+    await checkPlace(absolute, `Cannot write the report to ${absolute}`)
     return new ReportFile(absolute, format, writeMs)
   }
 
@@ -109,8 +109,8 @@ export class ReportFile<Content> {
   }
 }
 
-async function checkPlace(path: string): Promise<void> {
-  const doing = `Cannot write the report to ${path}`
+/** Whether a file can be written there, before there is something to write. @throws WindlassError USAGE, PERMISSION */
+export async function checkPlace(path: string, doing: string): Promise<void> {
   const directory = dirname(path)
   const isDirectory = (at: string) =>
     stat(at).then(

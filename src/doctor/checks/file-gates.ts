@@ -1,4 +1,4 @@
-import { readArguments, readDescriptors } from '../../sys/process-files.ts'
+import { readDescriptors } from '../../sys/process-files.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import type { CheckContext, CheckOf } from './check.ts'
 
@@ -29,8 +29,9 @@ function findGates({ host, table }: CheckContext): Finding[] {
       : [makeFinding('SECURITY_CLEAR', '')]
   }
   return asked.map(({ pid, name, info }) => {
-    const program = readArguments(host, pid)[0] ?? name
-    const evidence = [`${program} listens with fanotify: ${/^fanotify flags:\S+/m.exec(info)?.[0] ?? 'flags unknown'}`]
+    const evidence = [
+      `${host.link(`/proc/${pid}/exe`) ?? name} listens with fanotify: ${/^fanotify flags:\S+/m.exec(info)?.[0] ?? 'flags unknown'}`,
+    ]
     return makeFinding('FANOTIFY_LISTENER', `${name} ${pid}`, { evidence, facts: { pid, name } })
   })
 }

@@ -1,7 +1,8 @@
 import type { HostView } from '../../sys/host-view.ts'
-import { type Descriptor, descendantsOf, readArguments, readDescriptors } from '../../sys/process-files.ts'
+import { type Descriptor, descendantsOf, readDescriptors } from '../../sys/process-files.ts'
 import type { Engine } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
+import { describeProcess } from '../secrets.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 
 /** What ends within that time holds up nobody. */
@@ -71,9 +72,8 @@ function findHolders({ host, table }: CheckContext, own: ReadonlySet<number>, aw
 }
 
 function tell(host: HostView, subject: string, { pid, parent, pipe }: Holder): Finding {
-  const command = readArguments(host, pid).slice(0, 6).join(' ')
   const evidence = [
-    `${command} (process ${pid}, whose parent is ${parent}) can write to ${pipe}, of which ${subject} waits for the end`,
+    `${describeProcess(host, pid)}, whose parent is ${parent}, can write to ${pipe}, of which ${subject} waits for the end`,
     'the engine made that pipe, and none of its children holds it any more',
   ]
   return makeFinding('PIPE_HELD', subject, { evidence, confidence: 'likely', facts: { pid, pipe } })

@@ -9,6 +9,7 @@ import {
 import type { ProcessFacts } from '../../sys/tasks.ts'
 import { isEngineName } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
+import { hideInWords } from '../secrets.ts'
 import type { CheckContext, CheckOf } from './check.ts'
 
 /** What engines start for layers, by what it was called with. */
@@ -66,7 +67,7 @@ function tellOrphan(
 ): Finding {
   const above = table.get(parent)
   const evidence = [
-    `${readArguments(host, pid).join(' ')} belongs to no engine that runs: its parent is ${above?.name ?? 'gone'} ${parent}`,
+    `${hideInWords(readArguments(host, pid)).join(' ')} belongs to no engine that runs: its parent is ${above?.name ?? 'gone'} ${parent}`,
     `it was started ${formatAge(host, startTicks)} ago`,
   ]
   // A shell or a script may run the same program for its own ends.
@@ -100,7 +101,7 @@ function findForgotten({ host, engines, table }: CheckContext, workers: readonly
       })
       .map(({ pid, startTicks }) => {
         const evidence = [
-          `${readArguments(host, pid).join(' ')} is a child of ${engine.kind} ${owner}, which holds no end of its pipes any more`,
+          `${hideInWords(readArguments(host, pid)).join(' ')} is a child of ${engine.kind} ${owner}, which holds no end of its pipes any more`,
           `it was started ${formatAge(host, startTicks)} ago`,
         ]
         return makeFinding('DECOMPRESSOR_LEFT_OVER', `${nameOf(host, pid)} ${pid}`, {

@@ -46,7 +46,7 @@ test('an engine that waits for a lock is told, with the file, and who has it and
     holder.kill('SIGSTOP')
     const [stopped] = await runCheck(locks, new LiveHost(), { engines: [engine] })
     assert.equal(stopped?.severity, 'problem')
-    assert.match(stopped?.evidence[0] ?? '', /sleep 60 \d+ \(state T\)/)
+    assert.match(stopped?.evidence[0] ?? '', /which sleep \d+ \(state T\) has/)
   } finally {
     holder.kill('SIGKILL')
     await once(waiter, 'exit')

@@ -1,6 +1,7 @@
 import type { HostView } from '../../sys/host-view.ts'
-import { type ProcessTable, readArguments, readDescriptors } from '../../sys/process-files.ts'
+import { type ProcessTable, readDescriptors } from '../../sys/process-files.ts'
 import { type Finding, makeFinding } from '../finding.ts'
+import { describeProcess } from '../secrets.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 
 /** Engines hold such locks for milliseconds; whoever still waits for the same one then is held up. */
@@ -62,17 +63,13 @@ function tell({ host, engines, table }: CheckContext, { waiter, holder, inode }:
   const who =
     owner === undefined
       ? 'a process that cannot be seen'
-      : `${describe(host, owner)}${state === undefined ? '' : ` (state ${state})`}`
+      : `${describeProcess(host, owner)}${state === undefined ? '' : ` (state ${state})`}`
   const evidence = [
     `it waits for the lock on ${path ?? `inode ${inode}`}, which ${who} has, for more than ${Math.floor(ms / 1000)} s`,
   ]
   const isStuck = state !== undefined && /[TtDZ]/.test(state)
   const facts = { waiter, holder: owner ?? -1, inode, path: path ?? '' }
   return makeFinding('LOCK_WAIT', subject, { evidence, facts, severity: isStuck ? 'problem' : 'warning' })
-}
-
-function describe(host: HostView, pid: number): string {
-  return `${readArguments(host, pid).slice(0, 4).join(' ') || 'process'} ${pid}`
 }
 
 /** The file that a process has open with that inode. */

@@ -1,8 +1,8 @@
 import type { HostView } from '../../sys/host-view.ts'
 import type { Engine } from '../engines.ts'
-import { hideInSetting, hidePassword } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { askDocker, readDaemonFile } from '../registry-settings.ts'
+import { hideInSetting, hideInText } from '../secrets.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 
 /** What matters for pulls. */
@@ -130,7 +130,7 @@ async function compareDaemonFile(engine: Engine, { host }: CheckContext): Promis
     ...file.insecure.filter(name => !running.insecure.includes(name)).map(name => `insecure-registries ${name}`),
     ...file.mirrors
       .filter(name => !mirrors.includes(name.replace(/\/$/, '')))
-      .map(name => `registry-mirrors ${hidePassword(name)}`),
+      .map(name => `registry-mirrors ${hideInText(name)}`),
   ]
   return missing.map(what => `${file.path} has ${what}; the running daemon does not`)
 }

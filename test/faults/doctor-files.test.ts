@@ -1,0 +1,212 @@
+/** What the doctor writes and prints: its files are whole, private, and without a secret; what it does not understand it refuses. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { gunzipSync } from 'node:zlib'
+import { run, runCommand, waitUntil } from '../testbed/command.ts'
+import { program, startInUnit } from './doctor-bed.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-files-'))
+const row = { timeout: 240_000 }
+after(() => rmSync(directory, { recursive: true, force: true }))
+
+/** Of a kind of its own for each place, so that a failure names the place. */
+const secret = (place: string): string => `hunter2${place}`
+
+describe('what the doctor gives away of an engine full of secrets', { concurrency: 1 }, () => {
+  const config = join(directory, 'daemon.json')
+  let engine: Awaited<ReturnType<typeof startInUnit>>
+  before(async () => {
+    const home = join(directory, 'home')
+    for (const path of ['.docker', '.config/containers']) mkdirSync(join(home, path), { recursive: true })
+    const auths = JSON.stringify({ auths: { 'r.example': { auth: secret('auth') } } })
+    writeFileSync(join(home, '.docker/config.json'), auths)
+    writeFileSync(join(home, '.config/containers/auth.json'), auths)
+    writeFileSync(join(directory, 'config.toml'), `[plugins]\n  password = "${secret('toml')}"\n`)
+    writeFileSync(join(directory, 'hosts.toml'), `[host."https://r".header]\n  Authorization = "${secret('hosts')}"\n`)
+    writeFileSync(
+      config,
+      JSON.stringify(
+        {
+          'log-opts': { 'splunk-token': secret('splunk'), 'fluentd-PASSWORD': secret('fluentd') },
+          'registry-mirrors': [`https://me:${secret('mirror')}@mirror.example`],
+          proxies: { 'http-proxy': `http://me:${secret('fileproxy')}@proxy.example:3128` },
+          labels: [`license=${secret('label')}`],
+        },
+        undefined,
+        2,
+      ),
+    )
+    const args = [
+      ...['--config-file', config, '--config', join(directory, 'config.toml'), '--data-root', directory],
+      ...[
+        '--log-opt',
+        `splunk-Token=${secret('logopt')}`,
+        '--password',
+        secret('word'),
+        `--creds=me:${secret('creds')}`,
+      ],
+      ...['-e', `DB_PASS=${secret('e')}`, `--env=X=${secret('env')}`, '--env', `Y=${secret('envword')}`],
+      ...['-u', `me:${secret('u')}`, `-p${secret('p')}`, '-H', `tcp://me:${secret('url')}@127.0.0.1:1`],
+      ...[`Authorization: Basic ${secret('basic')}`, 'ghp16C7e42F292c6912E7710c838347Ae178B4a'],
+    ]
+    engine = await startInUnit(args, {
+      HOME: home,
+      HTTPS_PROXY: `http://me:${secret('proxy')}@127.0.0.1:9`,
+      CONTAINERD_TOKEN: secret('variable'),
+      AWS_SECRET_ACCESS_KEY: secret('aws'),
+    })
+    writeFileSync(engine.unit, `[Service]\nExecStart=/usr/bin/dockerd --password ${secret('exec')}\n`)
+    mkdirSync(`${engine.unit}.d`)
+    writeFileSync(
+      `${engine.unit}.d/x.conf`,
+      `[Service]\nEnvironment="HTTP_PROXY=http://me:${secret('dropin')}@h:1" TOKEN=${secret('dropintoken')}\n`,
+    )
+  })
+  after(async () => {
+    rmSync(`${engine.unit}.d`, { recursive: true, force: true })
+    await engine[Symbol.asyncDispose]()
+  })
+
+  const isFree = (text: string, of: string): void => {
+    const places = [...text.matchAll(/hunter2(\w*)/g)].map(([, place]) => place)
+    assert.deepEqual(places, [], of)
+    assert.ok(!text.includes('ghp16C7e42F'), of)
+  }
+
+  test('its pages, JSON, reports, bundle and record have none of them', row, async () => {
+    const pid = String(engine.pid)
+    const [bundle, page, data] = ['b.tar.gz', 'r.html', 'r.json'].map(name => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ]
+    writeFileSync(bundle, 'what was there before')
+    chmodSync(bundle, 0o644)
+    const env = { HOME: join(directory, 'home') }
+    const doctor = (...args: string[]) => runCommand(program, ['doctor', '--pid', pid, ...args], { env })
+    const seen = await Promise.all([
+      doctor('-v', '--bundle', bundle),
+      doctor('--json', '--report', page),
+      doctor('--report', data),
+    ])
+    for (const { stdout, stderr } of seen) isFree(stdout + stderr, stdout)
+    for (const path of [page, data]) isFree(readFileSync(path, 'utf8'), path)
+    const packed = gunzipSync(readFileSync(bundle)).toString()
+    isFree(packed, 'bundle')
+    assert.ok(
+      packed.includes(`c/proc/${pid}/cmdline`) && packed.includes('--creds=…') && packed.includes('mirror.example'),
+    )
+    assert.equal(statSync(bundle).mode & 0o777, 0o600)
+    assert.deepEqual(
+      readdirSync(directory).filter(name => name.endsWith('.part')),
+      [],
+    )
+    const script = join(directory, 'collect.sh')
+    writeFileSync(script, await run(program, ['doctor', '--emit-collector']))
+    for (const shell of [['dash'], ['busybox', 'sh']]) {
+      const [file = '', ...args] = shell
+      const facts = await run(file, [...args, script, pid])
+      isFree(facts, shell.join(' '))
+      writeFileSync(join(directory, 'facts'), facts)
+      const elsewhere = await runCommand(program, ['doctor', '-v', '--from', join(directory, 'facts'), '--pid', pid])
+      assert.match(elsewhere.stdout, new RegExp(`dockerd ${pid}`))
+      assert.match(elsewhere.stdout, /SETTING_NOT_LOADED/)
+      isFree(elsewhere.stdout, 'record')
+    }
+    assert.match(seen[0].stdout, /SETTING_NOT_LOADED/)
+  })
+
+  test('a bundle is read like a record', row, async () => {
+    const from = ['--from', join(directory, 'b.tar.gz'), '--pid', String(engine.pid)]
+    const { stdout, stderr } = await runCommand(program, ['doctor', '--json', ...from])
+    const { engines } = JSON.parse(stdout || assert.fail(stderr)) as { engines: { pid: number }[] }
+    assert.deepEqual(
+      engines.map(({ pid }) => pid),
+      [engine.pid],
+    )
+  })
+
+  test(
+    '--watch tells each finding once, in lines of JSON that no terminal takes for commands, until a signal',
+    row,
+    async () => {
+      const watch = spawn(program, ['doctor', '--watch', '--json', '--pid', String(engine.pid)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      let text = ''
+      watch.stdout.on('data', (data: Buffer) => {
+        text += data
+      })
+      await waitUntil('it has told something', 60_000, () => text.includes('\n'))
+      watch.kill('SIGTERM')
+      const [status] = await once(watch, 'exit')
+      assert.equal(status, 143)
+      const codes = text
+        .trimEnd()
+        .split('\n')
+        .map(line => `${JSON.parse(line).code} ${JSON.parse(line).subject}`)
+      assert.ok(codes.length > 0)
+      assert.equal(new Set(codes).size, codes.length)
+      isFree(text, 'watch')
+    },
+  )
+
+  test('through an ssh that is anything: its output is judged, and its failure told', row, async () => {
+    const ssh = join(directory, 'bin')
+    mkdirSync(ssh)
+    const env = { PATH: `${ssh}:${process.env['PATH']}` }
+    const pretend = (script: string) => writeFileSync(join(ssh, 'ssh'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+    const doctor = () =>
+      runCommand(program, ['doctor', '--json', '--host', 'ssh://me@node7', '--pid', String(engine.pid)], { env })
+    pretend(`exec sh -s ${engine.pid}`)
+    const seen = await doctor()
+    assert.match(seen.stdout || seen.stderr, /ENGINE_RUNS/)
+    isFree(seen.stdout + seen.stderr, 'ssh')
+    for (const [script, told] of [
+      ['echo no >&2; exit 255', /Cannot look at host node7/],
+      ['echo hello', /Cannot look at host node7|Cannot read the facts/],
+      ['echo windlass-facts 1; echo f1; exit 1', /Cannot look at host node7|Cannot read the facts|end early/],
+    ] as const) {
+      pretend(script)
+      const { status, stderr } = await doctor()
+      assert.notEqual(status, 0, script)
+      assert.match(stderr, told)
+    }
+  })
+})
+
+test('what cannot be done is refused before anybody is looked at', async () => {
+  const refused = async (args: readonly string[], status: number, told: RegExp) => {
+    const seen = await runCommand(program, ['doctor', ...args])
+    assert.equal(seen.status, status, seen.stderr)
+    assert.match(seen.stderr, told)
+    assert.equal(seen.stdout, '')
+  }
+  await refused(['--pid', '4194304'], 2, /Cannot look at process 4194304: there is no such process/)
+  await refused(['--pid', String(process.pid)], 2, /which is no container engine/)
+  for (const option of ['--report', '--bundle'])
+    await refused(['--watch', option, 'x.html'], 125, new RegExp(`Cannot use option ${option} with --watch`))
+  await refused(['--bundle', join(directory, 'no/where.tar.gz')], 125, /Cannot write the bundle .* is no directory/)
+  await refused(['--bundle', directory], 125, /it is a directory/)
+  await refused(['--from', join(directory, 'nothing')], 2, /there is no such file/)
+})
+
+test('codes are explained in the language of the locale', async () => {
+  const explain = async (locale: string) =>
+    await Promise.all(
+      ['DECOMPRESSOR_SPINS', 'LOCK_WAIT', 'NETWORK_UNTRIED'].map(code =>
+        runCommand(program, ['explain', code], { env: { LC_ALL: locale } }),
+      ),
+    )
+  const [english, chinese] = await Promise.all([explain('C.UTF-8'), explain('zh_CN.UTF-8')])
+  for (const [at, { status, stdout }] of english.entries()) {
+    assert.equal(status, 0)
+    assert.doesNotMatch(stdout, /[\u4e00-\u9fff]/)
+    assert.match(chinese[at]?.stdout ?? '', /[\u4e00-\u9fff]/)
+  }
+})

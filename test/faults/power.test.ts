@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type LoopFilesystem, openAfterPowerLoss, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
-import { type Step, stepThrough } from '../testbed/stepping.ts'
+import { againAfterTracerFailure, type Step, stepThrough } from '../testbed/stepping.ts'
 import {
   assertRecovers,
   assertRemoved,
@@ -51,24 +51,29 @@ describe('a store whose machine loses its power', () => {
   test('after any of the steps of a pull holds nothing wrong, and the next pull goes on', {
     timeout: 600_000,
   }, async t => {
-    await using disk = await openLoopFilesystem({ sizeBytes: 64 * MiB, isLazy: true })
     await using image = await serveImage(deathLayers)
-    const root = join(disk.directory, 'store')
-    const command = windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', image.reference)
-    const losses = await eachLoss(disk, command, root => assertRecovers(root, image, { isPartialRight: false }))
+    const losses = await againAfterTracerFailure(t, async () => {
+      await using disk = await openLoopFilesystem({ sizeBytes: 64 * MiB, isLazy: true })
+      const root = join(disk.directory, 'store')
+      const command = windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', image.reference)
+      return await eachLoss(disk, command, root => assertRecovers(root, image, { isPartialRight: false }))
+    })
     t.diagnostic(`${losses} losses of power in a pull`)
     assert.ok(losses > 10)
   })
 
   test('after any of the steps of a removal has the image wholly or not at all', { timeout: 600_000 }, async t => {
-    await using disk = await openLoopFilesystem({ sizeBytes: 64 * MiB, isLazy: true })
     await using served = await servePair()
-    const root = join(disk.directory, 'store')
-    await pullByCommand(root, served.references)
-    let whole = 0
-    const command = windlassCommand('--root', root, '--quiet', 'rmi', served.reference)
-    const losses = await eachLoss(disk, command, async root => {
-      whole += await assertRemoved(root, served)
+    const { losses, whole } = await againAfterTracerFailure(t, async () => {
+      await using disk = await openLoopFilesystem({ sizeBytes: 64 * MiB, isLazy: true })
+      const root = join(disk.directory, 'store')
+      await pullByCommand(root, served.references)
+      let whole = 0
+      const command = windlassCommand('--root', root, '--quiet', 'rmi', served.reference)
+      const losses = await eachLoss(disk, command, async root => {
+        whole += await assertRemoved(root, served)
+      })
+      return { losses, whole }
     })
     t.diagnostic(`${losses} losses of power in a removal, ${whole} of them before it took place`)
     assert.ok(losses > whole)

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { run } from '../testbed/command.ts'
-import { type Step, stepThrough } from '../testbed/stepping.ts'
+import { againAfterTracerFailure, type Step, stepThrough } from '../testbed/stepping.ts'
 import type { Tree } from '../tree.ts'
 import {
   assertRecovers,
@@ -44,9 +44,11 @@ describe('a store whose process dies', () => {
   }, async t => {
     await using image = await serveImage(deathLayers)
     const expected = await pullWhole(image.reference)
-    const root = join(directory, 'pull')
-    const command = windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', image.reference)
-    const deaths = await eachStep(command, root, async copy => await assertRecovers(copy, image, { expected }))
+    const deaths = await againAfterTracerFailure(t, async () => {
+      const root = join(mkdtempSync(join(directory, 'pull-')), 'store')
+      const command = windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', image.reference)
+      return await eachStep(command, root, async copy => await assertRecovers(copy, image, { expected }))
+    })
     t.diagnostic(`${deaths} deaths in a pull`)
     assert.ok(deaths > 20)
   })
@@ -54,11 +56,14 @@ describe('a store whose process dies', () => {
   test('after any of its steps in a removal has the image wholly or not at all', { timeout: timeoutMs }, async t => {
     await using served = await servePair()
     const [gone = ''] = served.references
-    const root = join(directory, 'rmi')
-    await pullByCommand(root, served.references)
-    let whole = 0
-    const deaths = await eachStep(windlassCommand('--root', root, '--quiet', 'rmi', gone), root, async copy => {
-      whole += await assertRemoved(copy, served)
+    const { deaths, whole } = await againAfterTracerFailure(t, async () => {
+      const root = join(mkdtempSync(join(directory, 'rmi-')), 'store')
+      await pullByCommand(root, served.references)
+      let whole = 0
+      const deaths = await eachStep(windlassCommand('--root', root, '--quiet', 'rmi', gone), root, async copy => {
+        whole += await assertRemoved(copy, served)
+      })
+      return { deaths, whole }
     })
     t.diagnostic(`${deaths} deaths in a removal, ${whole} of them before it took place`)
     assert.ok(deaths > whole)

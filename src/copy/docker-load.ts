@@ -1,8 +1,10 @@
 import { decompress } from '../codec/decompress.ts'
+import type { StageMeter } from '../flow/stage.ts'
 import { verified } from '../flow/verify.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
 import { type ArchiveLayer, writeArchive } from '../places/archive/docker-writer.ts'
 import { loadArchive } from '../places/docker/images.ts'
+import type { EngineMessage } from '../places/docker/messages.ts'
 import { type DockerTransfer, sendWhile, type Transferred } from './engine-transfer.ts'
 import { LayerPhases } from './layer-phases.ts'
 import type { LayerPull } from './pull-layer.ts'
@@ -10,7 +12,6 @@ import type { LayerPull } from './pull-layer.ts'
 /** Through `docker load`: each layer goes into the archive as soon as it is here and verified, as a plain tar. What the daemon has is left out. */
 export async function loadImage(transfer: DockerTransfer): Promise<Transferred> {
   const { image, context, client, name, present } = transfer
-  const { signal } = context
   const phases = new LayerPhases(image, context.emit)
   const ready = image.layers.map(() => Promise.withResolvers<ArchiveLayer>())
   for (const { promise } of ready) promise.catch(() => {})
@@ -32,6 +33,7 @@ export async function loadImage(transfer: DockerTransfer): Promise<Transferred> 
   const pulls = await sendWhile(
     transfer,
     {
+      name: client.name,
       emit: phases.emit,
       onStart: (at, pull, done) => {
         done.then(() => ready[at]?.resolve(archiveLayer(image.layers[at] as ImageLayer, pull)), ready[at]?.reject)
@@ -40,10 +42,27 @@ export async function loadImage(transfer: DockerTransfer): Promise<Transferred> 
         for (const { reject } of ready) reject(error)
       },
     },
-    () => loadArchive(client, archive, { signal, onMessage: phases.handleLoad }),
+    (stop, meter) => {
+      const onMessage = (message: EngineMessage) => {
+        meter.units++
+        phases.handleLoad(message)
+      }
+      return loadArchive(client, meterUpload(archive, meter), { signal: stop, onMessage })
+    },
   )
   phases.finish()
   return { pulls, sent }
+}
+
+/** It is the daemon's turn while it takes a chunk, and when it has them all. */
+async function* meterUpload(archive: AsyncIterable<Uint8Array>, meter: StageMeter): AsyncGenerator<Uint8Array> {
+  for await (const chunk of archive) {
+    meter.active = true
+    yield chunk
+    meter.bytesIn += chunk.length
+    meter.active = false
+  }
+  meter.active = true
 }
 
 /** The tar of a layer that was fetched and found right: what goes out is checked once more as it flows. */

@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
 import { mediaTypes } from '../oci/media-types.ts'
 import { pullFrom } from '../places/docker/images.ts'
+import type { EngineMessage } from '../places/docker/messages.ts'
 import { type LoopbackBlob, LoopbackRegistry } from '../places/loopback/registry.ts'
 import type { Document } from '../places/place.ts'
 import { readPlain } from './docker-load.ts'
@@ -30,13 +31,23 @@ export async function serveImage(transfer: DockerTransfer): Promise<Transferred 
     const pulls = await sendWhile(
       transfer,
       {
+        name: client.name,
         emit: phases.emit,
         onStart: served.onStart,
         engine: { name: client.name, take: served.take },
       },
-      async stop => {
+      async (stop, meter, fetched) => {
+        const onMessage = (message: EngineMessage) => {
+          meter.units++
+          phases.handlePull(message)
+        }
+        // Until then it may wait for us; what it takes meanwhile is looked at layer by layer.
+        const isDue = () => {
+          meter.active = true
+        }
+        fetched.then(isDue, () => {})
         const from = { repository: registry.repository, digest: manifest.descriptor.digest }
-        await pullFrom(client, from, { signal: stop, onMessage: phases.handlePull })
+        await pullFrom(client, from, { signal: stop, onMessage })
         served.release()
       },
     )
@@ -66,11 +77,11 @@ class ServedLayers {
     this.#outlets.set(layer.diffId, new Outlet(done, () => readPlain(this.#transfer, layer, pull.bytesPlain)))
   }
 
-  readonly take = async (at: number, content: AsyncIterable<Uint8Array>): Promise<void> => {
+  readonly take = async (at: number, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> => {
     const { diffId } = this.#layer(at)
     const outlet = this.#owners.get(diffId) === at ? this.#outlets.get(diffId) : undefined
     if (outlet === undefined) for await (const _ of content);
-    else await outlet.take(content)
+    else await outlet.take(content, signal)
   }
 
   readonly open = (digest: Digest): LoopbackBlob | undefined => {

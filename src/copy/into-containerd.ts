@@ -9,9 +9,11 @@ import { Snapshots } from '../places/containerd/snapshots.ts'
 import type { BlobIngest, LayerIdentity, LayerRecord, LockWait, Session } from '../places/store/types.ts'
 import { readDiskSpace } from '../sys/disk.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
-import type { LayerSession, LayerTarget } from './pull-layer.ts'
+import type { LayerBlob, LayerSession, LayerTarget } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
 import type { ResolvedImage } from './resolve.ts'
+import { engineSilenceMs } from './stuck.ts'
+import { watchEngine } from './watch-engine.ts'
 
 export interface ContainerdOptions extends ContainerdAddress {
   readonly snapshotter: string
@@ -25,21 +27,28 @@ export function intoContainerd(options: ContainerdOptions): Destination {
   return { needsRoot: true, deliver: (image, context) => deliver(image, context, options) }
 }
 
+/** Whoever watches the calls is given the time to say what it has seen. */
+const graceMs = 10_000
+
 /** Kubernetes' namespace: its image service looks for images under these names, and with this label. */
 const criNamespace = 'k8s.io'
 const criLabels = { 'io.cri-containerd.image': 'managed' }
 
 async function deliver(image: ResolvedImage, context: DeliveryContext, options: ContainerdOptions): Promise<Delivered> {
-  const { signal, reference, emit } = context
-  using client = new ContainerdClient(options)
+  const { reference, emit } = context
+  const silenceMs = engineSilenceMs(context.options.patience?.engineMs)
+  using client = new ContainerdClient({ ...options, ...(silenceMs !== undefined && { callMs: silenceMs + graceMs }) })
+  using watched = watchEngine(context, client.name)
+  client.meter = watched.meter
+  const signal = AbortSignal.any([context.signal, watched.signal])
   const version = await client.readVersion(signal)
   const message = `Delivering into ${client.name} (${version}): unpacked here, into the snapshots of ${options.snapshotter}`
   emit({ type: 'delivery', engine: 'containerd', route: 'snapshots', message })
   await using _lease = await openLease(client, signal)
   const [{ descriptor: target }] = image.documents
   const before = await findImage(client, formatReference(reference), signal)
-  const session = await openSession(image, context, client, options.snapshotter)
-  const pulls = await pullLayers(image, { ...context, session })
+  const session = await openSession(image, { ...context, signal }, client, options.snapshotter)
+  const pulls = await pullLayers(image, { ...context, session, signal })
   const source = sourceLabel(reference)
   await writeDocuments(
     client,
@@ -103,6 +112,7 @@ interface Parts {
 
 /** Blobs go through the store, which keeps what an interrupted pull has, into containerd; layers go into its snapshots. */
 class ContainerdSession implements LayerSession {
+  readonly isEngine = true
   readonly #image: ResolvedImage
   readonly #parts: Parts
   readonly #store: Session
@@ -132,7 +142,7 @@ class ContainerdSession implements LayerSession {
     return this.#store.bytesHere(digest)
   }
 
-  async openBlob(descriptor: Descriptor, signal: AbortSignal, wait?: LockWait): Promise<BlobIngest> {
+  async openBlob(descriptor: Descriptor, signal: AbortSignal, wait?: LockWait): Promise<LayerBlob> {
     const blob = await this.#store.openBlob(descriptor, signal, wait)
     const { labels } = this.#parts
     const diffId = this.#image.layers.find(layer => layer.descriptor.digest === descriptor.digest)?.diffId
@@ -182,7 +192,7 @@ async function explainFullDisk(error: unknown, directory: string): Promise<unkno
 }
 
 /** A blob of the store that goes on to the engine once it is committed. */
-class PassedOnBlob implements BlobIngest {
+class PassedOnBlob implements LayerBlob {
   readonly #blob: BlobIngest
   readonly #passOn: () => Promise<void>
 
@@ -211,9 +221,12 @@ class PassedOnBlob implements BlobIngest {
     return this.#blob.restart()
   }
 
-  async commit(): Promise<void> {
-    await this.#blob.commit()
-    await this.#passOn()
+  commit(): Promise<void> {
+    return this.#blob.commit()
+  }
+
+  handOn(): Promise<void> {
+    return this.#passOn()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -13,7 +13,7 @@ import {
   removeName,
   tagImage,
 } from '../places/docker/images.ts'
-import type { DockerTimeouts } from '../places/docker/limits.ts'
+import { type DockerTimeouts, defaultDockerTimeouts } from '../places/docker/limits.ts'
 import { isDeliveryName } from '../places/loopback/registry.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
@@ -24,6 +24,7 @@ import { checkRoot } from './privilege.ts'
 import type { LayerPull } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
 import type { ResolvedImage } from './resolve.ts'
+import { engineSilenceMs } from './stuck.ts'
 
 export interface DockerOptions {
   readonly endpoint: DockerEndpoint
@@ -47,7 +48,8 @@ export function intoDocker(options: DockerOptions): Destination {
 
 async function deliver(image: ResolvedImage, context: DeliveryContext, options: DockerOptions): Promise<Delivered> {
   const { signal } = context
-  using client = await DockerClient.connect(options.endpoint, { ...options, signal })
+  const timeouts = { ...dockerTimeouts(context), ...options.timeouts }
+  using client = await DockerClient.connect(options.endpoint, { ...options, timeouts, signal })
   const facts = await readFacts(client, signal)
   checkRoute(facts, options, client)
   const isDirect = facts.usesContainerd && options.route !== 'load'
@@ -58,6 +60,18 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   const wanted = options.route === 'registry' || options.route === 'load' ? options.route : undefined
   return await new DockerDelivery(image, context, { client, facts, wanted, isNear }).deliver()
 }
+
+/** Answers that cost no work come no later than those that do; and whoever watches the work is given the time to say what it has seen. */
+function dockerTimeouts({ options }: DeliveryContext): Partial<DockerTimeouts> {
+  const silenceMs = engineSilenceMs(options.patience?.engineMs)
+  if (silenceMs === undefined) return {}
+  const { connectMs, answerMs, recordMs } = defaultDockerTimeouts
+  const [connect = 0, answer = 0, record = 0] = [connectMs, answerMs, recordMs].map(ms => Math.min(ms, silenceMs))
+  const workMs = silenceMs + graceMs
+  return { connectMs: connect, answerMs: answer, recordMs: record, uploadIdleMs: workMs, applyIdleMs: workMs }
+}
+
+const graceMs = 10_000
 
 /** @throws WindlassError UNSUPPORTED for a route that this daemon does not have */
 function checkRoute({ usesContainerd }: DockerFacts, { endpoint, route }: DockerOptions, { name }: DockerClient): void {

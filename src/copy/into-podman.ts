@@ -10,6 +10,7 @@ import { serveToPodman } from './podman-serve.ts'
 import type { LayerPull } from './pull-layer.ts'
 import { pullLayers } from './pull-layers.ts'
 import type { ResolvedImage } from './resolve.ts'
+import { engineSilenceMs } from './stuck.ts'
 
 export interface PodmanDestinationOptions {
   /** podman is found on the PATH in it, and finds its storage by it. */
@@ -38,7 +39,8 @@ async function deliver(
   { env, idleMs, route = 'auto' }: PodmanDestinationOptions,
 ): Promise<Delivered> {
   const { signal, reference, emit } = context
-  await using podman = await Podman.open({ env, signal, ...(idleMs !== undefined && { idleMs }) })
+  const silenceMs = idleMs ?? engineSilenceMs(context.options.patience?.engineMs)
+  await using podman = await Podman.open({ env, signal, ...(silenceMs !== undefined && { idleMs: silenceMs }) })
   const name = reference.digest === undefined ? formatReference(reference) : undefined
   const { digest } = image.documents[0].descriptor
   const id = image.config.descriptor.digest

@@ -1,5 +1,13 @@
 import type { ProgramStage } from '../codec/external/program-stage.ts'
-import { meterInput, meterOutput, meterWork, type PipelineSample, StageMeter, samplePipeline } from '../flow/stage.ts'
+import {
+  type KernelFacts,
+  meterInput,
+  meterOutput,
+  meterWork,
+  type PipelineSample,
+  StageMeter,
+  samplePipeline,
+} from '../flow/stage.ts'
 import type { Unpack } from '../layer/unpack.ts'
 import type { BlobIngest } from '../places/store/types.ts'
 import { isHeld, readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
@@ -17,6 +25,12 @@ function readPool(): { readonly size: number; readonly held: readonly TaskFacts[
 
 export function probePool(closer: boolean) {
   return closer ? { task: readPool().held[0] } : {}
+}
+
+/** What the engine's own process does shows whether it is stopped, or held by its disk. */
+export function probeEngine(find: (() => KernelFacts | undefined) | undefined, closer: boolean) {
+  const task = closer ? find?.() : undefined
+  return task === undefined ? {} : { task }
 }
 
 /** Decompression in process is done in the pool, too: when the disk holds all its threads, nobody is left to do it. */
@@ -37,13 +51,15 @@ export class LayerStages {
   readonly decompress: StageMeter
   readonly unpack: StageMeter
   /** An engine that takes the content from us: what it does with it is not known. */
-  readonly engine = new StageMeter('process', 'engine')
+  readonly engine: StageMeter
   readonly sync = new StageMeter('sync', 'sync', probePool)
   readonly commit = new StageMeter('commit', 'commit', probePool)
   #program: ProgramStage | undefined
   #thread: Unpack | undefined
 
-  constructor(lock: LockStage) {
+  /** @param engineTask see `LayersOptions` */
+  constructor(lock: LockStage, engineTask?: () => KernelFacts | undefined) {
+    this.engine = new StageMeter('process', 'engine', closer => probeEngine(engineTask, closer))
     this.lock = lock
     this.decompress = new StageMeter('decompress', 'decompress', closer => this.#probeDecompress(closer))
     this.unpack = new StageMeter('unpack', 'unpack', closer => this.#probeThread(closer))

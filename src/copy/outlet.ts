@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readAhead } from '../flow/read-ahead.ts'
+import { cancelledError } from '../flow/retry.ts'
 
 /** An engine asks for its layers at once, a few at a time. A layer that it does not ask for is not held back: it is read from the store later on. */
 const demandMs = 2000
@@ -25,18 +26,29 @@ export class Outlet {
     stored.catch(() => {}) // told to whoever reads
   }
 
-  /** Takes the content as it comes, to its end. Whether the engine takes it too makes no difference to whoever fetches it. */
-  async take(content: AsyncIterable<Uint8Array>): Promise<void> {
+  /**
+   * Takes the content as it comes, to its end. Whether the engine takes it too makes no difference to whoever fetches it.
+   * @param signal the engine is waited for no longer: it may stand still while its connection stays open
+   */
+  async take(content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
     if (!this.#isTaken) await Promise.race([this.#asked.promise, sleep(demandMs, undefined, { ref: false })])
     this.#isTaken = true
     const reader = this.#reader
     this.#reader = undefined
+    const { promise: cancelled, reject } = Promise.withResolvers<never>()
+    cancelled.catch(() => {})
+    const cancel = () => reject(cancelledError('Cannot hand the layer on'))
+    signal.addEventListener('abort', cancel, { once: true })
+    if (signal.aborted) cancel()
     try {
-      for await (const chunk of readAhead(content)) await reader?.put(chunk)
+      // The chunk may be with the kernel still when this is cancelled: nothing more is asked for then, so that its memory is not used again.
+      for await (const chunk of readAhead(content)) await Promise.race([reader?.put(chunk), cancelled])
       reader?.end()
     } catch (error) {
       reader?.fail(error)
       throw error
+    } finally {
+      signal.removeEventListener('abort', cancel)
     }
   }
 

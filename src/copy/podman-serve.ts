@@ -42,6 +42,7 @@ export async function serveToPodman(
   const sending = sendWhile(
     transfer,
     {
+      name: `podman ${podman.version}`,
       emit: context.emit,
       onStart: (at, _pull, done) => {
         const { digest } = (layers[at] as (typeof layers)[number]).descriptor

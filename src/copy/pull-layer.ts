@@ -4,12 +4,14 @@ import { type ErrorCode, isWindlassError, WindlassError } from '../errors.ts'
 import type { BlameLimits, Verdict } from '../flow/blame.ts'
 import type { Gate } from '../flow/gate.ts'
 import { readAhead } from '../flow/read-ahead.ts'
+import type { KernelFacts } from '../flow/stage.ts'
 import { verified } from '../flow/verify.ts'
 import { watch } from '../flow/watch.ts'
 import type { AppliedLayer } from '../layer/apply.ts'
 import { adoptImplied } from '../layer/implied.ts'
 import { listLosses } from '../layer/ordinary.ts'
 import { openUnpack, type Unpack, type UnpackThreads } from '../layer/unpack.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, digestAlgorithm } from '../oci/digest.ts'
 import type { ImageLayer } from '../oci/image-config.ts'
 import type { BlobIngest, LayerIdentity, LayerIngest, LayerRecord, LockWait, Session } from '../places/store/types.ts'
@@ -29,8 +31,17 @@ export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories'
     commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<unknown>
   }
 
+/** A blob of the store that may have to go on from there. */
+export interface LayerBlob extends BlobIngest {
+  /** To the engine, once it is committed. */
+  handOn?(): Promise<void>
+}
+
 /** What a layer needs of the place that it goes to; of the store, a session. */
-export interface LayerSession extends Pick<Session, 'setLayerBlob' | 'bytesHere' | 'openBlob'> {
+export interface LayerSession extends Pick<Session, 'setLayerBlob' | 'bytesHere'> {
+  /** Layers are opened and committed by an engine, which is watched as such: it is not our disk that is waited for. */
+  readonly isEngine?: true
+  openBlob(descriptor: Descriptor, signal: AbortSignal, wait?: LockWait): Promise<LayerBlob>
   findLayer(chainId: Digest): Pick<LayerRecord, 'blobDigest'> | undefined
   hasIntactBlob(layer: Pick<LayerRecord, 'blobDigest'>): boolean
   openLayer(layer: LayerIdentity, signal: AbortSignal, wait: LockWait): Promise<LayerTarget>
@@ -41,6 +52,7 @@ interface LayerEngine {
   readonly hasLayer: boolean
   /** How it is called in messages about who holds up the layer. */
   readonly name?: string | undefined
+  readonly task?: (() => KernelFacts | undefined) | undefined
   /** Hands the content on while it is fetched; it must be read to its end, and what goes wrong with it only shows there. */
   readonly take?: ((content: AsyncIterable<Uint8Array>) => Promise<void>) | undefined
 }
@@ -103,7 +115,7 @@ export class LayerPull {
   constructor(job: LayerJob) {
     this.#job = job
     const bytesHere = (): number => job.session.bytesHere(job.layer.descriptor.digest)
-    this.stages = new LayerStages(new LockStage(bytesHere, job.onHolder))
+    this.stages = new LayerStages(new LockStage(bytesHere, job.onHolder), job.engine?.task)
     this.#network = job.network
     this.#decompressors = job.decompressors
   }
@@ -183,6 +195,7 @@ export class LayerPull {
       // The disk's turn, as in `#fill`.
       slot[Symbol.dispose]()
       await this.#bringDown([blob.commit()])
+      await blob.handOn?.()
     })
     if (engine === undefined) await session.setLayerBlob(layer.chainId, layer.descriptor.digest)
     onPhase('done')
@@ -193,7 +206,8 @@ export class LayerPull {
     // The lock comes before the slot: who has a slot waits for no other layer, in whatever order the layers are taken up.
     const { lock } = this.stages
     const identity = { chainId: layer.chainId, diffId: layer.diffId, parent }
-    await using target = await lock.take(session.openLayer(identity, signal, lock.wait))
+    const opening = session.openLayer(identity, signal, lock.wait)
+    await using target = await (session.isEngine ? opening : lock.take(opening))
     if (target.existing !== undefined) return onPhase('exists')
     using slot = await gate.enter(signal, layer.descriptor.size)
     this.stages.sync.item = target.diffDirectory
@@ -210,7 +224,11 @@ export class LayerPull {
       // The disk's turn: another layer may use the network and the cores meanwhile.
       slot[Symbol.dispose]()
       this.#job.onPhase('syncing')
-      await this.#bringDown([blob.commit(), target.sync()])
+      const committed = blob.commit()
+      const handedOn = committed.then(() => blob.handOn?.())
+      const isHandedOn = handedOn.catch(() => {})
+      await this.#bringDown([committed, target.sync()]).finally(() => isHandedOn)
+      await handedOn
       return applied
     })
   }
@@ -231,7 +249,7 @@ export class LayerPull {
   }
 
   /** Opens the blob for an attempt, with what is here of it already; what proves damaged is thrown away. */
-  async #withBlob<T>(use: (blob: BlobIngest) => Promise<T>): Promise<T> {
+  async #withBlob<T>(use: (blob: LayerBlob) => Promise<T>): Promise<T> {
     const { session, layer, signal, onPhase } = this.#job
     const { lock } = this.stages
     await using blob = await lock.take(session.openBlob(layer.descriptor, signal, lock.wait))
@@ -385,7 +403,7 @@ export class LayerPull {
   }
 
   async #publish(target: LayerTarget, applied: AppliedLayer): Promise<void> {
-    const { layer, parent, parentDone, onPhase } = this.#job
+    const { session, layer, parent, parentDone, onPhase } = this.#job
     if (parent !== undefined && applied.implied.length > 0) {
       await parentDone
       await adoptImplied(target.diffDirectory, target.lowerDirectories, applied.implied)
@@ -393,7 +411,8 @@ export class LayerPull {
     }
     await parentDone
     const facts = { size: applied.size, blobDigest: layer.descriptor.digest }
-    await this.stages.meterCommit(target.diffDirectory, target.commit(facts))
+    const committed = target.commit(facts)
+    await (session.isEngine ? committed : this.stages.meterCommit(target.diffDirectory, committed))
     onPhase('done')
   }
 }

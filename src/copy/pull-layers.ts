@@ -3,6 +3,7 @@ import type { DecompressorPlan } from '../codec/external/plan.ts'
 import { WindlassError } from '../errors.ts'
 import { type BlameLimits, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import { Gate } from '../flow/gate.ts'
+import type { KernelFacts } from '../flow/stage.ts'
 import { UnpackThreads } from '../layer/unpack.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Store } from '../places/store/store.ts'
@@ -11,7 +12,7 @@ import type { Network } from './blob-stream.ts'
 import type { FallbackFacts, LayerPhase, PullEvent, RetryFacts } from './events.ts'
 import { LayerPull, type LayerSession } from './pull-layer.ts'
 import type { ResolvedImage } from './resolve.ts'
-import { diskVerdicts, type Stuck, stuckHint } from './stuck.ts'
+import { diskVerdicts, engineHint, engineMsDefault, type Stuck, stuckHint } from './stuck.ts'
 
 /** How often a running layer tells where it is: as fast as an eye can use it. */
 const progressMs = 100
@@ -30,12 +31,16 @@ export interface LayersOptions {
   /** Tell four times a second what each stage of each layer does. */
   readonly tellStages?: boolean
   readonly patience?: LayersPatience
+  /** What the process of the engine does that the image goes into, as far as that can be seen from here. Asked for only when it seems to stand still. */
+  readonly engineTask?: (() => KernelFacts | undefined) | undefined
 }
 
 /** How long layers wait for what, in milliseconds, where that is not the default. */
 export interface LayersPatience {
   /** How long a disk that does not answer is waited for, after it was named; five minutes if absent. */
   readonly diskMs?: number
+  /** How long an engine that stands still is waited for, after it was named; ten minutes if absent: it may have much to sync, in silence. */
+  readonly engineMs?: number
   /** How long an external decompressor may give nothing out although it could; 10 s if absent. */
   readonly decompressorMs?: number
   readonly blame?: Partial<BlameLimits>
@@ -44,8 +49,8 @@ export interface LayersPatience {
 /** An engine that takes layers while they are fetched. */
 interface LayerTaker {
   readonly name: string
-  /** The content of a layer, to be read to its end; more than once if it proved damaged on its way. */
-  take(at: number, content: AsyncIterable<Uint8Array>): Promise<void>
+  /** The content of a layer, to be read to its end; more than once if it proved damaged on its way. It must not outlive the signal, whatever the engine does. */
+  take(at: number, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>
 }
 
 /** What all layers of one pull share. */
@@ -98,8 +103,9 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
         hasLayer: context.engineLayers.has(layer.chainId),
         ...(taker !== undefined && {
           name: taker.name,
+          task: context.options.engineTask,
           take: async content => {
-            await taker.take(at, content)
+            await taker.take(at, content, signal)
             if (at === 0) firstTaken.resolve()
           },
         }),
@@ -206,7 +212,7 @@ function layerReporter(layer: number, context: LayersContext, failure: AbortCont
 /** What is told when somebody holds up a layer, or the image as a whole; and the end of a pull whose disk does not answer. */
 export function stallReporter(
   layer: number | undefined,
-  { emit, stuck, startedMs }: Pick<LayersContext, 'emit' | 'stuck' | 'startedMs'>,
+  { emit, stuck, startedMs, options }: Pick<LayersContext, 'emit' | 'stuck' | 'startedMs' | 'options'>,
   failure: AbortController,
 ) {
   const place = { ...(layer !== undefined && { layer }) }
@@ -215,6 +221,11 @@ export function stallReporter(
   return {
     onVerdict: ({ stage = 'unknown', kind, confidence, sinceMs, evidence, facts }: Verdict): void => {
       emit({ type: 'stall', ...place, atMs: now(), stage, kind, confidence, sinceMs, evidence })
+      if (stage === 'engine') {
+        const message = `Cannot go on with ${name}: ${evidence.join('; ')}`
+        const error = new WindlassError('STALLED', message, { facts: { ...facts, engine: true }, hint: engineHint })
+        return stuck.begin(layer, error, failure, options.patience?.engineMs ?? engineMsDefault)
+      }
       if (!diskVerdicts.has(kind) || stage === 'lock') return
       const message = `Cannot go on with ${name}: stage ${stage} stands still; ${evidence.join('; ')}`
       stuck.begin(layer, new WindlassError('STALLED', message, { facts, hint: stuckHint }), failure)

@@ -14,6 +14,12 @@ export async function examinePullsOf(host: HostView, socket: string, signal: Abo
   return findings.filter(({ severity }) => severity === 'problem')
 }
 
+/** The engine that listens on a socket of this host; undefined if none is seen from here. */
+export function findProcessOf(host: HostView, socket: string): number | undefined {
+  const found = listEngines(host, readProcessTable(host)).find(engine => listensOn(engine, socket))
+  return found?.process.pid
+}
+
 /** @param socket a path as we reach it */
 export function listensOn({ sockets, rootPrefix }: FoundEngine, socket: string): boolean {
   const path = realOf(socket)

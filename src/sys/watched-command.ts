@@ -4,7 +4,7 @@ import { engineSpaceHint, WindlassError } from '../errors.ts'
 import { quote } from '../oci/quote.ts'
 import { keep, markName } from './keeper.ts'
 import { within } from './processes.ts'
-import { familyOf, readTasks } from './tasks.ts'
+import { familyOf, readTasks, type TaskFacts } from './tasks.ts'
 
 export interface WatchedCommand {
   readonly program: string
@@ -101,10 +101,15 @@ function watchIdle(
     last = now
     if (performance.now() - movedAt < idleMs) return
     const task = pid === undefined ? undefined : readTasks(pid)[0]
-    const where = task?.wchan === undefined ? '' : `, it waits in ${task.wchan}`
-    const state = `${basename(program)} (process ${pid}) has read and written nothing for ${idleMs / 1000} s${where}`
+    const state = `${basename(program)} (process ${pid}) has read and written nothing for ${idleMs / 1000} s${placeOf(task)}`
     fail(new WindlassError('STALLED', `${doing}: ${state}`, { facts: { engine: basename(program), idleMs } }))
   }, lookMs)
+}
+
+function placeOf(task: TaskFacts | undefined): string {
+  if (task === undefined) return ''
+  if (task.state === 'T') return ', it is stopped by a signal'
+  return task.wchan === undefined ? '' : `, it waits in ${task.wchan}`
 }
 
 /**
@@ -125,6 +130,8 @@ async function end(child: ChildProcess): Promise<void> {
   const isGone = () => child.exitCode !== null || child.signalCode !== null
   if (!isGone()) {
     killGroup(pid, 'SIGTERM')
+    // One that is stopped would not hear it.
+    killGroup(pid, 'SIGCONT')
     if (!isGone()) await within(gone, graceMs)
   }
   killGroup(pid, 'SIGKILL')

@@ -1,15 +1,19 @@
 /** Into a containerd whose decompressors hang. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { lstatSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { readHostPlatform } from '../../src/copy/resolve.ts'
+import type { Digest } from '../../src/oci/digest.ts'
 import { parseDocument } from '../../src/oci/manifest.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import { ContainerdClient } from '../../src/places/containerd/client.ts'
 import { findContent, writeContent } from '../../src/places/containerd/content.ts'
+import { openLease } from '../../src/places/containerd/images.ts'
 import { methods } from '../../src/places/containerd/messages.ts'
+import { Snapshots } from '../../src/places/containerd/snapshots.ts'
 import { openContainerdSource } from '../../src/places/containerd/source.ts'
 import { noCredentials } from '../../src/places/registry/credentials.ts'
 import { openRegistry } from '../../src/places/registry/registry.ts'
@@ -98,6 +102,34 @@ test('content that another windlass is writing, and perhaps never ends, is writt
       () => false,
     ),
   )
+})
+
+test('a layer that somebody else commits meanwhile is the one that the next layer stands on', async () => {
+  const signal = AbortSignal.timeout(60_000)
+  using one = new ContainerdClient({ socket: broken.socket, namespace: 'race' })
+  using other = new ContainerdClient({ socket: broken.socket, namespace: 'race' })
+  await using _lease = await openLease(one, signal)
+  await using _other = await openLease(other, signal)
+  const chains = [1, 2, 3].map(n => digestOf(`chain ${n} of ${process.pid}`))
+  const [base, middle, top] = chains as [Digest, Digest, Digest]
+  const first = new Snapshots(one, 'overlayfs', signal)
+  const second = new Snapshots(other, 'overlayfs', signal)
+  const parents = [
+    [base, undefined],
+    [middle, base],
+  ] as const
+  for (const [chain, parent] of parents) {
+    await using ours = await first.prepare(chain, parent)
+    await using theirs = await second.prepare(chain, parent)
+    for (const { directory } of [ours, theirs]) mkdirSync(join(directory, chain.slice(-8)), { mode: 0o710 })
+    await theirs.commit()
+    await ours.commit()
+    await using above = await first.prepare(top, chain)
+    const [nearest = ''] = above.lowerDirectories
+    assert.equal(lstatSync(join(nearest, chain.slice(-8))).mode & 0o777, 0o710)
+    assert.deepEqual(above.lowerDirectories, second.directoriesOf(chain))
+  }
+  assert.equal(first.directoriesOf(middle).length, 2)
 })
 
 test('what is in its snapshots is what is in the image', async () => {

@@ -43,15 +43,17 @@ export interface Signing {
   /** Where it is put: under the tag of this digest; that of what it signs if absent. */
   readonly under?: string
   readonly type?: string
+  /** Bytes of white space in the payload, which mean nothing. */
+  readonly padding?: number
 }
 
 /** A signature over a payload, under cosign's tag (cosign, SIGNATURE_SPEC). */
 export async function pushSignature(place: Place, signings: readonly Signing[]): Promise<void> {
   const layers = []
-  for (const { signer, digest, identity, type = 'cosign container image signature' } of signings) {
+  for (const { signer, digest, identity, padding = 0, type = 'cosign container image signature' } of signings) {
     const image = { 'docker-manifest-digest': digest }
     const critical = { identity: { 'docker-reference': identity }, image, type }
-    const payload = Buffer.from(JSON.stringify({ critical, optional: null }))
+    const payload = Buffer.from(JSON.stringify({ critical, optional: null }) + ' '.repeat(padding))
     const blob = await pushBlob(place.url, place.path, payload)
     const annotations = { 'dev.cosignproject.cosign/signature': signWith(signer, payload) }
     layers.push({ ...blob, mediaType: 'application/vnd.dev.cosign.simplesigning.v1+json', annotations })
@@ -79,12 +81,14 @@ export interface BundleSigning {
   readonly subject?: Descriptor
   readonly predicate?: string
   readonly statementType?: string
+  /** In DER: what vouches for it instead of a key that is known. */
+  readonly certificate?: Buffer
 }
 
 /** A bundle with a statement, in a manifest that refers to the image, listed under the referrers' tag (cosign 3 at a registry without the API). */
 export async function pushBundle(place: Place, signing: BundleSigning): Promise<Descriptor> {
   const { signer, image, subject = image, predicate = 'https://sigstore.dev/cosign/sign/v1' } = signing
-  const { statementType = 'https://in-toto.io/Statement/v1' } = signing
+  const { statementType = 'https://in-toto.io/Statement/v1', certificate } = signing
   const statement = {
     _type: statementType,
     subject: [{ digest: { sha256: image.digest.replace('sha256:', '') } }],
@@ -97,7 +101,9 @@ export async function pushBundle(place: Place, signing: BundleSigning): Promise<
   const type = 'application/vnd.dev.sigstore.bundle.v0.3+json'
   const bundle = {
     mediaType: type,
-    verificationMaterial: { publicKey: { hint: 'any' } },
+    verificationMaterial: certificate
+      ? { certificate: { rawBytes: certificate.toString('base64') } }
+      : { publicKey: { hint: 'any' } },
     dsseEnvelope: {
       payload: payload.toString('base64'),
       payloadType,

@@ -8,7 +8,7 @@ import { type Context, defineCommand } from '../command.ts'
 import { connectionOptions, plainConnections, readConnections } from '../connections.ts'
 import { openCredentials } from '../credentials.ts'
 import { openInto } from '../destinations.ts'
-import { watchEngine } from '../engine-notice.ts'
+import { openEngineTask, watchEngine } from '../engine-notice.ts'
 import { toWindlassError } from '../failure.ts'
 import { eachOperand } from '../operands.ts'
 import { writeJsonLine, writeLine, writeNote, writeWarning } from '../output.ts'
@@ -89,8 +89,8 @@ export const command = defineCommand({
       min: 1,
       max: 86_400,
       summary:
-        'how long a disk that does not answer is waited for, once it was named; default is 300. Another windlass that makes the same layer, and ' +
-        'does nothing, is waited for as long, 30 at most',
+        'how long a disk, or an engine that the image goes into, is waited for that does not answer, once it was named, which takes 30 seconds; default is 300, and ' +
+        '600 for an engine. Another windlass that makes the same layer, and does nothing, is waited for as long, 30 at most',
     },
     report: {
       type: 'string',
@@ -153,10 +153,11 @@ export const command = defineCommand({
       ...(layers !== undefined && { layersMax: layers }),
       ...readNetworkChoices(network),
       connections: await readConnections(context, network),
-      ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000 } }),
+      ...(stallTimeout !== undefined && { patience: { diskMs: stallTimeout * 1000, engineMs: stallTimeout * 1000 } }),
       decompressors: await openDecompressors(context, decompressor),
       gatekeeper: await openPolicy(context, policy),
       ...(engine !== undefined && { into: engine.destination }),
+      ...(engine?.socket !== undefined && { engineTask: await openEngineTask(engine.socket) }),
       ...(file !== undefined && { tellStages: true }),
     }
     const report = file === undefined ? undefined : await openPullReport(context, file, options, references)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -114,6 +115,23 @@ describe('signatures', () => {
       statementType: 'https://other.example/Statement/v1',
     })
     await assertNotSigned(third, signer, /its statement is of the type "https:\/\/other\.example/)
+  })
+
+  test('a bundle that a certificate vouches for is none, whatever key is in that', async () => {
+    const file = join(directory, 'key.pem')
+    await writeFile(file, signer.key.export({ type: 'pkcs8', format: 'pem' }))
+    const args = ['req', '-x509', '-key', file, '-subj', '/CN=signer', '-days', '9', '-outform', 'DER']
+    const certificate = execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    const image = await pushImage()
+    await pushBundle(image.place, { signer, image: image.manifest, certificate })
+    await assertNotSigned(image, signer, /it is by a certificate, and not by a key/)
+  })
+
+  test('one that is larger than any signature is not fetched', async () => {
+    const image = await pushImage()
+    const padding = 64 * 1024
+    await pushSignature(image.place, [{ signer, digest: image.manifest.digest, identity: image.repository, padding }])
+    await assertNotSigned(image, signer, /it has no signature/)
   })
 
   test('of another image, for another name, or of another kind, none counts', async () => {

@@ -1,13 +1,6 @@
-import {
-  type CallOptions,
-  Client,
-  type ClientDuplexStream,
-  credentials,
-  Metadata,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js'
+import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { isWindlassError, WindlassError } from '../../errors.ts'
+import { StageMeter } from '../../flow/stage.ts'
 import { quote } from '../../oci/quote.ts'
 import { type Method, methods } from './messages.ts'
 
@@ -24,7 +17,9 @@ export function readContainerdAddress(env: Readonly<Record<string, string | unde
 }
 
 /** A call whose answer costs containerd no more than its database. A snapshotter may have to sync, so it is generous. */
-const callMs = 60_000
+const callMsDefault = 60_000
+/** What is only cleaned up is not waited for where nobody answers, or the user wants to go: a lease and the next delivery see to it. */
+const farewellMs = { cancelled: 5_000, silent: 1_000 }
 /** What containerd itself takes as one message. */
 const messageBytesMax = 16 * 1024 * 1024
 
@@ -37,10 +32,16 @@ export interface CallContext {
 /** containerd's gRPC API, in one namespace, and under one lease once there is one: what is made under it stays until the lease goes. */
 export class ContainerdClient implements Disposable {
   readonly name: string
+  /** Active while an answer is owed; counts the answers. Whoever watches puts in their own. */
+  meter = new StageMeter('process', 'engine')
   readonly #client: Client
   readonly #metadata = new Metadata()
+  readonly #callMs: number
+  #owed = 0
+  #isSilent = false
 
-  constructor({ socket, namespace }: ContainerdAddress) {
+  constructor({ socket, namespace, callMs = callMsDefault }: ContainerdAddress & { readonly callMs?: number }) {
+    this.#callMs = callMs
     this.name = `containerd at ${socket}, namespace ${namespace}`
     this.#client = new Client(`unix:${socket}`, credentials.createInsecure(), {
       'grpc.max_receive_message_length': messageBytesMax,
@@ -75,13 +76,50 @@ export class ContainerdClient implements Disposable {
       bytes => response.decode(bytes),
       message,
       this.#metadata,
-      deadline(),
-      (error, answer) =>
-        error !== null || answer === undefined ? reject(toError(error, doing, signal)) : resolve(answer),
+      { deadline: Date.now() + this.#callMs },
+      (error, answer) => (error !== null || answer === undefined ? reject(error) : resolve(answer)),
     )
     const cancel = () => call.cancel()
     signal.addEventListener('abort', cancel, { once: true })
-    return await promise.finally(() => signal.removeEventListener('abort', cancel))
+    try {
+      return await this.#owing(promise)
+    } catch (error) {
+      throw this.#explain(error, doing, signal)
+    } finally {
+      signal.removeEventListener('abort', cancel)
+    }
+  }
+
+  /** A call that only cleans up, after whatever happened: what it cannot do is left. @param ms at most, where containerd answers */
+  async leave<Request, Response>(
+    method: Method<Request, Response>,
+    message: Request,
+    { signal, doing, ms }: CallContext & { readonly ms: number },
+  ): Promise<void> {
+    const patienceMs = this.#isSilent ? farewellMs.silent : signal.aborted ? farewellMs.cancelled : ms
+    const bounds = AbortSignal.timeout(Math.min(ms, patienceMs))
+    await this.call(method, message, { signal: bounds, doing }).catch(() => {
+      this.#isSilent ||= bounds.aborted
+    })
+  }
+
+  async #owing<T>(answer: Promise<T>): Promise<T> {
+    this.#owed++
+    this.meter.active = true
+    try {
+      return await answer
+    } finally {
+      this.#owed--
+      this.meter.units++
+      this.meter.active = this.#owed > 0
+    }
+  }
+
+  #explain(error: unknown, doing: string, signal: AbortSignal): unknown {
+    if (signal.aborted || (error as Partial<ServiceError>).code !== status.DEADLINE_EXCEEDED)
+      return toError(error, doing, signal)
+    this.#isSilent = true
+    return silence(doing, this.#callMs, error)
   }
 
   /** The same, where what is asked for may not be there. */
@@ -110,7 +148,12 @@ export class ContainerdClient implements Disposable {
       bytes => response.decode(bytes),
       this.#metadata,
     )
-    return new ContainerdStream(call, { signal, doing })
+    const answered = async <T>(answer: Promise<T>): Promise<T> => await this.#owing(answer)
+    const late = () => {
+      this.#isSilent = true
+      return silence(doing, this.#callMs)
+    }
+    return new ContainerdStream(call, { signal, doing, answered, late, ms: this.#callMs })
   }
 
   /** A stream of answers to one request. */
@@ -129,10 +172,20 @@ export class ContainerdClient implements Disposable {
     )
     const cancel = () => call.cancel()
     signal.addEventListener('abort', cancel, { once: true })
+    const answers = call[Symbol.asyncIterator]()
+    let isLate = false
     try {
-      for await (const answer of call) yield answer as Response
+      while (true) {
+        const timer = setTimeout(() => {
+          isLate = true
+          call.cancel()
+        }, this.#callMs)
+        const next = await this.#owing(answers.next()).finally(() => clearTimeout(timer))
+        if (next.done) return
+        yield next.value as Response
+      }
     } catch (error) {
-      throw toError(error, doing, signal)
+      throw isLate ? silence(doing, this.#callMs, error) : toError(error, doing, signal)
     } finally {
       signal.removeEventListener('abort', cancel)
       call.cancel()
@@ -144,16 +197,24 @@ export class ContainerdClient implements Disposable {
   }
 }
 
+interface StreamContext extends CallContext {
+  /** Counts an answer that is owed. */
+  readonly answered: <T>(answer: Promise<T>) => Promise<T>
+  /** What is wrong when it has not come for `ms`. */
+  readonly late: () => WindlassError
+  readonly ms: number
+}
+
 /** One conversation: each message is answered by one. */
 export class ContainerdStream<Request, Response> implements Disposable {
   readonly #call: ClientDuplexStream<Request, Response>
-  readonly #context: CallContext
+  readonly #context: StreamContext
   readonly #cancel = () => this.#call.cancel()
   readonly #answers: Response[] = []
   #failure: unknown
   #wake: (() => void) | undefined
 
-  constructor(call: ClientDuplexStream<Request, Response>, context: CallContext) {
+  constructor(call: ClientDuplexStream<Request, Response>, context: StreamContext) {
     this.#call = call
     this.#context = context
     const tell = () => this.#wake?.()
@@ -172,20 +233,17 @@ export class ContainerdStream<Request, Response> implements Disposable {
 
   /** Sends one message and waits for its answer. @throws WindlassError as `call` does */
   async ask(message: Request): Promise<Response> {
-    const { signal, doing } = this.#context
+    const { signal, doing, answered, late, ms } = this.#context
     signal.throwIfAborted()
     const sent = Promise.withResolvers<void>()
     this.#call.write(message, (error?: Error | null) => (error ? sent.reject(error) : sent.resolve()))
     sent.promise.catch(() => {})
-    const late = Promise.withResolvers<never>()
-    const timer = setTimeout(
-      () => late.reject(new WindlassError('STALLED', `${doing}: containerd does not answer for ${callMs / 1000} s`)),
-      callMs,
-    )
+    const tooLate = Promise.withResolvers<never>()
+    const timer = setTimeout(() => tooLate.reject(late()), ms)
     try {
       const answer = this.#next()
       answer.catch(() => {})
-      return await Promise.race([answer, late.promise])
+      return await answered(Promise.race([answer, tooLate.promise]))
     } catch (error) {
       throw toError(error, doing, signal)
     } finally {
@@ -210,8 +268,9 @@ export class ContainerdStream<Request, Response> implements Disposable {
   }
 }
 
-function deadline(): CallOptions {
-  return { deadline: Date.now() + callMs }
+function silence(doing: string, ms: number, cause?: unknown): WindlassError {
+  const facts = { engine: 'containerd', idleMs: ms }
+  return new WindlassError('STALLED', `${doing}: containerd does not answer for ${ms / 1000} s`, { cause, facts })
 }
 
 /** containerd's words for what went wrong (google.rpc.Code). */
@@ -232,7 +291,6 @@ function toError(error: unknown, doing: string, signal: AbortSignal): unknown {
       hint: 'is containerd running? CONTAINERD_ADDRESS names its socket',
     })
   if (code === status.NOT_FOUND) return made('NOT_FOUND')
-  if (code === status.DEADLINE_EXCEEDED) return made('STALLED')
   return made('FAILED')
 }
 

@@ -96,8 +96,7 @@ class Writing {
 
   /** What was wrong must not be gone on with. */
   async #abort(ref: string): Promise<void> {
-    const signal = AbortSignal.timeout(5000)
-    await this.#client.call(methods.abortContent, { ref }, { ...this.#context, signal }).catch(() => {})
+    await this.#client.leave(methods.abortContent, { ref }, { ...this.#context, ms: 5000 })
   }
 }
 

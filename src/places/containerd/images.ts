@@ -27,8 +27,8 @@ export async function openLease(client: ContainerdClient, signal: AbortSignal): 
   client.lease = id
   return {
     [Symbol.asyncDispose]: async () => {
-      const ending = { signal: AbortSignal.timeout(10_000), doing: `Cannot give the lease back to ${client.name}` }
-      await client.call(methods.deleteLease, { id, sync: false }, ending).catch(() => {})
+      const ending = { signal, ms: 10_000, doing: `Cannot give the lease back to ${client.name}` }
+      await client.leave(methods.deleteLease, { id, sync: false }, ending)
     },
   }
 }

@@ -56,9 +56,8 @@ export class Snapshots {
   /** What was unpacked becomes the layer on top of its parent, which is committed. */
   async commit({ chainId, parent, key, directory }: Prepared): Promise<void> {
     if (parent === undefined) {
-      await this.#commitKey(chainId, key)
-      this.#directories.set(chainId, [directory])
-      return
+      const isOurs = await this.#commitKey(chainId, key)
+      return isOurs ? void this.#directories.set(chainId, [directory]) : await this.#readBelow(chainId)
     }
     const doing = `Cannot commit ${chainId} in ${this.#client.name}`
     const upperKey = newKey(chainId)
@@ -78,29 +77,32 @@ export class Snapshots {
     } catch (error) {
       throw wrapError(error, doing)
     }
-    await this.#commitKey(chainId, upperKey)
+    const isOurs = await this.#commitKey(chainId, upperKey)
     await this.remove(key)
+    if (!isOurs) return await this.#readBelow(chainId)
     this.#directories.set(chainId, [upper, ...this.directoriesOf(parent)])
   }
 
   /** Lets go of what was prepared; whatever cannot be removed goes with the lease. */
   async remove(key: string): Promise<void> {
-    const context = { signal: AbortSignal.timeout(removeMs), doing: `Cannot remove ${key} from ${this.#client.name}` }
-    await this.#client.call(methods.removeSnapshot, this.#name(key), context).catch(() => {})
+    const context = { signal: this.#signal, ms: removeMs, doing: `Cannot remove ${key} from ${this.#client.name}` }
+    await this.#client.leave(methods.removeSnapshot, this.#name(key), context)
   }
 
-  /** Another client may have made the same layer meanwhile; then that one is as good. */
-  async #commitKey(chainId: Digest, key: string): Promise<void> {
+  /** False if another client has made the same layer meanwhile: that one is as good, and ours is removed. */
+  async #commitKey(chainId: Digest, key: string): Promise<boolean> {
     const context = { signal: this.#signal, doing: `Cannot commit ${chainId} in ${this.#client.name}` }
     try {
       await this.#client.call(methods.commit, { ...this.#name(key), name: chainId, labels: {} }, context)
+      return true
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
       await this.remove(key)
+      return false
     }
   }
 
-  /** The directories of a layer that was there before, from a view of it. */
+  /** The directories of a layer that somebody else has made, from a view of it. */
   async #readBelow(chainId: Digest): Promise<void> {
     if (!(await this.has(chainId))) return
     const doing = `Cannot view ${chainId} in ${this.#client.name}`

@@ -3,6 +3,7 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { engineSpaceHint, isWindlassError, WindlassError } from '../../errors.ts'
+import { withIdle } from '../../flow/idle.ts'
 import { parseJson, parseJsonObject, readString } from '../../oci/json.ts'
 import { quote } from '../../oci/quote.ts'
 import { openCommandStream } from '../../sys/command-stream.ts'
@@ -70,7 +71,7 @@ export class DockerClient implements Disposable {
   /** A request whose answer is read as JSON; undefined for a 404. @throws WindlassError of what the daemon says */
   async getJson(request: DockerRequest): Promise<unknown> {
     using answer = await this.send(request)
-    const bytes = await readAll(answer, request.doing)
+    const bytes = await this.#readAll(answer, request.doing)
     if (answer.status === 404) return undefined
     checkStatus(answer.status, bytes, request.doing)
     return bytes.length === 0 ? null : parseJson(bytes.toString(), "docker's answer")
@@ -81,7 +82,7 @@ export class DockerClient implements Disposable {
     const answer = await this.send(request)
     if (answer.status < 400) return answer
     try {
-      checkStatus(answer.status, await readAll(answer, request.doing), request.doing)
+      checkStatus(answer.status, await this.#readAll(answer, request.doing), request.doing)
       return answer
     } finally {
       answer[Symbol.dispose]()
@@ -101,12 +102,20 @@ export class DockerClient implements Disposable {
     this.#agent.destroy()
   }
 
+  /** @throws WindlassError STALLED if it comes to no end */
+  async #readAll({ bytes }: DockerAnswer, doing: string): Promise<Buffer> {
+    return await readAll(
+      withIdle(bytes, this.timeouts.answerMs, ms => late(doing, ms)),
+      doing,
+    )
+  }
+
   async #agree({ env, signal }: ClientOptions & { signal: AbortSignal }): Promise<void> {
     const doing = `Cannot reach ${this.name}`
     const answerMs = this.timeouts.connectMs
     using answer = await this.send({ path: '/_ping', signal, doing, answerMs })
     const { status, headers } = answer
-    await readAll(answer, doing)
+    await this.#readAll(answer, doing)
     const version = String(headers['api-version'] ?? '')
     if (status !== 200 || !/^\d{1,3}\.\d{1,3}$/.test(version))
       throw new WindlassError(
@@ -278,10 +287,10 @@ function late(doing: string, ms: number): WindlassError {
   return new WindlassError('STALLED', `${doing}: no answer within ${ms / 1000} s`)
 }
 
-async function readAll(answer: DockerAnswer, doing: string): Promise<Buffer> {
+async function readAll(bytes: AsyncIterable<Uint8Array>, doing: string): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of answer.bytes) {
+  for await (const chunk of bytes) {
     size += chunk.length
     if (size > answerBytesMax)
       throw new WindlassError('LIMIT_EXCEEDED', `${doing}: the answer has more than ${answerBytesMax} bytes`)

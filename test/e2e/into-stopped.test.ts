@@ -86,7 +86,7 @@ describe('an engine that is stopped in the middle of a delivery', { concurrency:
     test(`is named and given up: ${name}`, async () => {
       const { status, stderr } = await deliverIntoStopped(directory, open, { whole: true })
       assert.equal(status, 5, stderr)
-      assert.match(stderr, /windlass: Cannot .*(docker|containerd|podman).* stopped by a signal/)
+      assert.match(stderr, /windlass: Cannot .*(docker|containerd|podman).*stopped by a signal/)
     })
 
     test(`does not keep what is cancelled: ${name}`, async () => {

@@ -28,7 +28,7 @@ const doors: readonly { readonly what: string; readonly pattern: RegExp; readonl
   {
     what: 'sockets and pipes',
     pattern: /from 'node:(http|https|net|tls)'/,
-    door: /^(server\/|places\/(registry|docker|loopback)\/|sys\/(pipes|local-http)\.ts$)/,
+    door: /^(server\/|places\/(registry|docker|loopback)\/|sys\/(connect|pipes|local-http)\.ts$)/,
   },
   {
     what: 'child processes',

@@ -5,7 +5,7 @@ import { areas, catalogue, isFindingCode, languageOf } from './catalogue.ts'
 test('every finding has words in both languages, and every problem has advice', () => {
   for (const [code, { area, severity, en, zh }] of Object.entries(catalogue)) {
     assert.ok(areas.includes(area), code)
-    assert.match(code, /^[A-Z]+(_[A-Z]+)*$/)
+    assert.match(code, /^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$/)
     assert.ok(en.title.length > 0 && en.meaning.length > 0, code)
     assert.match(zh.title + zh.meaning, /[\u4e00-\u9fff]/, code)
     assert.equal(en.advice.length, zh.advice.length, code)

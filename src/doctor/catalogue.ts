@@ -6,16 +6,16 @@ import type { Entries, Entry } from './catalogue/entry.ts'
 import { host } from './catalogue/host.ts'
 import { network } from './catalogue/network.ts'
 import { pulls } from './catalogue/pulls.ts'
+import { queues } from './catalogue/queues.ts'
 import { resources } from './catalogue/resources.ts'
 import { security } from './catalogue/security.ts'
 
 export type { Severity } from './catalogue/entry.ts'
 
 /** In the order in which they are shown. */
-const tables = { engines, pulls, decompressors, disks, network, security, resources, host } as const satisfies Record<
-  string,
-  Entries
->
+const tables = {
+  ...{ engines, pulls: { ...pulls, ...queues }, decompressors, disks, network, security, resources, host },
+} as const satisfies Record<string, Entries>
 
 export type Area = keyof typeof tables
 

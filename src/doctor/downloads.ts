@@ -18,6 +18,9 @@ export interface Download {
   readonly idleMs: number
 }
 
+/** From here on a silent body is called so: as long as our own pulls wait for one. */
+export const silentMs = 15_000
+
 /** In a directory of this pull alone; older ones have the short name. */
 const layerOfPodman = /\/(?:container_images_storage[^/]*|storage\d+)\/\d+$/
 const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {

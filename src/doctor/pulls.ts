@@ -5,7 +5,7 @@ import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { catalogue } from './catalogue.ts'
 import { findFrozenGroup } from './control-groups.ts'
-import { type Download, findDownloads } from './downloads.ts'
+import { type Download, findDownloads, silentMs } from './downloads.ts'
 import { type FoundEngine, isGone } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { countPullGoroutines, type PullGoroutines, readGoroutines } from './goroutines.ts'
@@ -30,8 +30,6 @@ const doctorLimits: BlameLimits = {
   unexplainedMs: 5500,
 }
 
-/** From here on a silent body is called so: as long as our own pulls wait for one. */
-const silentMs = 15_000
 const periodMs = 250
 /** What goes on shows within that time; what does not is looked at longer. */
 const shortMs = 1500

@@ -20,6 +20,8 @@ export interface DaemonFile {
   readonly proxies: Readonly<Record<string, string>>
   readonly insecure: readonly string[]
   readonly mirrors: readonly string[]
+  /** How many layers are downloaded at a time. */
+  readonly slots: number | undefined
 }
 
 /** Without an engine: what an engine without settings would do. */
@@ -79,6 +81,7 @@ export async function readDaemonFile(
   const text = await host.disk.text(rootPrefix + path)
   if (text === undefined) return undefined
   const { proxies, ...document } = parseJson(text)
+  const slots = document['max-concurrent-downloads']
   const named = (proxies ?? {}) as Record<string, unknown>
   const pairs = ['http-proxy', 'https-proxy', 'no-proxy'].flatMap(name => {
     const value = named[name] ?? document[name]
@@ -89,6 +92,7 @@ export async function readDaemonFile(
     proxies: Object.fromEntries(pairs),
     insecure: strings(document['insecure-registries']),
     mirrors: strings(document['registry-mirrors']),
+    slots: typeof slots === 'number' ? slots : undefined,
   }
 }
 

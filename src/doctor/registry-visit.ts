@@ -6,10 +6,11 @@ import { choosePlatform, hostPlatform } from '../oci/platform.ts'
 import { type Reference, registryHost } from '../oci/reference.ts'
 import type { Document, Source } from '../places/place.ts'
 import type { ConnectionOptions } from '../places/registry/connection.ts'
-import type { CredentialSource } from '../places/registry/credentials.ts'
+import type { Credential, CredentialSource } from '../places/registry/credentials.ts'
 import { parseProxies } from '../places/registry/proxy.ts'
 import { type Reached, reachRegistry } from '../places/registry/reach.ts'
 import { openRegistry } from '../places/registry/registry.ts'
+import { within } from '../sys/processes.ts'
 import type { Engine } from './engines.ts'
 import type { RegistrySettings } from './registry-settings.ts'
 
@@ -27,6 +28,8 @@ export interface Sample {
 
 /** Who waits for a doctor wants to know that there is no answer, not to wait for it. */
 const timeouts = { connectMs: 5000, headersMs: 6000, idleMs: 4000, documentMs: 10_000 }
+/** A helper for credentials may wake a keychain. */
+const helperMs = 6000
 /** Several full segments of any network. */
 const paddingBytes = 4000
 /** Every path takes it. */
@@ -75,6 +78,14 @@ export class RegistryVisit {
     }
   }
 
+  /** What this user's configuration has for the registry of the image; undefined if no image was named. */
+  async credential(): Promise<Outcome<Credential | undefined> | undefined> {
+    const { reference } = this
+    return reference === undefined
+      ? undefined
+      : await this.#once('credential', () => this.#findCredential(reference.domain))
+  }
+
   reach(): Promise<Outcome<Reached>> {
     return this.#once('reach', () => this.#reach())
   }
@@ -117,6 +128,17 @@ export class RegistryVisit {
   #connections(): ConnectionOptions {
     const { proxies, insecure, certificateDirectories } = this.settings
     return { proxy: parseProxies(proxies), insecure, certificateDirectories }
+  }
+
+  async #findCredential(domain: string): Promise<Credential | undefined> {
+    const { credentials, signal } = this.#options
+    const found = credentials.find(domain, signal)
+    found.catch(() => {})
+    if (await within(found, helperMs)) return await found
+    throw new WindlassError(
+      'STALLED',
+      `Cannot get the credentials for ${domain}: what docker's configuration names for them has not answered in ${helperMs / 1000} s`,
+    )
   }
 
   async #reach(more: { readonly paddingBytes?: number; readonly segmentMax?: number } = {}): Promise<Reached> {

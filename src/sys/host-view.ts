@@ -1,6 +1,7 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
 import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { readdir, readFile, stat, statfs } from 'node:fs/promises'
+import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
@@ -80,6 +81,8 @@ interface DiskView {
 interface NetworkView {
   /** Asks one name server for the addresses of a name. */
   lookUp(name: string, server: string, signal: AbortSignal): Promise<Lookup>
+  /** Makes a connection, and closes it. */
+  connect(address: string, port: number, timeoutMs: number, signal: AbortSignal): Promise<Connected>
 }
 
 /** A file of /proc is a page or two; maps and tables of a busy daemon are larger. */
@@ -94,7 +97,7 @@ export class LiveHost implements HostView {
   readonly arch = process.arch
   readonly denied = new Set<string>()
   readonly disk = new LiveDisk()
-  readonly network: NetworkView = { lookUp }
+  readonly network: NetworkView = { lookUp, connect: tryConnection }
   readonly #memory = new MemoryReader()
 
   get silent(): ReadonlySet<string> {
@@ -237,7 +240,7 @@ function readHead(path: string): string {
       chunks.push(chunk.subarray(0, length))
       total += length
     }
-    return Buffer.concat(chunks).toString('latin1')
+    return Buffer.concat(chunks).toString()
   } finally {
     closeSync(fd)
   }

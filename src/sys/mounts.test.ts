@@ -6,7 +6,7 @@ const sample = [
   '22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw',
   '23 22 0:21 / /proc rw,nosuid - proc proc rw',
   '80 22 0:50 / /mnt/a\\040b\\134c rw,nodev shared:5 master:2 - overlay windlass:x ro,lowerdir=l/A:l/B',
-  '81 22 0:51 / /mnt/\u00c3\u00a4 ro - tmpfs none ro',
+  '81 22 0:51 / /mnt/ä\\303\\244 ro - tmpfs none ro',
   'garbage',
   '',
 ].join('\n')
@@ -17,7 +17,7 @@ test('mountinfo is read with escapes, optional fields and bytes above 127', () =
       ...{ target: '/mnt/a b\\c', type: 'overlay', source: 'windlass:x' },
       ...{ options: ['rw', 'nodev'], superOptions: ['ro', 'lowerdir=l/A:l/B'] },
     },
-    { target: '/mnt/ä', options: ['ro'], type: 'tmpfs', source: 'none', superOptions: ['ro'] },
+    { target: '/mnt/ää', options: ['ro'], type: 'tmpfs', source: 'none', superOptions: ['ro'] },
   ])
 })
 

@@ -18,10 +18,10 @@ export interface MountPoint {
 
 /** The mounts of a process's mount namespace, oldest first. */
 export function readMounts(process: number | 'self' = 'self'): MountPoint[] {
-  return parseMountInfo(readFileSync(`/proc/${process}/mountinfo`, 'latin1'))
+  return parseMountInfo(readFileSync(`/proc/${process}/mountinfo`, 'utf8'))
 }
 
-/** Reads mountinfo; `text` has one character per byte, since the kernel leaves bytes above 127 as they are. */
+/** Reads mountinfo, in which names are what they are, but for a few bytes. */
 export function parseMountInfo(text: string): MountPoint[] {
   return text.split('\n').flatMap(line => {
     const fields = line.split(' ')
@@ -34,10 +34,16 @@ export function parseMountInfo(text: string): MountPoint[] {
   })
 }
 
-/** The kernel writes space, tab, newline and backslash as three octal digits. */
+/** The kernel writes space, tab, newline and backslash as three octal digits; filesystems in user space may do so with any byte. */
 function decodeField(field: string): string {
-  const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-  return Buffer.from(bytes, 'latin1').toString()
+  return field.replace(/(?:\\[0-7]{3})+/g, run =>
+    Buffer.from(
+      run
+        .slice(1)
+        .split('\\')
+        .map(octal => Number.parseInt(octal, 8)),
+    ).toString(),
+  )
 }
 
 /** The mounts of all mount namespaces that some process lives in and that may be looked into: containers and services have their own. */

@@ -75,7 +75,7 @@ export interface ProcView {
 /** Facts are evidence: not to get them, for whatever reason, must not end what they are about. */
 const here: ProcView = {
   arch: process.arch,
-  text: path => attempt(() => readFileSync(path, 'latin1')),
+  text: path => attempt(() => readFileSync(path, 'utf8')),
   names: path => attempt(() => readdirSync(path)) ?? [],
 }
 

@@ -19,9 +19,11 @@ const secret = (place: string): string => `hunter2${place}`
 
 describe('what the doctor gives away of an engine full of secrets', { concurrency: 1 }, () => {
   const config = join(directory, 'daemon.json')
+  const images = join(directory, '镜像 目录é')
   let engine: Awaited<ReturnType<typeof startInUnit>>
   before(async () => {
     const home = join(directory, 'home')
+    mkdirSync(images)
     for (const path of ['.docker', '.config/containers']) mkdirSync(join(home, path), { recursive: true })
     const auths = JSON.stringify({ auths: { 'r.example': { auth: secret('auth') } } })
     writeFileSync(join(home, '.docker/config.json'), auths)
@@ -42,7 +44,7 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
       ),
     )
     const args = [
-      ...['--config-file', config, '--config', join(directory, 'config.toml'), '--data-root', directory],
+      ...['--config-file', config, '--config', join(directory, 'config.toml'), '--data-root', images],
       ...[
         '--log-opt',
         `splunk-Token=${secret('logopt')}`,
@@ -119,6 +121,23 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
       isFree(elsewhere.stdout, 'record')
     }
     assert.match(seen[0].stdout, /SETTING_NOT_LOADED/)
+  })
+
+  test('names that are not ASCII stand everywhere as they are', row, async () => {
+    const pid = String(engine.pid)
+    const report = join(directory, 'names.html')
+    const seen = await Promise.all([
+      runCommand(program, ['doctor', '-v', '--pid', pid, '--report', report]),
+      runCommand(program, ['doctor', '--json', '--pid', pid]),
+      runCommand(program, ['doctor', '-v', '--pid', pid, '--from', join(directory, 'facts')]),
+    ])
+    for (const one of seen) assert.ok(one.stdout.includes(images), one.stdout)
+    const { engines, findings } = JSON.parse(seen[1].stdout)
+    assert.equal(engines[0].dataRoot, images)
+    assert.ok(
+      findings.some(({ code, subject }: Record<string, string>) => code === 'DISK_FINE' && subject?.includes(images)),
+    )
+    assert.ok(readFileSync(report, 'utf8').includes(images))
   })
 
   test('a bundle is read like a record', row, async () => {

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Finding } from '../../src/doctor/finding.ts'
+import { readIfThere } from '../read-if-there.ts'
 import { runCommand, runScript, waitUntil } from '../testbed/command.ts'
 import { windlassProgram } from '../testbed/windlass.ts'
 
@@ -37,11 +38,11 @@ const server = `
 `
 
 /** A process of that name in that network, with these arguments: all that the doctor needs to know of an engine. */
-function startEngine(): number {
+function startEngine(wrapper: readonly string[] = []): number {
   const program = join(directory, 'dockerd')
   cpSync('/bin/bash', program)
   const script = ['-c', 'read -t 600 <> <(:); :', 'dockerd', '--insecure-registry', '10.99.7.0/24']
-  const child = spawn('nsenter', [`--net=/run/netns/${here}`, program, ...script], { stdio: 'ignore' })
+  const child = spawn('nsenter', [`--net=/run/netns/${here}`, ...wrapper, program, ...script], { stdio: 'ignore' })
   processes.push(child)
   return child.pid ?? 0
 }
@@ -56,6 +57,12 @@ async function visit(args: readonly string[]): Promise<readonly Finding[]> {
 }
 
 const codes = (findings: readonly Finding[]) => findings.map(({ code }) => code)
+
+/** Beyond the other side, which drops what it should pass on. */
+const nowhere = `
+  ip -n "$1" -6 addr add fd77::1/64 dev "wh$3" nodad; ip -n "$2" -6 addr add fd77::2/64 dev "wt$3" nodad
+  ip -n "$1" -6 route replace fd78::/64 via fd77::2; ip -n "$2" -6 route replace blackhole fd78::/64
+`
 
 describe('a path that drops large packets', { concurrency: 1 }, () => {
   let engine = 0
@@ -101,6 +108,30 @@ describe('a path that drops large packets', { concurrency: 1 }, () => {
     const findings = await visit(tried(8001))
     assert.deepEqual(codes(findings), ['MTU_BLACK_HOLE'], JSON.stringify(findings))
   })
+
+  test(
+    'a registry whose IPv6 address swallows all, while the other answers, is named; one that refuses is not',
+    row,
+    async () => {
+      await useMtu(1500, 1500)
+      await runScript(nowhere, [here, there, String(process.pid)])
+      const hosts = join(directory, 'hosts')
+      writeFileSync(hosts, '')
+      // The name is in a file of its own, which it shares with who looks at it.
+      const script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+      const named = startEngine(['unshare', '-m', 'sh', '-c', script, hosts])
+      await waitUntil('it is there', 20_000, () => readIfThere(`/proc/${named}/comm`) === 'dockerd\n')
+      const tryNamed = async (six: string) => {
+        writeFileSync(hosts, `${address} registry.test\n${six} registry.test\n`)
+        const places = [`--net=/run/netns/${here}`, `--mount=/proc/${named}/ns/mnt`]
+        const args = ['doctor', '--json', '--pid', String(named), '--registry', 'registry.test:8000']
+        const { stdout, stderr } = await runCommand('nsenter', [...places, windlassProgram, ...args])
+        return codes((JSON.parse(stdout || assert.fail(stderr)) as { findings: Finding[] }).findings)
+      }
+      assert.ok((await tryNamed('fd78::5')).includes('IPV6_BLACK_HOLE'))
+      assert.ok(!(await tryNamed('fd77::2')).includes('IPV6_BLACK_HOLE'))
+    },
+  )
 
   test('is not named where large packets pass', row, async () => {
     await useMtu(1500, 1500)

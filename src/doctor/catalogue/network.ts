@@ -269,6 +269,60 @@ export const network = {
       ],
     },
   },
+  IPV6_BLACK_HOLE: {
+    severity: 'warning',
+    en: {
+      title: 'The registry has an IPv6 address that does not answer, and an IPv4 address that does',
+      meaning:
+        'What is sent over IPv6 vanishes. Whoever tries that address first waits for it: seconds with each connection, and for ever where a program knows no other.',
+      advice: [
+        'Mend the IPv6 route of this host, or take it away (sysctl net.ipv6.conf.all.disable_ipv6=1), so that nobody tries it.',
+        'Let IPv4 come first: "precedence ::ffff:0:0/96 100" in /etc/gai.conf, for programs that use the C library.',
+      ],
+    },
+    zh: {
+      title: '仓库的 IPv6 地址没有应答，而 IPv4 地址有应答',
+      meaning: '经 IPv6 发出的数据消失。先尝试该地址的程序要等待它：每个连接几秒；若程序不知道别的地址则永远等待。',
+      advice: [
+        '修复本机的 IPv6 路由，或将其关闭（sysctl net.ipv6.conf.all.disable_ipv6=1），使程序不再尝试。',
+        '让 IPv4 优先：对使用 C 库的程序，在 /etc/gai.conf 中写入 "precedence ::ffff:0:0/96 100"。',
+      ],
+    },
+  },
+  CREDENTIAL_HELPER_SILENT: {
+    severity: 'problem',
+    en: {
+      title: 'The program that gives the credentials does not answer',
+      meaning:
+        'credHelpers or credsStore of the configuration (~/.docker/config.json, auth.json) names a program, which waits for a keyring, a pinentry or a network. The client waits for it before it prints anything.',
+      advice: [
+        'Unlock what it waits for, or end it: the client goes on without credentials, or says what is missing.',
+        'Take credsStore or credHelpers out of the configuration, and log in again.',
+      ],
+    },
+    zh: {
+      title: '提供凭据的程序没有应答',
+      meaning:
+        '配置（~/.docker/config.json、auth.json）的 credHelpers 或 credsStore 指定了一个程序，它在等待密钥环、pinentry 或网络。客户端在打印任何内容之前就在等它。',
+      advice: [
+        '解锁它所等待的东西，或结束它：客户端会在没有凭据的情况下继续，或说明缺少什么。',
+        '从配置中去掉 credsStore 或 credHelpers，然后重新登录。',
+      ],
+    },
+  },
+  CREDENTIALS_UNREADABLE: {
+    severity: 'warning',
+    en: {
+      title: 'The credentials for the registry cannot be read',
+      meaning: 'The configuration of this user is broken, or the program that it names for credentials fails.',
+      advice: ['See the evidence; docker login HOST writes it anew.'],
+    },
+    zh: {
+      title: '无法读取该仓库的凭据',
+      meaning: '该用户的配置已损坏，或其指定的凭据程序失败。',
+      advice: ['见证据；docker login 主机 会重新写入。'],
+    },
+  },
   CONNECTION_UNANSWERED: {
     severity: 'warning',
     en: {

@@ -11,6 +11,7 @@ import { isEngineName } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { hideInWords } from '../secrets.ts'
 import type { CheckContext, CheckOf } from './check.ts'
+import { formatAge } from './process-age.ts'
 
 /** What engines start for layers, by what it was called with. */
 const decompressor = /(?:^|\/)(?:unpigz|igzip|pigz|xz)(?: -\S+)* -d(?: -c)?(?: -q)?$/
@@ -119,12 +120,4 @@ function pipesOf(host: HostView, pid: number, isWanted: (fd: number) => boolean 
 
 function nameOf(host: HostView, pid: number): string {
   return (readArguments(host, pid)[0] ?? 'process').replace(/^.*\//, '')
-}
-
-const ticksPerSecond = 100
-
-function formatAge(host: HostView, startTicks: number): string {
-  const uptime = Number(/^\S+/.exec(host.text('/proc/uptime') ?? '')?.[0] ?? Number.NaN)
-  const seconds = Math.max(0, uptime - startTicks / ticksPerSecond)
-  return seconds >= 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${Math.round(seconds)} s`
 }

@@ -1,6 +1,7 @@
 import { type Finding, makeFinding } from '../finding.ts'
 import type { RegistryVisit, Sample } from '../registry-visit.ts'
 import type { CheckOf } from './check.ts'
+import { withoutCredentials } from './registry-credentials.ts'
 import { unreadable } from './registry-image.ts'
 import { unreachable } from './registry-reach.ts'
 import { describeVisit, evidenceOf, formatMs, isSilence } from './registry-words.ts'
@@ -16,6 +17,7 @@ export const registryDownload: CheckOf<'registry'> = {
   of: 'registry',
   after: [
     { check: 'registry-reach', unless: unreachable },
+    { check: 'registry-credentials', unless: withoutCredentials },
     { check: 'registry-image', unless: unreadable },
   ],
   boundMs: 30_000,

@@ -3,6 +3,7 @@ import { formatReference } from '../../oci/reference.ts'
 import type { FindingCode } from '../catalogue.ts'
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
+import { withoutCredentials } from './registry-credentials.ts'
 import { unreachable } from './registry-reach.ts'
 import { describeVisit, evidenceOf } from './registry-words.ts'
 
@@ -20,7 +21,10 @@ export const unreadable: readonly FindingCode[] = [...Object.values(codes), 'IMA
 export const registryImage: CheckOf<'registry'> = {
   name: 'registry-image',
   of: 'registry',
-  after: [{ check: 'registry-reach', unless: unreachable }],
+  after: [
+    { check: 'registry-reach', unless: unreachable },
+    { check: 'registry-credentials', unless: withoutCredentials },
+  ],
   boundMs: 30_000,
   async look(visit) {
     const { reference } = visit

@@ -31,6 +31,18 @@ export const registryName: CheckOf<'registry'> = {
   },
 }
 
+/** The addresses that the engine would find, without any judgement. */
+export async function addressesOf(visit: RegistryVisit, context: CheckContext): Promise<string[]> {
+  const name = nameToFind(visit)
+  if (isAddress(name)) return [name]
+  const prefix = visit.engine?.rootPrefix ?? ''
+  const listed = (await readHosts(context, prefix)).filter(([, ...names]) => names.includes(name))
+  if (listed.length > 0) return listed.map(([address]) => address)
+  const servers = parseServers(await context.host.disk.text(`${prefix}/etc/resolv.conf`))
+  const answers = await askAll(context, name, servers.slice(0, 1))
+  return answers.flatMap(({ addresses }) => addresses)
+}
+
 /** As URL writes addresses. */
 function isAddress(name: string): boolean {
   return name.includes(':') || /^\d+(?:\.\d+){3}$/.test(name)
@@ -41,9 +53,14 @@ function nameToFind({ host, proxy }: RegistryVisit): string {
   return new URL(`https://${proxy ?? host}`).hostname.replace(/^\[(.*)\]$/, '$1')
 }
 
-async function isInHosts({ host }: CheckContext, prefix: string, name: string): Promise<boolean> {
+async function isInHosts(context: CheckContext, prefix: string, name: string): Promise<boolean> {
+  const lines = await readHosts(context, prefix)
+  return lines.some(([, ...names]) => names.includes(name))
+}
+
+async function readHosts({ host }: CheckContext, prefix: string): Promise<[address: string, ...names: string[]][]> {
   const text = (await host.disk.text(`${prefix}/etc/hosts`)) ?? ''
-  return text.split('\n').some(line => line.replace(/#.*/, '').trim().split(/\s+/).slice(1).includes(name))
+  return text.split('\n').map(line => line.replace(/#.*/, '').trim().split(/\s+/) as [string, ...string[]])
 }
 
 function parseServers(text: string | undefined): string[] {

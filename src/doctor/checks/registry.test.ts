@@ -15,6 +15,7 @@ import { startScriptedServer } from '../../../test/servers/scripted-server.ts'
 import { makeCertificate } from '../../../test/testbed/certificate.ts'
 import { parseReference } from '../../oci/reference.ts'
 import { type CredentialSource, noCredentials } from '../../places/registry/credentials.ts'
+import { openDockerCredentials } from '../../places/registry/docker-credentials.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import type { Engine } from '../engines.ts'
 import type { Finding } from '../finding.ts'
@@ -62,6 +63,24 @@ describe('the doctor tries', { concurrency: 6 }, () => {
     const seen = await visit(`${registry.host}/team/app:v1`)
     assert.deepEqual(codesOf(seen.findings), ['REGISTRY_ANSWERS', 'IMAGE_READABLE', 'REGISTRY_SPEED'])
     assert.match(find(seen, 'IMAGE_READABLE')?.evidence[0] ?? '', /3 layers, 1,2\d\d,\d\d\d bytes/)
+  })
+
+  test('one whose credentials a program should give, which does not answer: that is told, and nothing is asked with less', async () => {
+    await using registry = await startImage()
+    const [config, programs] = [mkdtempSync(join(directory, 'docker-')), mkdtempSync(join(directory, 'bin-'))]
+    const find = async (script: string) => {
+      writeFileSync(join(programs, 'docker-credential-slow'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+      writeFileSync(join(config, 'config.json'), JSON.stringify({ credHelpers: { [registry.host]: 'slow' } }))
+      const credentials = await openDockerCredentials({
+        configDirectory: config,
+        env: { PATH: `${programs}:/usr/bin:/bin` },
+      })
+      return codesOf((await visit(`${registry.host}/team/app:v1`, { credentials })).findings)
+    }
+    assert.deepEqual(await find('sleep 30'), ['REGISTRY_ANSWERS', 'CREDENTIAL_HELPER_SILENT'])
+    assert.deepEqual(await find('exit 3'), ['REGISTRY_ANSWERS', 'CREDENTIALS_UNREADABLE'])
+    const well = ['REGISTRY_ANSWERS', 'IMAGE_READABLE', 'REGISTRY_SPEED']
+    assert.deepEqual(await find('echo "credentials not found in native keychain"; exit 1'), well)
   })
 
   test('one that sends the whole layer where a part was asked for', async () => {

@@ -2,6 +2,7 @@ import { layerCompression } from '../../oci/media-types.ts'
 import { isOlder } from '../engines.ts'
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
+import { withoutCredentials } from './registry-credentials.ts'
 import { unreadable } from './registry-image.ts'
 import { unreachable } from './registry-reach.ts'
 import { describeVisit } from './registry-words.ts'
@@ -12,6 +13,7 @@ export const zstdLayers: CheckOf<'registry'> = {
   of: 'registry',
   after: [
     { check: 'registry-reach', unless: unreachable },
+    { check: 'registry-credentials', unless: withoutCredentials },
     { check: 'registry-image', unless: unreadable },
   ],
   async look(visit) {

@@ -1,0 +1,44 @@
+import type { HostView } from '../../sys/host-view.ts'
+import { readDescriptors } from '../../sys/process-files.ts'
+import { findDownloads } from '../downloads.ts'
+import { makeFinding } from '../finding.ts'
+import { type CheckOf, describeEngine } from './check.ts'
+
+/** A writer that waits for a registry is told as a silent download long before. */
+const abandonedMs = 60_000
+
+/** Parts of layers that containerd keeps open for a writer who writes nothing, while it has no connection through which anything could come: nobody else may begin that layer. */
+export const ingestLocks: CheckOf<'engine'> = {
+  name: 'ingest-locks',
+  of: 'engine',
+  async look(engine, { host }) {
+    // A record does not have all connections.
+    if (engine.kind !== 'containerd' || !engine.isOpen || host.network === undefined) return []
+    const held = (await findDownloads(host, engine)).filter(({ idleMs }) => idleMs >= abandonedMs)
+    if (held.length === 0 || hasConnection(host, engine.process.pid)) return []
+    const evidence = held
+      .slice(0, 3)
+      .map(
+        ({ path, reference, idleMs, bytes }) =>
+          `${reference ?? path} is open with ${bytes.toLocaleString('en-US')} bytes, nothing was written for ${Math.floor(idleMs / 1000)} s, and it has no connection to any registry`,
+      )
+    return [
+      makeFinding('INGEST_LOCKED', describeEngine(engine), {
+        evidence,
+        confidence: 'likely',
+        facts: { count: held.length },
+      }),
+    ]
+  },
+}
+
+const established = '01'
+
+function hasConnection(host: HostView, pid: number): boolean {
+  const inodes = new Set(readDescriptors(host, pid).map(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1]))
+  const lines = ['tcp', 'tcp6'].flatMap(name => (host.text(`/proc/${pid}/net/${name}`) ?? '').split('\n').slice(1))
+  return lines.some(line => {
+    const fields = line.trim().split(/\s+/)
+    return fields[3] === established && inodes.has(fields[9])
+  })
+}

@@ -1,0 +1,15 @@
+import type { HostView } from '../../sys/host-view.ts'
+
+/** USER_HZ is 100 for every program on Linux. */
+const ticksPerSecond = 100
+
+/** @param startTicks since the boot */
+export function secondsSince(host: HostView, startTicks: number): number {
+  const uptime = Number(/^\S+/.exec(host.text('/proc/uptime') ?? '')?.[0] ?? Number.NaN)
+  return Math.max(0, uptime - startTicks / ticksPerSecond)
+}
+
+export function formatAge(host: HostView, startTicks: number): string {
+  const seconds = secondsSince(host, startTicks)
+  return seconds >= 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${Math.round(seconds)} s`
+}

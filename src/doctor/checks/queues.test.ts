@@ -1,0 +1,71 @@
+/** What waits in a queue, or holds a place in one: as a host would show it that no test may make. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
+import { FixtureHost } from '../../../test/fixture-host.ts'
+import { credentialHelpers } from './credential-helpers.ts'
+import { downloadSlots } from './download-slots.ts'
+import { ingestLocks } from './ingest-locks.ts'
+
+const stat = (pid: number, name: string, parent: number, startTicks: number) =>
+  `${pid} (${name}) S ${parent} ${'0 '.repeat(17)}${startTicks} 0 0\n`
+
+test('a helper for credentials that runs for long is named, with who waits for it; a young one is not', async () => {
+  const files = (startTicks: number) => ({
+    '/proc/uptime': '1000.00 0.00\n',
+    '/proc/8/stat': stat(8, 'docker', 1, 5000),
+    '/proc/9/stat': stat(9, 'docker-credenti', 8, startTicks),
+  })
+  const look = (startTicks: number) => runCheck(credentialHelpers, new FixtureHost({ files: files(startTicks) }))
+  const [finding] = await look(93_500)
+  assert.equal(finding?.code, 'CREDENTIAL_HELPER_SILENT')
+  assert.deepEqual(finding?.evidence, ['docker-credenti (process 9) runs for 65 s, and docker 8 waits for it'])
+  assert.deepEqual(codesOf(await look(99_800)), [])
+})
+
+/** A dockerd that has so many files of layers open, each at its end. */
+function dockerWith(count: number, daemonFile: string) {
+  const numbers = Array.from({ length: count }, (_, at) => at + 10)
+  return new FixtureHost({
+    files: {
+      '/etc/docker/daemon.json': daemonFile,
+      ...Object.fromEntries(numbers.map(fd => [`/proc/7/fdinfo/${fd}`, 'pos:\t4\nflags:\t0100002\n'])),
+      ...Object.fromEntries(numbers.map(fd => [`/proc/7/fd/${fd}`, 'data'])),
+    },
+    links: Object.fromEntries(numbers.map(fd => [`/proc/7/fd/${fd}`, `/var/lib/docker/tmp/GetImageBlob${fd}`])),
+  })
+}
+
+test('the places for downloads are full where all that may be are silent, by the number that the daemon has', async () => {
+  const look = async (count: number, file: string, args = ['dockerd']) =>
+    codesOf(await runCheck(downloadSlots, dockerWith(count, file), { engines: [makeEngine(7, { args })] }))
+  assert.deepEqual(await look(3, '{}'), ['DOWNLOAD_SLOTS_FULL'])
+  assert.deepEqual(await look(2, '{}'), [])
+  assert.deepEqual(await look(3, '{"max-concurrent-downloads": 5}'), [])
+  assert.deepEqual(await look(5, '{"max-concurrent-downloads": 5}'), ['DOWNLOAD_SLOTS_FULL'])
+  assert.deepEqual(await look(1, '{}', ['dockerd', '--max-concurrent-downloads=1']), ['DOWNLOAD_SLOTS_FULL'])
+})
+
+test('a layer is locked where containerd has it open and no connection at all', async () => {
+  const directory = '/var/lib/containerd/io.containerd.content.v1.content/ingest/ab'
+  const line = (inode: number) =>
+    `   0: 0100007F:1234 0200630A:1388 01 00000000:00000000 01:00000100 0 0 0 ${inode} 1\n`
+  const look = async (connection: string) => {
+    const files = {
+      [`${directory}/data`]: 'some',
+      [`${directory}/ref`]: 'layer-x',
+      '/proc/7/net/tcp': `  sl\n${connection}`,
+    }
+    const links = { '/proc/7/fd/3': `${directory}/data`, '/proc/7/fd/4': 'socket:[11]' }
+    const engine = makeEngine(7, {
+      kind: 'containerd',
+      dataRoot: '/var/lib/containerd',
+      dataPath: '/var/lib/containerd',
+    })
+    return await runCheck(ingestLocks, new FixtureHost({ files, links }), { engines: [engine] })
+  }
+  const [locked] = await look(line(99))
+  assert.equal(locked?.code, 'INGEST_LOCKED')
+  assert.match(locked?.evidence[0] ?? '', /^layer-x is open with 4 bytes/)
+  assert.deepEqual(codesOf(await look(line(11))), [])
+})

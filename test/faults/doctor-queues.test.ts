@@ -1,0 +1,59 @@
+/** Places and locks that a real engine gives to those who do nothing with them. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { silentMs } from '../../src/doctor/downloads.ts'
+import { silentAfter } from '../servers/faulty-registry.ts'
+import { waitUntil } from '../testbed/command.ts'
+import { startContainerd } from '../testbed/containerd.ts'
+import { startDocker } from '../testbed/dockerd.ts'
+import { openLoopFilesystem } from '../testbed/loop-filesystem.ts'
+import { pullCodes, SickEngine, visit } from './doctor-bed.ts'
+import { makeNoise, serveImage } from './image.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-queues-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+const row = { timeout: 180_000 }
+
+test('docker whose places for downloads are all taken by layers that do not come', row, async () => {
+  const fault = silentAfter(100_000)
+  const layers = ['a', 'b', 'c', 'd'].map((name, at) => makeNoise(name, (2 << 20) + at * 1000))
+  await using image = await serveImage(layers, { 0: fault, 1: fault, 2: fault, 3: fault })
+  await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
+  const shims = mkdtempSync(join(directory, 'shims-'))
+  await using docker = await startDocker(join(loop.directory, 'docker'), shims)
+  const client = ['docker', '-H', `unix://${docker.socket}`]
+  const sick = new SickEngine(docker.pid, shims, [...client, 'pull'], [...client, 'rmi', '-f'])
+  sick.startPull(image.reference)
+  await sleep(silentMs + 4000)
+  const seen = await visit(docker.pid)
+  assert.deepEqual(pullCodes(seen).toSorted(), ['DOWNLOAD_SILENT', 'DOWNLOAD_SLOTS_FULL'], pullCodes(seen).join(' '))
+  await sick.free()
+})
+
+test('containerd that keeps a layer locked for a client that writes nothing', row, async () => {
+  await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
+  const home = join(loop.directory, 'containerd')
+  await using containerd = await startContainerd(home)
+  const args = ['-a', containerd.socket, 'content', 'ingest', '--expected-size', '1000', 'layer-of-nobody']
+  const writer = spawn('ctr', args, { stdio: ['pipe', 'ignore', 'ignore'] })
+  try {
+    writer.stdin.write('some')
+    const ingests = join(home, 'root/io.containerd.content.v1.content/ingest')
+    const names = () => readdirSync(ingests)
+    await waitUntil('it has begun', 20_000, () => names().length > 0)
+    await sleep(500)
+    assert.deepEqual(pullCodes(await visit(containerd.pid)).includes('INGEST_LOCKED'), false)
+    const hourAgo = Date.now() / 1000 - 3600
+    for (const name of names()) utimesSync(join(ingests, name, 'data'), hourAgo, hourAgo)
+    const seen = await visit(containerd.pid)
+    const finding = seen.findings.find(({ code }) => code === 'INGEST_LOCKED')
+    assert.match(finding?.evidence[0] ?? pullCodes(seen).join(' '), /layer-of-nobody is open with/)
+  } finally {
+    writer.kill('SIGKILL')
+  }
+})

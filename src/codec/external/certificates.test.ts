@@ -19,8 +19,9 @@ import { type Fault, plantBroken } from '../../../test/broken-decompressors/plan
 import { isWindlassError } from '../../errors.ts'
 import { tryByteLock } from '../../sys/byte-locks.ts'
 import { type Certificate, Certificates } from './certificates.ts'
-import { type Probe, Prober, type Verdict } from './certify.ts'
+import { Prober } from './certify.ts'
 import { planDecompressors } from './plan.ts'
+import type { Probe, Verdict } from './probe-result.ts'
 import { type ExternalProgram, findPrograms } from './programs.ts'
 
 const { signal } = new AbortController()

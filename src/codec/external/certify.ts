@@ -6,15 +6,12 @@ import { PipedProcess, within } from '../../sys/processes.ts'
 import { decompress } from '../decompress.ts'
 import type { Compression } from '../detect.ts'
 import { decompressExternal } from './decompress-external.ts'
+import { type Probe, type Problem, type Verdict, verdicts } from './probe-result.ts'
 import { type ProgramFault, programFault } from './program-failure.ts'
 import type { ExternalProgram } from './programs.ts'
 import { findScriptFiles } from './script-files.ts'
 import type { Shape } from './shape.ts'
 import { makeProgramCode, makeShapes } from './shapes.ts'
-
-/** What the probe concludes, the worst first. */
-export const verdicts = ['wrong-bytes', 'hangs', 'dies', 'missing-error', 'unavailable', 'slow', 'certified'] as const
-export type Verdict = (typeof verdicts)[number]
 
 /** A healthy program answers in milliseconds; a loaded machine may take a while. */
 const idleMs = 2000
@@ -28,28 +25,6 @@ const slowRatio = 0.2
 
 /** More of them tell nothing new. */
 const problemsMax = 4
-
-/** What was wrong with one shape. */
-export interface Problem {
-  readonly shape: string
-  readonly verdict: Verdict
-  readonly message: string
-  /** Whether pigz with one thread (`-p 1`) gets the same shape right: then its threads are to blame, not its data path. */
-  readonly isRightWithOneThread?: boolean
-}
-
-/** What the probe found out about one program. */
-export interface Probe {
-  readonly verdict: Verdict
-  readonly problems: readonly Problem[]
-  /** Its speed divided by the speed in process, on the same data; absent where it was not worth measuring. */
-  readonly speedRatio?: number
-  /** Bytes per second that it gave out. */
-  readonly speed?: number
-  /** The first line of `--version`. */
-  readonly version: string
-  readonly tookMs: number
-}
 
 export interface ProbeOptions {
   readonly signal: AbortSignal

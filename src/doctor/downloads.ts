@@ -14,7 +14,7 @@ export interface Download {
   readonly total: number | undefined
   /** What the engine calls it: a digest, where that can be seen. */
   readonly reference: string | undefined
-  /** Since the last byte was written. */
+  /** Since the last byte was written, by the time of the file: below 0 where one of the clocks is wrong. */
   readonly idleMs: number
 }
 
@@ -68,7 +68,7 @@ async function readTemporary(
   const state = readDescriptorState(host, engine.process.pid, fd)
   const file = await host.disk.file(`/proc/${engine.process.pid}/fd/${fd}`)
   if (file === undefined || state === undefined || state.position < file.size) return undefined
-  const idleMs = Math.max(0, host.now() - file.mtimeMs)
+  const idleMs = host.now() - file.mtimeMs
   return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs }
 }
 
@@ -80,6 +80,6 @@ async function readIngest(host: HostView, engine: FoundEngine, directory: string
   const reference = await host.disk.text(join(directory, 'ref'))
   const common = { engine, path: join(directory, 'data'), bytes: file.size, reference }
   if (total === file.size) return undefined
-  const idleMs = Math.max(0, host.now() - file.mtimeMs)
+  const idleMs = host.now() - file.mtimeMs
   return { ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }
 }

@@ -95,6 +95,16 @@ export function isEngineName(name: string): boolean {
   return kinds.has(name)
 }
 
+/** What findings call it. */
+export function describeEngine({ kind, process }: Pick<FoundEngine, 'kind' | 'process'>): string {
+  return `${kind} ${process.pid}`
+}
+
+/** True for engines that are the command that pulls, and decompress while they download: they keep what comes in a file, too, which tells since when nothing has come. */
+export function isStreaming({ kind }: Pick<FoundEngine, 'kind'>): boolean {
+  return kind === 'podman' || kind === 'buildah' || kind === 'skopeo' || kind === 'crio'
+}
+
 /** Whether an engine of all those that run is meant. */
 export type EngineFilter = (engine: FoundEngine, all: readonly FoundEngine[], table: ProcessTable) => boolean
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { countPullGoroutines } from './goroutines.ts'
+import { countAll, countFetches, countPullGoroutines } from './goroutines.ts'
 
 const packages = 'github.com/docker/docker'
 
@@ -24,8 +24,45 @@ const started = goroutine('select', 'distribution/xfer.(*transferManager).Transf
 
 test('a dump tells how many pulls wait, for how long, and what is done for them', () => {
   const found = countPullGoroutines([pulling, unpacking, started].join('\n\n'))
-  const idle = { poisoned: 0, asking: 0, askingMinutes: 0, mute: 0 }
+  const idle = { waiting: 0, poisoned: 0, poisonedMinutes: 0, asking: 0, askingMinutes: 0, mute: 0 }
   assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, downloading: 0, ...idle })
+})
+
+test('what a pull starts for itself is no pull', () => {
+  const progress = goroutine('chan receive', 'daemon/images.(*ImageService).pullImageWithReference.func1')
+  assert.equal(countPullGoroutines([pulling, progress].join('\n\n')).pulls, 1)
+})
+
+test('how long an earlier transfer is waited for is told in minutes', () => {
+  const minutes = (state: string) =>
+    countPullGoroutines(goroutine(state, 'distribution/xfer.(*transferManager).transfer')).poisonedMinutes
+  assert.deepEqual(['chan receive', 'chan receive, 3 minutes'].map(minutes), [0, 3])
+})
+
+/** Goroutines as `debug=1` counts them. */
+const counted = (count: number, ...frames: string[]) =>
+  [`${count} @ 0x1 0x2`, ...frames.map(frame => `#\t0x55d\t${frame}+0x39b\t\t/src/file.go:192`)].join('\n')
+
+test('counts tell the same but for the time', () => {
+  const dump = [
+    `goroutine profile: total 71\n${counted(6, `${packages}/distribution/xfer.(*transfer).Watch.func1`)}`,
+    counted(2, `${packages}/distribution/xfer.(*transferManager).Transfer`, `${packages}/x.Download`),
+    counted(3, `${packages}/distribution.Pull`, `${packages}/daemon/images.(*ImageService).PullImage`),
+    counted(4, `${packages}/distribution/xfer.(*LayerDownloadManager).Download`),
+    counted(1, `${packages}/layer.(*layerStore).registerWithDescriptor`, `${packages}/layer.(*layerStore).Register`),
+  ].join('\n\n')
+  const { pulls, pullMinutes, waiting, unpacking, poisoned } = countPullGoroutines(dump)
+  assert.deepEqual([pulls, pullMinutes, waiting, unpacking, poisoned], [3, 0, 4, 1, 2])
+  assert.deepEqual([countAll(dump), countAll(pulling)], [71, 0])
+})
+
+test('downloads of containerd that wait for a place are told from those that read', () => {
+  const fetch = 'github.com/containerd/containerd/v2/core/remotes/docker.dockerFetcher.open'
+  const counts = [
+    `goroutine profile: total 9\n${counted(3, 'golang.org/x/sync/semaphore.(*Weighted).Acquire', fetch)}`,
+    counted(2, 'net/http.(*body).Read', fetch),
+  ].join('\n\n')
+  assert.deepEqual(countFetches(counts), { waiting: 3, reading: 2 })
 })
 
 test('who waits in Transfer itself waits for an earlier transfer; the goroutines of a transfer do not', () => {
@@ -51,7 +88,7 @@ test('a pull that waits for containerd, on a connection that has lost its writer
 
 test('what is no dump counts nothing', () => {
   const nothing = {
-    ...{ pulls: 0, pullMinutes: 0, unpacking: 0, downloading: 0, poisoned: 0 },
+    ...{ pulls: 0, pullMinutes: 0, waiting: 0, unpacking: 0, downloading: 0, poisoned: 0, poisonedMinutes: 0 },
     ...{ asking: 0, askingMinutes: 0, mute: 0 },
   }
   assert.deepEqual(countPullGoroutines('<html>not found</html>'), nothing)

@@ -1,4 +1,7 @@
-/** What an engine written in Go is doing, from its own dump of goroutines (`/debug/pprof/goroutine?debug=2`). */
+/**
+ * What an engine written in Go is doing, from its own list of goroutines. `/debug/pprof/goroutine?debug=1` counts them by what they do, and hardly stops the engine;
+ * `debug=2` tells of each how long it has waited, and stops all of it meanwhile.
+ */
 import type { HostView } from '../sys/host-view.ts'
 import type { FoundEngine } from './engines.ts'
 
@@ -8,12 +11,16 @@ export interface PullGoroutines {
   readonly pulls: number
   /** The one that waits longest, as the dump says, in minutes. */
   readonly pullMinutes: number
+  /** Those of them that wait for layers: to be downloaded, or unpacked. */
+  readonly waiting: number
   /** Layers that are being unpacked. */
   readonly unpacking: number
   /** Layers of which bytes are being read from the network. */
   readonly downloading: number
   /** Requests that wait for an earlier transfer of the same layer to go away, which a cancel does not reach. */
   readonly poisoned: number
+  /** The one of these that waits longest, in minutes. */
+  readonly poisonedMinutes: number
   /** Requests that wait for an answer of containerd to what takes it no time: a lease. */
   readonly asking: number
   /** The one of these that waits longest, in minutes. */
@@ -22,33 +29,76 @@ export interface PullGoroutines {
   readonly mute: number
 }
 
+/** One goroutine, or several that do the same. */
 interface Goroutine {
-  /** In minutes; 0 below one. */
+  readonly count: number
+  /** In minutes; 0 below one, and where it is not told. The runtime counts from a collection of garbage on: it may be longer, and never shorter. */
   readonly minutes: number
   readonly frames: readonly string[]
 }
 
-/** Asks an engine for its dump, on the socket on which it offers one. */
-export async function readGoroutines(
-  host: HostView,
-  { kind, sockets, rootPrefix }: FoundEngine,
-): Promise<string | undefined> {
-  const wanted = sockets.filter(socket => kind === 'dockerd' || socket.includes('debug'))
-  const path = '/debug/pprof/goroutine?debug=2'
-  const answers = await Promise.all(wanted.map(socket => host.ask(rootPrefix + socket, path)))
-  return answers.find(answer => answer?.status === 200 && answer.body.startsWith('goroutine '))?.body
+/** A dump of so many takes a daemon some tenths of a second at most; of an engine with more none is taken. */
+const detailedMax = 10_000
+
+/** What its goroutines do, on the socket on which it tells. */
+async function readGoroutineCounts(host: HostView, engine: FoundEngine): Promise<string | undefined> {
+  return await askFor(host, engine, 1, 'goroutine profile: ')
 }
 
+/** Each goroutine, and how long it has waited: not without need, and not of an engine that has very many. */
+export async function readGoroutines(
+  host: HostView,
+  engine: FoundEngine,
+  counts: string | undefined,
+): Promise<string | undefined> {
+  return countAll(counts ?? '') <= detailedMax ? await askFor(host, engine, 2, 'goroutine ') : undefined
+}
+
+/** Where an engine has so many goroutines, who asks for each of them stops it for too long. */
+export function countAll(counts: string): number {
+  return Number(/^goroutine profile: total (\d+)/.exec(counts)?.[1] ?? 0)
+}
+
+/** What is had without asking for more than counts; in a record that is all that was asked then. */
+export async function readAnyGoroutines(host: HostView, engine: FoundEngine): Promise<string | undefined> {
+  const isRecord = host.network === undefined
+  const counts = await readGoroutineCounts(host, engine)
+  return counts === undefined && isRecord ? await readGoroutines(host, engine, undefined) : counts
+}
+
+/** Downloads of containerd, by whether they have got a place among those that may run at a time. */
+export function countFetches(dump: string): { readonly waiting: number; readonly reading: number } {
+  const fetches = parseDump(dump).filter(({ frames }) => frames.some(frame => frame.includes('docker.dockerFetcher')))
+  const waiting = fetches.filter(({ frames }) => frames.some(frame => /semaphore\.\(\*Weighted\)\.Acquire/.test(frame)))
+  return { waiting: countOf(waiting), reading: countOf(fetches) - countOf(waiting) }
+}
+
+async function askFor(
+  host: HostView,
+  { kind, sockets, rootPrefix }: FoundEngine,
+  detail: 1 | 2,
+  head: string,
+): Promise<string | undefined> {
+  const wanted = sockets.filter(socket => kind === 'dockerd' || socket.includes('debug'))
+  const path = `/debug/pprof/goroutine?debug=${detail}`
+  const answers = await Promise.all(wanted.map(socket => host.ask(rootPrefix + socket, path)))
+  return answers.find(answer => answer?.status === 200 && answer.body.startsWith(head))?.body
+}
+
+/** @param dump of either kind */
 export function countPullGoroutines(dump: string): PullGoroutines {
-  const all = parseGoroutines(dump)
+  const all = parseDump(dump)
   const holding = (pattern: RegExp) => all.filter(({ frames }) => frames.some(frame => pattern.test(frame)))
-  const pulls = holding(/\(\*ImageService\)\.(PullImage|pullImage)/)
+  const pulls = holding(/\(\*ImageService\)\.(PullImage|pullImage)\(/)
+  const poisoned = all.filter(isPoisoned)
   return {
-    pulls: pulls.length,
-    pullMinutes: Math.max(0, ...pulls.map(({ minutes }) => minutes)),
-    unpacking: holding(/\(\*layerStore\)\.(Register|registerWithDescriptor)/).length,
-    downloading: holding(/LayerDescriptor\)\.Download/).length,
-    poisoned: all.filter(isPoisoned).length,
+    pulls: countOf(pulls),
+    pullMinutes: longestOf(pulls),
+    waiting: countOf(holding(/\(\*LayerDownloadManager\)\.Download\(/)),
+    unpacking: countOf(holding(/\(\*layerStore\)\.(Register|registerWithDescriptor)\(/)),
+    downloading: countOf(holding(/LayerDescriptor\)\.Download\(/)),
+    poisoned: countOf(poisoned),
+    poisonedMinutes: longestOf(poisoned),
     ...countAsking(all, pulls),
   }
 }
@@ -56,10 +106,17 @@ export function countPullGoroutines(dump: string): PullGoroutines {
 /** grpc-go has a goroutine that reads and one that writes for each connection. The writer ends by itself when a write fails, and leaves the rest to the reader, which may see nothing. */
 function countAsking(all: readonly Goroutine[], pulls: readonly Goroutine[]) {
   const asking = pulls.filter(({ frames }) => frames.some(frame => frame.includes('.(*leasesClient).')))
-  const running = (pattern: RegExp) => all.filter(({ frames }) => frames.some(frame => pattern.test(frame))).length
+  const running = (pattern: RegExp) => countOf(all.filter(({ frames }) => frames.some(frame => pattern.test(frame))))
   const mute = running(/\/transport\.\(\*http2Client\)\.reader\(/) - running(/\/transport\.newHTTP2Client\.func\d+\(/)
-  const askingMinutes = Math.max(0, ...asking.map(({ minutes }) => minutes))
-  return { asking: asking.length, askingMinutes, mute: Math.max(0, mute) }
+  return { asking: countOf(asking), askingMinutes: longestOf(asking), mute: Math.max(0, mute) }
+}
+
+function countOf(goroutines: readonly Goroutine[]): number {
+  return goroutines.reduce((sum, { count }) => sum + count, 0)
+}
+
+function longestOf(goroutines: readonly Goroutine[]): number {
+  return Math.max(0, ...goroutines.map(({ minutes }) => minutes))
 }
 
 /** In Transfer itself, not in a goroutine that it started: there it waits only for a cancelled transfer to end. */
@@ -68,12 +125,28 @@ function isPoisoned({ frames }: Goroutine): boolean {
   return inner !== undefined && /\(\*transferManager\)\.[Tt]ransfer\(/.test(inner)
 }
 
+function parseDump(dump: string): Goroutine[] {
+  return dump.startsWith('goroutine profile: ') ? parseCounts(dump) : parseGoroutines(dump)
+}
+
 function parseGoroutines(dump: string): Goroutine[] {
   return dump.split('\n\n').flatMap(block => {
     const [head = '', ...lines] = block.split('\n')
     const [, state] = /^goroutine \d+ \[([^\]]*)\]:$/.exec(head) ?? []
     if (state === undefined) return []
     const minutes = Number(/(\d+) minutes/.exec(state)?.[1] ?? 0)
-    return [{ minutes, frames: lines.filter(line => !line.startsWith('\t') && !line.startsWith('created by ')) }]
+    return [
+      { count: 1, minutes, frames: lines.filter(line => !line.startsWith('\t') && !line.startsWith('created by ')) },
+    ]
+  })
+}
+
+/** `2 @ 0x1 0x2`, and a line `#	0x1	name+0x10	file:1` for each frame; names as `debug=2` writes them, without the arguments. */
+function parseCounts(counts: string): Goroutine[] {
+  return counts.split('\n\n').flatMap(block => {
+    const [, count] = /^(\d+) @ /m.exec(block) ?? []
+    if (count === undefined) return []
+    const frames = [...block.matchAll(/^#\t0x[0-9a-f]+\t(\S+?)\+0x/gm)].map(([, name]) => `${name}(`)
+    return [{ count: Number(count), minutes: 0, frames }]
   })
 }

@@ -64,6 +64,22 @@ test('a registry that has said nothing for so long is silent, and one that just 
   assert.deepEqual(new Set(await pullCodes(starved(3))), new Set(['PULL_WAITS']))
 })
 
+test('a file that grew is no silence, whatever its time says', async () => {
+  for (const idleSeconds of [3600, 20, 0, -3600]) {
+    const growing = podman(look => ({ hasPigz: true, bytes: 100_000 + (look < 2 ? 0 : 10), idleSeconds }))
+    // Its pipeline shows nothing, and its file grows.
+    assert.deepEqual(new Set(await pullCodes(growing)), new Set(['PULL_WAITS', 'PULL_MOVES']), String(idleSeconds))
+  }
+})
+
+test('a time of a file that the clocks contradict is no evidence', async () => {
+  const still = (idleSeconds: (look: number) => number) =>
+    podman(look => ({ hasPigz: true, bytes: 100_000, idleSeconds: idleSeconds(look) }))
+  // In the future; a clock that was set meanwhile.
+  for (const idleSeconds of [() => -60, (look: number) => (look < 4 ? 0 : 3600)])
+    assert.deepEqual(new Set(await pullCodes(still(idleSeconds))), new Set(['PULL_WAITS']))
+})
+
 test('what comes slowly is no silence', async () => {
   const slow = podman(look => ({ hasPigz: true, bytes: 100_000 + look * 10, idleSeconds: 0 }))
   assert.deepEqual(new Set(await pullCodes(slow)), new Set(['PULL_MOVES']))

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Verdict } from '../flow/blame.ts'
 import type { TaskFacts } from '../sys/tasks.ts'
-import { reasonOf } from './reason.ts'
+import type { DiskProgress } from './disk-watch.ts'
+import { mayBeSlow, reasonOf } from './reason.ts'
 import type { LineLook } from './sample.ts'
 
 function makeTask(state: string, syscall: string | undefined): TaskFacts {
@@ -33,8 +34,10 @@ function verdictOf(kind: Verdict['kind'], wchan = ''): Verdict {
   return { stage: 'unpigz', kind, sinceMs: 4000, confidence: 'certain', evidence: [], facts: { wchan } }
 }
 
+const here = { isOutputClosed: false, disk: undefined }
+
 function codeOf(tasks: readonly TaskFacts[], userTicks: number, systemTicks = 0): string | undefined {
-  return reasonOf(verdictOf('stuck-decompressor'), makeLooks(tasks, userTicks, systemTicks), false)?.code
+  return reasonOf(verdictOf('stuck-decompressor'), makeLooks(tasks, userTicks, systemTicks), here)?.code
 }
 
 const running = makeTask('R', 'running')
@@ -48,7 +51,7 @@ test('who burns processor time and moves nothing spins, however little of a busy
 
 test('a watcher that was held up still counts all that was burnt meanwhile', () => {
   const looks = makeLooks([running], 40, 0, 5000)
-  assert.equal(reasonOf(verdictOf('stuck-decompressor'), looks, false)?.code, 'DECOMPRESSOR_SPINS')
+  assert.equal(reasonOf(verdictOf('stuck-decompressor'), looks, here)?.code, 'DECOMPRESSOR_SPINS')
 })
 
 test('who is ready to run and gets no processor is not accused', () => {
@@ -67,12 +70,82 @@ test('who waits for the server of a filesystem, also in state S, is told from on
   assert.equal(codeOf([{ ...waiting, wchan: 'futex_wait_queue' }], 0), 'DECOMPRESSOR_ASLEEP')
 })
 
-test('the wait channel tells what a task in the kernel waits for', () => {
-  const code = (wchan: string) => reasonOf(verdictOf('disk-wait', wchan), [], false)?.code
-  assert.equal(code('percpu_rwsem_wait'), 'FILESYSTEM_FROZEN')
-  assert.equal(code('fanotify_get_response'), 'FANOTIFY_WAIT')
-  assert.equal(code('mem_cgroup_oom_synchronize'), 'MEMORY_LIMIT')
-  assert.equal(code('__refrigerator'), 'CGROUP_FROZEN')
-  assert.equal(code('rpc_wait_bit_killable'), 'REMOTE_FILESYSTEM_WAIT')
-  assert.equal(code('jbd2_log_wait_commit'), 'DISK_WAIT')
+const kinds: readonly (readonly [Verdict['kind'], string])[] = [
+  ['silent-source', 'ENGINE_DOES_NOT_FEED'],
+  ['trickling-source', 'ENGINE_DOES_NOT_FEED'],
+  ['stuck-process', 'ENGINE_DOES_NOT_PASS_ON'],
+  ['stuck-entry', 'ENGINE_DOES_NOT_UNPACK'],
+  ['dribbling-decompressor', 'DECOMPRESSOR_DRIBBLES'],
+  ['lost-wakeup', 'LOST_WAKEUP'],
+  ['unexplained', 'PULL_UNEXPLAINED'],
+]
+
+test('what needs no threads to be told has a name for each verdict', () => {
+  for (const [kind, code] of kinds) assert.equal(reasonOf(verdictOf(kind), makeLooks([], 0), here)?.code, code, kind)
+})
+
+/** Seconds of a process that unpacks, and of an engine that does. */
+function unpackCode(tasks: readonly TaskFacts[], userTicks: number): string | undefined {
+  const looks = makeLooks(tasks, userTicks).map(look => ({ ...look, untar: look.decompressor[0], decompressor: [] }))
+  return reasonOf(verdictOf('stuck-entry'), looks, here)?.code
+}
+
+test('an untar that spins or sleeps is stuck; one that gets no processor is not accused', () => {
+  assert.equal(unpackCode([running], 400), 'UNTAR_STUCK')
+  assert.equal(unpackCode([locked, locked], 0), 'UNTAR_STUCK')
+  assert.equal(unpackCode([running], 3), undefined)
+})
+
+interface Wait {
+  readonly wchan?: string
+  readonly syscall?: string
+  readonly sinceMs?: number
+  readonly disk?: Pick<DiskProgress, 'answered' | 'pending'>
+}
+
+/** What is said of a task that the kernel holds: `CODE confidence severity`, the last two where they are not as usual. */
+function told({ wchan, syscall = 'read', sinceMs = 7000, disk }: Wait): string {
+  const facts = wchan === undefined ? { syscall } : { wchan, syscall }
+  const verdict: Verdict = { ...verdictOf('disk-wait'), sinceMs, facts }
+  const progress = disk && { ...disk, name: 'vda1', ms: sinceMs }
+  const reason = reasonOf(verdict, [], { isOutputClosed: false, disk: progress })
+  return [reason?.code, reason?.confidence, reason?.severity].filter(word => word !== undefined).join(' ')
+}
+
+const dead = { answered: 0, pending: 3 }
+const busy = { answered: 1, pending: 30 }
+
+const waits: readonly (readonly [string, Wait, string])[] = [
+  ['a frozen filesystem', { wchan: '__sb_start_write' }, 'FILESYSTEM_FROZEN'],
+  ['the lock of one, in a write', { wchan: 'percpu_rwsem_wait', syscall: 'openat' }, 'FILESYSTEM_FROZEN'],
+  ['that kind of lock, in another call', { wchan: 'percpu_rwsem_wait', syscall: '56' }, 'FILESYSTEM_FROZEN likely'],
+  ['an agent', { wchan: 'fanotify_get_response', disk: busy }, 'FANOTIFY_WAIT'],
+  ['memory', { wchan: 'mem_cgroup_oom_synchronize' }, 'MEMORY_LIMIT'],
+  ['a freezer', { wchan: '__refrigerator' }, 'CGROUP_FROZEN'],
+  ['a server', { wchan: 'rpc_wait_bit_killable' }, 'REMOTE_FILESYSTEM_WAIT'],
+  ['a disk that answers nobody', { wchan: 'io_schedule', disk: dead }, 'DISK_WAIT likely'],
+  ['the same, since a moment', { wchan: 'io_schedule', sinceMs: 5750, disk: dead }, 'PULL_WAITS note'],
+  ['a disk that answers others', { wchan: 'io_schedule', disk: busy }, 'DISK_BUSY'],
+  ['a journal on a disk that answers nobody', { wchan: 'jbd2_log_wait_commit', disk: dead }, 'DISK_WAIT likely'],
+  ['a journal on a disk that answers others', { wchan: 'jbd2_log_wait_commit', disk: busy }, 'DISK_BUSY'],
+  ['a journal, since 5.75 s', { wchan: 'jbd2_log_wait_commit', sinceMs: 5750 }, 'PULL_WAITS note'],
+  ['a journal on a disk that cannot be seen', { wchan: 'xlog_wait' }, 'DISK_WAIT unknown warning'],
+  ['a lock of anybody', { wchan: 'rwsem_down_read_slowpath', disk: dead }, 'KERNEL_WAIT unknown'],
+  ['a lock, while the disk answers', { wchan: 'rwsem_down_read_slowpath', disk: busy }, 'KERNEL_WAIT unknown note'],
+  ['what no kernel shows', {}, 'KERNEL_WAIT unknown'],
+]
+
+for (const [name, wait, wanted] of waits)
+  test(`who waits in the kernel for ${name}: ${wanted}`, () => assert.equal(told(wait), wanted))
+
+test('who may only be slow is looked at longer', () => {
+  const slow = (wchan: string) => mayBeSlow({ ...verdictOf('disk-wait'), facts: { wchan } })
+  assert.deepEqual(['io_schedule', 'jbd2_log_wait_commit', 'mutex_lock', ''].map(slow), [true, true, true, true])
+  assert.deepEqual(['fanotify_get_response', 'percpu_rwsem_wait'].map(slow), [false, false])
+  assert.equal(mayBeSlow(verdictOf('stuck-decompressor', 'io_schedule')), false)
+})
+
+test('an unknown place is named, and nothing else is said of it', () => {
+  const verdict: Verdict = { ...verdictOf('disk-wait'), facts: { wchan: 'some_lock' } }
+  assert.equal(reasonOf(verdict, [], here)?.evidence[0], 'it waits in the kernel in some_lock (unknown)')
 })

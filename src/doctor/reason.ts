@@ -1,33 +1,38 @@
 /** From who is to blame to why: the kind of standstill, from the same looks. */
 import { countedMs, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
+import { findKernelPlace, type KernelPlace } from '../flow/kernel-places.ts'
 import type { FindingCode } from './catalogue.ts'
+import type { DiskProgress } from './disk-watch.ts'
+import type { Finding } from './finding.ts'
 import type { LineLook, ProcessLook } from './sample.ts'
 
 /** What a standstill is called, and what speaks for it beside the verdict's own evidence. */
 export interface Reason {
   readonly code: FindingCode
   readonly evidence: readonly string[]
+  /** Where less is known than the verdict says. */
+  readonly confidence?: Finding['confidence']
+  readonly severity?: Finding['severity']
 }
 
-/** Where tasks wait for somebody who serves a filesystem: FUSE, NFS, CIFS, Ceph, 9p. */
-const remotePlaces = /^(request_wait_answer|_*fuse_|rpc_|nfs|cifs_|smb2?_|wait_for_response|ceph_|p9_)/
-
-/** Kernel functions in which tasks of a pull are known to sleep. */
-const sleepingPlaces: readonly (readonly [RegExp, FindingCode])[] = [
-  [/^(percpu_rwsem_wait|sb_start_write|thaw_super|__sb_start_write)/, 'FILESYSTEM_FROZEN'],
-  [/^fanotify/, 'FANOTIFY_WAIT'],
-  [/^(mem_cgroup|try_charge|__mem_cgroup)/, 'MEMORY_LIMIT'],
-  // Who writes through FUSE sleeps as if it could be interrupted (state S); NFS and its like can be killed only (D).
-  [remotePlaces, 'REMOTE_FILESYSTEM_WAIT'],
-  [/^(__refrigerator|cgroup_.*freez|do_freezer_trap|get_signal)/, 'CGROUP_FROZEN'],
-]
+/** What beside the looks decides. */
+export interface Circumstances {
+  /** The decompressor has closed its output. */
+  readonly isOutputClosed: boolean
+  /** What the disk under the engine's data did while the guilty one stood still; undefined where that cannot be seen. */
+  readonly disk: DiskProgress | undefined
+}
 
 /** Why the guilty stage of a line stands still; undefined if it should not be accused after all. */
-export function reasonOf(verdict: Verdict, looks: readonly LineLook[], isOutputClosed: boolean): Reason | undefined {
+export function reasonOf(
+  verdict: Verdict,
+  looks: readonly LineLook[],
+  circumstances: Circumstances,
+): Reason | undefined {
   const { kind } = verdict
   if (kind === 'stopped') return { code: stoppedCode(verdict), evidence: [] }
-  if (kind === 'disk-wait') return placeOf(verdict)
-  if (kind === 'stuck-decompressor') return decompressorReason(verdict, looks, isOutputClosed)
+  if (kind === 'disk-wait') return kernelReason(verdict, circumstances.disk)
+  if (kind === 'stuck-decompressor') return decompressorReason(verdict, looks, circumstances.isOutputClosed)
   if (kind === 'dribbling-decompressor') return { code: 'DECOMPRESSOR_DRIBBLES', evidence: [] }
   if (kind === 'silent-source' || kind === 'trickling-source') return { code: 'ENGINE_DOES_NOT_FEED', evidence: [] }
   if (kind === 'stuck-process') return { code: 'ENGINE_DOES_NOT_PASS_ON', evidence: [] }
@@ -41,10 +46,66 @@ function stoppedCode({ facts }: Verdict): FindingCode {
   return facts['stage'] === 'unpack' ? 'UNTAR_STOPPED' : 'ENGINE_STOPPED'
 }
 
-function placeOf({ facts }: Verdict): Reason {
-  const wchan = String(facts['wchan'] ?? '')
-  const code = sleepingPlaces.find(([pattern]) => pattern.test(wchan))?.[1] ?? 'DISK_WAIT'
-  return { code, evidence: [] }
+/**
+ * A disk that answers nobody for so long is told as one that does not answer. One that spins up or tidies up may take as long: the longest that a look of some
+ * seconds can wait for, and so never certain.
+ */
+const silentDiskMs = 6500
+
+const codeOfPlace: Readonly<Record<Exclude<KernelPlace['kind'], 'disk'>, FindingCode>> = {
+  'frozen-filesystem': 'FILESYSTEM_FROZEN',
+  permission: 'FANOTIFY_WAIT',
+  memory: 'MEMORY_LIMIT',
+  server: 'REMOTE_FILESYSTEM_WAIT',
+  freezer: 'CGROUP_FROZEN',
+}
+
+/** Calls that a frozen filesystem holds; what else takes the same kind of lock are clone and exit, while control groups change. */
+const changesFiles: ReadonlySet<string> = new Set(
+  'write pwrite64 writev openat mkdirat symlinkat linkat mknodat unlinkat renameat renameat2 fchownat fchown fchmodat fchmod utimensat setxattr lsetxattr ftruncate fallocate copy_file_range'.split(
+    ' ',
+  ),
+)
+
+/** True if a longer look could change what is said of this verdict: who waits for a disk, or nobody knows where, is perhaps only slow. */
+export function mayBeSlow({ kind, facts }: Verdict): boolean {
+  return kind === 'disk-wait' && (placeOf(facts)?.kind ?? 'disk') === 'disk'
+}
+
+function placeOf({ wchan }: Verdict['facts']): KernelPlace | undefined {
+  return findKernelPlace(wchan === undefined ? undefined : String(wchan))
+}
+
+/** A task that the kernel holds: the function that it sleeps in tells what it waits for, or tells nothing, and then nothing is guessed. */
+function kernelReason(verdict: Verdict, disk: DiskProgress | undefined): Reason {
+  const place = placeOf(verdict.facts)
+  if (place === undefined) return unknownWait(verdict, disk)
+  if (place.kind !== 'disk') {
+    const isSure = place.isSure || changesFiles.has(String(verdict.facts['syscall']))
+    return { code: codeOfPlace[place.kind], evidence: [], ...(!isSure && { confidence: 'likely' }) }
+  }
+  const evidence = describeDisk(disk)
+  if (disk !== undefined && disk.answered > 0) return { code: 'DISK_BUSY', evidence }
+  if (verdict.sinceMs < silentDiskMs) return { code: 'PULL_WAITS', evidence, severity: 'note' }
+  if (disk === undefined) return { code: 'DISK_WAIT', evidence, confidence: 'unknown', severity: 'warning' }
+  return { code: 'DISK_WAIT', evidence, confidence: 'likely' }
+}
+
+function unknownWait({ facts }: Verdict, disk: DiskProgress | undefined): Reason {
+  const wchan = facts['wchan']
+  const where =
+    wchan === undefined ? 'it waits in the kernel; where is not shown' : `it waits in the kernel in ${wchan} (unknown)`
+  const isSlow = disk !== undefined && disk.answered > 0
+  const evidence = [where, ...describeDisk(disk)]
+  return { code: 'KERNEL_WAIT', evidence, confidence: 'unknown', ...(isSlow && { severity: 'note' }) }
+}
+
+function describeDisk(disk: DiskProgress | undefined): string[] {
+  if (disk === undefined) return ['what the disk below did meanwhile cannot be seen']
+  const { name, answered, pending, ms } = disk
+  return [
+    `the disk below (${name}) answered ${answered.toLocaleString('en-US')} requests in these ${(ms / 1000).toFixed(1)} s, and has ${pending} before it`,
+  ]
 }
 
 function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutputClosed: boolean): Reason | undefined {
@@ -98,7 +159,7 @@ function isRemote(looks: readonly LineLook[], pick: (look: LineLook) => readonly
 }
 
 function isRemoteWait({ wchan }: ProcessLook['tasks'][number]): boolean {
-  return wchan !== undefined && remotePlaces.test(wchan)
+  return findKernelPlace(wchan)?.kind === 'server'
 }
 
 /** Whoever computes moves bytes within milliseconds of it, however little of a processor it is given. */

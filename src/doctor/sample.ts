@@ -1,4 +1,5 @@
 /** One line of processes as stages, so that the same judgement that guards our own pulls says who holds up a foreign one. */
+import { findKernelPlace } from '../flow/kernel-places.ts'
 import type { KernelFacts, PipelineSample, StageFacts, Waits } from '../flow/stage.ts'
 import type { HostView, PipeFill } from '../sys/host-view.ts'
 import { readTraffic } from '../sys/process-files.ts'
@@ -232,8 +233,11 @@ export function lookAt(host: HostView, pid: number): ProcessLook | undefined {
 
 const order = 'TtDRS'
 
+/** Of those that the kernel holds, one in a place that tells something: the others may only wait for it. */
 function worstTask(tasks: readonly TaskFacts[]): TaskFacts | undefined {
-  const rank = ({ state }: TaskFacts) => (order.indexOf(state) + order.length + 1) % (order.length + 1)
+  const isTelling = ({ state, wchan }: TaskFacts) => state === 'D' && findKernelPlace(wchan) !== undefined
+  const rank = (task: TaskFacts) =>
+    ((order.indexOf(task.state) + order.length + 1) % (order.length + 1)) - (isTelling(task) ? 0.5 : 0)
   return [...tasks].sort((a, b) => rank(a) - rank(b))[0]
 }
 

@@ -1,4 +1,5 @@
 /** What `blame` found, in sentences for people and in facts for programs. */
+import { findKernelPlace } from './kernel-places.ts'
 import { carriesBytes, type StageFacts } from './stage.ts'
 
 /** The time up to now in which a stage was free and did not move. */
@@ -78,24 +79,15 @@ function inputOf(stage: StageFacts): string {
   return stage.waits === 'itself' || stage.task?.state === 'D' ? 'is at work' : 'is handed more'
 }
 
-/** Where tasks of a pull are known to sleep, by the name of the kernel function. */
-const sleepingPlaces: readonly (readonly [RegExp, string])[] = [
-  [/^(percpu_rwsem_wait|sb_start_write|thaw_super)/, 'for its filesystem, which is frozen (fsfreeze)'],
-  [/^fanotify/, 'for the permission of a security agent (fanotify) that does not answer'],
-  [/^(jbd2_|xlog_|xfs_log)/, 'for the journal of its filesystem'],
-  [/^(nfs|rpc_|ceph_|cifs_|wait_for_response)/, 'for the server of a network filesystem'],
-  [/^(request_wait_answer|fuse_)/, 'for the program behind a FUSE filesystem'],
-  [/^(io_schedule|folio_wait|wait_on_page|blk_|rq_qos_wait|balance_dirty|bit_wait_io)/, 'for the disk'],
-]
-
 function taskEvidence({ last }: Stretch): string[] {
   const { task } = last
   if (task === undefined) return []
   const details = [describeState(task.state)]
   if (task.wchan !== undefined) details.push(`in ${task.wchan}`)
   if (task.syscall !== undefined) details.push(`system call ${task.syscall}`)
-  const place = sleepingPlaces.find(([pattern]) => pattern.test(task.wchan ?? ''))?.[1]
-  return [`its task is in state ${details.join(', ')}`, ...(place === undefined ? [] : [`there it waits ${place}`])]
+  const place = findKernelPlace(task.wchan)
+  const words = place === undefined ? [] : [`there it waits ${place.waitsFor}`]
+  return [`its task is in state ${details.join(', ')}`, ...words]
 }
 
 /** Whoever is runnable all the time and gets little of the processor has to share it. */

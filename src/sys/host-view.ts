@@ -1,5 +1,6 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
-import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { closeSync, constants, createReadStream, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { readdir, readFile, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
@@ -73,6 +74,8 @@ interface DiskView {
   readonly silent: ReadonlySet<string>
   /** Whether the entries of a directory tell their type (d_type). Absent where that cannot be asked from here, as is the next. */
   hasTypes?(path: string): Promise<boolean | undefined>
+  /** The sha256 of a file of up to a gigabyte, as `sha256:…`, if it can be read in a second or two. */
+  digest?(path: string): Promise<string | undefined>
   /** Milliseconds until a small file is on the disk. The one thing that writes: a file without a name, gone with its descriptor. */
   measureSync?(path: string): Promise<number | undefined>
 }
@@ -167,6 +170,9 @@ const silentMax = 2
 const diskMs = 1000
 /** The one question after which a disk is called silent: a busy one may take a while. */
 const filesystemMs = 5000
+/** A gigabyte from the page cache is hashed in less than a second; what must come from the disk may not be. */
+const digestBytesMax = 2 ** 30
+const digestMs = 2000
 /** What is read from disks here are names and numbers. */
 const diskTextMax = 1024 * 1024
 
@@ -204,6 +210,17 @@ class LiveDisk implements DiskView {
 
   measureSync(path: string): Promise<number | undefined> {
     return this.#ask(path, () => measureSync(path), filesystemMs)
+  }
+
+  async digest(path: string): Promise<string | undefined> {
+    const { size } = (await this.file(path)) ?? { size: Number.POSITIVE_INFINITY }
+    if (size > digestBytesMax) return undefined
+    const read = async (signal: AbortSignal) => {
+      const hash = createHash('sha256')
+      for await (const piece of createReadStream(path, { signal, highWaterMark: 1 << 20 })) hash.update(piece as Buffer)
+      return `sha256:${hash.digest('hex')}`
+    }
+    return await this.#ask(path, read, digestMs)
   }
 
   async #ask<T>(path: string, look: (signal: AbortSignal) => Promise<T>, ms: number = diskMs): Promise<T | undefined> {

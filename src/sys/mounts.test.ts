@@ -14,10 +14,10 @@ const sample = [
 test('mountinfo is read with escapes, optional fields and bytes above 127', () => {
   assert.deepEqual(parseMountInfo(sample).slice(2), [
     {
-      ...{ target: '/mnt/a b\\c', type: 'overlay', source: 'windlass:x' },
+      ...{ target: '/mnt/a b\\c', device: '0:50', type: 'overlay', source: 'windlass:x' },
       ...{ options: ['rw', 'nodev'], superOptions: ['ro', 'lowerdir=l/A:l/B'] },
     },
-    { target: '/mnt/ää', options: ['ro'], type: 'tmpfs', source: 'none', superOptions: ['ro'] },
+    { target: '/mnt/ää', device: '0:51', options: ['ro'], type: 'tmpfs', source: 'none', superOptions: ['ro'] },
   ])
 })
 

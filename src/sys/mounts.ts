@@ -7,6 +7,8 @@ import { isInUserNamespace } from './user-namespace.ts'
 /** One line of mountinfo, proc_pid_mountinfo(5). */
 export interface MountPoint {
   readonly target: string
+  /** `major:minor` of what lies below it, as in /proc/diskstats; `0:N` where that is no block device. */
+  readonly device: string
   /** Options of this mount, such as `ro` and `nosuid`. */
   readonly options: readonly string[]
   readonly type: string
@@ -29,7 +31,7 @@ export function parseMountInfo(text: string): MountPoint[] {
     const [target, options, type, source] = [fields[4], fields[5], fields[separator + 1], fields[separator + 2]]
     const superOptions = (fields[separator + 3] ?? '').split(',')
     if (separator < 0 || target === undefined || type === undefined || source === undefined) return []
-    const names = { target: decodeField(target), type, source: decodeField(source) }
+    const names = { target: decodeField(target), device: fields[2] ?? '', type, source: decodeField(source) }
     return [{ ...names, options: (options ?? '').split(','), superOptions }]
   })
 }
@@ -76,6 +78,11 @@ export function findMountOf(path: string, mounts: readonly MountPoint[]): MountP
     if (isUnder(path, mount.target) && mount.target.length >= (found?.target.length ?? 0)) found = mount
   }
   return found
+}
+
+/** True for a type of filesystem behind which a server or a program stands. */
+export function isServed(type: string): boolean {
+  return /^(nfs|cifs|smb|ceph|glusterfs|9p|fuse)/.test(type)
 }
 
 /** True if the path is the directory or lies below it; both absolute and without symlinks. */

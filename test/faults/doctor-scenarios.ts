@@ -17,6 +17,8 @@ export interface Bed {
   readonly socket: string
   /** Where its filesystem is mounted. */
   readonly disk: string
+  /** Where the filesystem is mounted that holds the file in which that one lies: frozen, it is a disk that answers nobody. */
+  readonly below: string
   /** A process of its own unpacks. */
   readonly hasUntar: boolean
   /** References: one that comes as it should, one whose registry falls silent, one behind a proxy that keeps all until it has all. */
@@ -159,6 +161,123 @@ function makeGroup(controller: string, settings: Readonly<Record<string, string>
       }
     },
   }
+}
+
+/** A script in place of the decompressor. */
+function scriptRow(row: Omit<Scenario, 'arrange'> & { readonly script: string; readonly evidence: RegExp }): Scenario {
+  const { script, evidence, ...scenario } = row
+  return {
+    ...scenario,
+    async arrange(bed) {
+      bed.engine.useScript(script)
+      bed.engine.startPull(bed.image)
+      await bed.engine.unpacking(false)
+      await sleep(1000)
+      return {
+        check(seen) {
+          const found = seen.findings.filter(({ code }) => scenario.codes.includes(code))
+          assert.ok(
+            found.some(finding => evidence.test(finding.evidence.join('\n'))),
+            JSON.stringify(found),
+          )
+        },
+        [Symbol.asyncDispose]: nothing,
+      }
+    },
+  }
+}
+
+const getrandom = process.arch === 'arm64' ? 278 : 318
+
+const kernelSpin = scriptRow({
+  name: 'decompressor spins in system calls',
+  codes: ['DECOMPRESSOR_SPINS_IN_KERNEL'],
+  without: ['podman'],
+  short: ['docker'],
+  script: `exec perl -e '$b = "x" x 33554432; syscall(${getrandom}, $b, 33554432, 0) while 1' -- "$@"`,
+  evidence: /used 0\.\d s of processor time in its own code and \d+\.\d s in the kernel/,
+})
+
+const deadlock = scriptRow({
+  name: 'all threads of the decompressor wait for each other',
+  codes: ['DECOMPRESSOR_DEADLOCKED'],
+  without: ['podman'],
+  needsHostRoot: true,
+  short: ['docker'],
+  script: `exec perl -Mthreads -Mthreads::shared -e 'my $l :shared; threads->create(sub { lock($l); cond_wait($l) while 1 })->join' -- "$@"`,
+  evidence: /its 2 threads: 2 asleep in futex/,
+})
+
+const noProcessor: Scenario = {
+  name: 'decompressor that computes, with a thousandth of a processor',
+  codes: ['NO_PROCESSOR'],
+  without: ['podman'],
+  short: ['docker'],
+  async arrange(bed) {
+    const { engine } = bed
+    const group = makeGroup('cpu', { 'cpu.cfs_period_us': '1000000', 'cpu.cfs_quota_us': '1000' })
+    engine.useScript(`exec perl -e '1 while 1' -- "$@"`)
+    engine.startPull(bed.image)
+    const { decompressor } = await engine.unpacking(false)
+    await sleep(500)
+    group.add(decompressor)
+    return {
+      check: ({ status }) => assert.equal(status, 10),
+      async [Symbol.asyncDispose]() {
+        process.kill(decompressor, 'SIGKILL')
+        group.empty([decompressor])
+        await group.remove()
+      },
+    }
+  },
+}
+
+/** Where each of its threads is, two bytes of its own memory are now a jump to themselves: whichever comes by stays. */
+async function makeSpin(pid: number): Promise<void> {
+  await run('gdb', [
+    '-batch',
+    '-nx',
+    '-p',
+    String(pid),
+    '-ex',
+    'thread apply all set var *(unsigned short *)$pc = 0xfeeb',
+  ])
+}
+
+const untarSpins: Scenario = {
+  name: 'untar spins',
+  codes: ['UNTAR_STUCK'],
+  without: ['containerd'],
+  short: [],
+  async arrange(bed) {
+    assert.equal(process.arch, 'x64', 'the jump is one of this processor')
+    bed.engine.startPull(bed.image)
+    const { untar } = await bed.engine.unpacking(true)
+    await makeSpin(untar)
+    return { [Symbol.asyncDispose]: nothing }
+  },
+}
+
+const diskSilent: Scenario = {
+  name: 'disk that answers nobody',
+  codes: ['DISK_WAIT'],
+  short: ['docker'],
+  async arrange(bed) {
+    await unpack(bed)
+    const pids = bed.engine.children().map(({ pid }) => pid)
+    await whileStopped(pids, () => run('fsfreeze', ['-f', bed.below]))
+    await sleep(2000)
+    return {
+      check({ findings }) {
+        const told = findings.filter(({ code }) => code === 'DISK_WAIT').flatMap(({ evidence }) => evidence)
+        assert.ok(
+          told.some(line => /^the disk below \(loop\d+\) answered 0 requests/.test(line)),
+          told.join('\n'),
+        )
+      },
+      [Symbol.asyncDispose]: async () => void (await run('fsfreeze', ['-u', bed.below])),
+    }
+  },
 }
 
 const stopped: Scenario = {
@@ -451,11 +570,16 @@ const none: Scenario = {
 
 export const scenarios: readonly Scenario[] = [
   ...broken.map(brokenRow),
+  kernelSpin,
+  deadlock,
+  noProcessor,
   stopped,
   untarStopped,
+  untarSpins,
   engineStopped,
   freezer,
   frozen,
+  diskSilent,
   full,
   fanotify,
   fuse,

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { catalogue } from '../../src/doctor/catalogue.ts'
 import { diagnose } from '../../src/doctor/diagnose.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
+import { digestOf } from '../servers/push.ts'
 import { collectResult, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker } from '../testbed/dockerd.ts'
@@ -25,15 +26,18 @@ const directory = mkdtempSync(join(tmpdir(), 'windlass-doctor-'))
 const gate = Promise.withResolvers<void>()
 let image: ServedImage
 let silent: ServedImage
+let single: ServedImage
 
 before(async () => {
   image = await serveImage(layers)
+  single = await serveImage([makeNoise('single', 6 << 20)])
   silent = await serveImage([makeNoise('silent', 12 << 20)], { 0: holdBack(9_000_000, gate.promise) })
 })
 after(async () => {
   gate.resolve()
   await image?.[Symbol.asyncDispose]()
   await silent?.[Symbol.asyncDispose]()
+  await single?.[Symbol.asyncDispose]()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -47,11 +51,12 @@ const forget = `ctr -a "$1" leases ls -q | xargs -r ctr -a "$1" leases rm; ctr -
 /** An engine of this host, or of the folder of newer ones, on a filesystem of its own. */
 async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   const isNewest = engines.length > 0
-  const loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
+  const below = await openLoopFilesystem({ sizeBytes: 2 ** 30 + 2 ** 28 })
+  const loop = await openLoopFilesystem({ place: below.directory, sizeBytes: 2 ** 30 })
   const shims = mkdtempSync(join(directory, 'shims-'))
   const proxy = await startBufferingProxy(silent.registry.host)
   const references = { image: image.reference, silent: silent.reference, buffered: `${proxy.host}/team/app:v1` }
-  const common = { disk: loop.directory, ...references, cutProxy: () => proxy.cut() }
+  const common = { disk: loop.directory, below: below.directory, ...references, cutProxy: () => proxy.cut() }
   const open = async (daemon: AsyncDisposable, engine: SickEngine, hasUntar: boolean, socket = '') => {
     return {
       bed: { ...common, engine, hasUntar, socket },
@@ -60,6 +65,7 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
         await proxy[Symbol.asyncDispose]()
         await daemon[Symbol.asyncDispose]()
         await loop[Symbol.asyncDispose]()
+        await below[Symbol.asyncDispose]()
       },
     }
   }
@@ -105,6 +111,7 @@ function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[
       judge(scenario, kind, sickness, seen)
     })
   for (const scenario of rows.filter(({ isLast }) => !isLast)) look(scenario)
+  if (kind !== 'podman') testNamedLayer(() => open.bed, namedLayer[kind])
   if (isLong) {
     testTrace(() => open.bed)
     test('40 looks at pulls that go on, fast and slow: nobody is ever accused', { timeout: 600_000 }, async t =>
@@ -112,6 +119,31 @@ function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[
     )
   }
   for (const scenario of rows.filter(({ isLast }) => isLast)) look(scenario)
+}
+
+const namedLayer = {
+  docker: [/2 pulls wait for it: the engine unpacks this layer alone/],
+  containerd: [
+    /in namespace default that layer comes from 127\.0\.0\.1\/team\/app, and is part of 127\.0\.0\.1:\d+\/team\/app:v1/,
+  ],
+}
+
+/** What the finding of the one decompressor that stands still says of its layer. */
+function testNamedLayer(bed: () => Bed, wanted: readonly RegExp[]): void {
+  test('that stands still: its layer is named, and who waits for it', row, async () => {
+    const { engine, hasUntar } = bed()
+    engine.startPull(single.reference)
+    const { decompressor } = await engine.unpacking(hasUntar)
+    process.kill(decompressor, 'SIGSTOP')
+    engine.startPull(single.reference)
+    await sleep(1000)
+    const seen = await visit(engine.pid)
+    const found = seen.findings.find(({ code }) => code === 'DECOMPRESSOR_STOPPED')
+    const text = found?.evidence.join('\n') ?? ''
+    assert.equal(found?.facts['layer'], digestOf(single.layers[0]?.blob ?? Buffer.alloc(0)), JSON.stringify(found))
+    for (const pattern of [...wanted, new RegExp(`wait for a pull of this engine: ${single.reference}`)])
+      assert.match(text, pattern)
+  })
 }
 
 /** What the parts of a trace are, in the order in which they are told; together they are all the time. */

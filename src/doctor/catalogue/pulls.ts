@@ -192,15 +192,47 @@ export const pulls = {
     en: {
       title: 'The pull waits for a disk or a filesystem that does not answer',
       meaning:
-        'A task of it sleeps in the kernel in state D, where no signal reaches it, and has not come back. Nobody can kill it; the disk has to answer.',
+        'A task of it sleeps in the kernel in state D, where no signal reaches it, in a function that waits for a disk or its filesystem, and in that time the disk answered nobody. Nobody can kill it; the disk has to answer. A disk that spins up or tidies up may be as silent for a while.',
       advice: [
         'Look at dmesg, at the device and at the mount under the data root; a dead network filesystem may be unmounted with umount -f -l.',
       ],
     },
     zh: {
       title: '拉取在等待没有应答的磁盘或文件系统',
-      meaning: '它的一个任务以 D 状态睡在内核中，信号无法到达，且一直没有返回。谁也无法杀死它，只能等磁盘应答。',
+      meaning:
+        '它的一个任务以 D 状态睡在内核中等待磁盘或其文件系统，信号无法到达，而这段时间磁盘没有应答任何请求。谁也无法杀死它，只能等磁盘应答。正在启动或整理的磁盘也可能暂时如此。',
       advice: ['查看 dmesg、数据目录所在的设备和挂载；失效的网络文件系统可用 umount -f -l 卸载。'],
+    },
+  },
+  DISK_BUSY: {
+    severity: 'note',
+    en: {
+      title: 'A process of the pull waits for a disk that answers: slow, not stuck',
+      meaning:
+        'A task of it has slept in the kernel for the disk or its filesystem as long as it was looked at, while the disk came to the end of other requests.',
+      advice: ['Wait, and look again; a faster disk, fewer pulls at a time, or fewer others on that disk help.'],
+    },
+    zh: {
+      title: '拉取的一个进程在等待磁盘，而磁盘仍在应答：慢，而非卡住',
+      meaning: '观察期间它的一个任务一直睡在内核中等待磁盘或其文件系统，而磁盘在此期间完成了其他请求。',
+      advice: ['等待后再看；更快的磁盘、更少的并发拉取或减少该磁盘上的其他负载会有帮助。'],
+    },
+  },
+  KERNEL_WAIT: {
+    severity: 'warning',
+    en: {
+      title: 'A process of the pull waits in the kernel, and for what is not known',
+      meaning:
+        'A task of it sleeps in state D, where no signal reaches it, in a function of the kernel that says nothing of disks, agents, control groups or servers. It may be slow or stuck; no cause is guessed.',
+      advice: [
+        'Look again in a minute. If it stays so, keep /proc/PID/task/*/stack and dmesg for whoever maintains the kernel, and --bundle.',
+      ],
+    },
+    zh: {
+      title: '拉取的一个进程在内核中等待，等待什么未知',
+      meaning:
+        '它的一个任务以 D 状态睡眠，信号无法到达，所在的内核函数不能说明与磁盘、代理、控制组或服务器有关。可能是慢，也可能是卡住；这里不作猜测。',
+      advice: ['一分钟后再看。若仍如此，请为内核维护者保留 /proc/PID/task/*/stack、dmesg 和 --bundle。'],
     },
   },
   FILESYSTEM_FROZEN: {

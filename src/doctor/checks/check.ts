@@ -69,6 +69,4 @@ export interface Item<Kind extends ItemKind = ItemKind> {
   readonly value: Items[Kind]
 }
 
-export function describeEngine({ kind, process }: Engine): string {
-  return `${kind} ${process.pid}`
-}
+export { describeEngine } from '../engines.ts'

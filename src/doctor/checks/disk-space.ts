@@ -1,5 +1,5 @@
 import type { HostView } from '../../sys/host-view.ts'
-import { findMountOf, type MountPoint, parseMountInfo } from '../../sys/mounts.ts'
+import { findMountOf, isServed, type MountPoint, parseMountInfo } from '../../sys/mounts.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { type CheckOf, describeEngine, type EngineDirectory } from './check.ts'
 
@@ -44,8 +44,7 @@ function judge(subject: string, space: Space, mount: MountPoint | undefined): Fi
   const at = `${mount?.type} on ${mount?.target}, ${mount?.options.join(',')}, ${mount?.superOptions.join(',')}`
   if (mount?.options.includes('ro') || mount?.superOptions.includes('ro'))
     findings.push(makeFinding('DISK_READ_ONLY', subject, { evidence: [at], facts }))
-  if (/^(nfs|cifs|smb|ceph|glusterfs|9p|fuse)/.test(mount?.type ?? ''))
-    findings.push(makeFinding('DISK_ON_NETWORK', subject, { evidence: [at], facts }))
+  if (isServed(mount?.type ?? '')) findings.push(makeFinding('DISK_ON_NETWORK', subject, { evidence: [at], facts }))
   if (findings.length > 0) return findings
   const evidence = [`${room}, ${inodes}, ${mount?.type ?? 'filesystem unknown'}`]
   return [makeFinding('DISK_FINE', subject, { evidence, facts })]

@@ -1,5 +1,5 @@
 import { makeFinding } from '../finding.ts'
-import { readGoroutines } from '../goroutines.ts'
+import { countFetches, readAnyGoroutines } from '../goroutines.ts'
 import { type CheckOf, describeEngine } from './check.ts'
 
 /** Whether downloads of containerd wait for a place among the parallel ones while nobody downloads: a fault of 2.1 lost such places. */
@@ -8,10 +8,7 @@ export const fetchPlaces: CheckOf<'engine'> = {
   of: 'engine',
   async look(engine, { host }) {
     if (engine.kind !== 'containerd' || !engine.sockets.some(socket => socket.includes('debug'))) return []
-    const dump = await readGoroutines(host, engine)
-    const blocks = (dump ?? '').split('\n\n').filter(block => block.includes('docker.dockerFetcher'))
-    const waiting = blocks.filter(block => /semaphore\.\(\*Weighted\)\.Acquire/.test(block)).length
-    const reading = blocks.length - waiting
+    const { waiting, reading } = countFetches((await readAnyGoroutines(host, engine)) ?? '')
     if (waiting === 0 || reading > 0) return []
     const evidence = [`${waiting} of its downloads wait in semaphore.Acquire, and none reads from a registry`]
     return [makeFinding('FETCH_PLACES_LOST', describeEngine(engine), { evidence, facts: { waiting } })]

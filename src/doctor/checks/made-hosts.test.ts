@@ -181,13 +181,20 @@ test('who may not see the descriptors of others says so, and does not call the h
 })
 
 test('containerd whose downloads wait for places that nobody has; one that reads meanwhile is well', async () => {
-  const waits =
-    'goroutine 7 [select, 12 minutes]:\ngolang.org/x/sync/semaphore.(*Weighted).Acquire(...)\ncore/remotes/docker.dockerFetcher.open(...)'
-  const reads = 'goroutine 8 [IO wait]:\nnet/http.(*body).Read(...)\ncore/remotes/docker.dockerFetcher.Fetch(...)'
+  const counted = (...frames: string[]) =>
+    ['2 @ 0x1 0x2', ...frames.map(frame => `#\t0x1\t${frame}+0x10\t/src/file.go:1`)].join('\n')
+  const waits = counted('golang.org/x/sync/semaphore.(*Weighted).Acquire', 'core/remotes/docker.dockerFetcher.open')
+  const reads = counted('net/http.(*body).Read', 'core/remotes/docker.dockerFetcher.Fetch')
   const visit = (dump: string) =>
-    runCheck(fetchPlaces, new FixtureHost({ answers: { '/debug.sock /debug/pprof/goroutine?debug=2': dump } }), {
-      engines: [makeEngine(7, { kind: 'containerd', sockets: ['/debug.sock'] })],
-    })
+    runCheck(
+      fetchPlaces,
+      new FixtureHost({
+        answers: { '/debug.sock /debug/pprof/goroutine?debug=1': `goroutine profile: total 4\n${dump}` },
+      }),
+      {
+        engines: [makeEngine(7, { kind: 'containerd', sockets: ['/debug.sock'] })],
+      },
+    )
   assert.deepEqual(codesOf(await visit(`${waits}\n\n${waits}`)), ['FETCH_PLACES_LOST'])
   assert.deepEqual(codesOf(await visit(`${waits}\n\n${reads}`)), [])
 })

@@ -23,25 +23,36 @@ const kept: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
   containerd: /\/io\.containerd\.content\.v1\.content\/blobs\/sha256\/([0-9a-f]{64})(?: \(deleted\))?$/,
 }
 
+/** A layer that the engine has open. */
+export interface LayerDescriptor {
+  readonly fd: number
+  /** As the kernel names it. */
+  readonly target: string
+  /** Of containerd, which names the file so. */
+  readonly digest: string | undefined
+  /** How far the engine has read; 0 also where it reads from places of its own choice. */
+  readonly position: number
+}
+
+/** Each layer once, also if it has no name any more. */
+export function listLayerDescriptors(host: HostView, { kind, process: { pid } }: FoundEngine): LayerDescriptor[] {
+  const pattern = kept[kind]
+  const found = new Map<string, LayerDescriptor>()
+  for (const { fd, target } of pattern === undefined ? [] : readDescriptors(host, pid)) {
+    const [, name] = pattern?.exec(target) ?? []
+    if (name === undefined || found.has(name)) continue
+    const digest = kind === 'containerd' ? `sha256:${name}` : undefined
+    found.set(name, { fd, target, digest, position: readDescriptorState(host, pid, fd)?.position ?? 0 })
+  }
+  return [...found.values()]
+}
+
 /** The layers that the engine has open. They are opened through its descriptors: also what has no name any more. */
 export async function openLayerFiles(host: HostView, engine: FoundEngine): Promise<LayerFile[]> {
-  const { pid } = engine.process
-  const pattern = kept[engine.kind]
-  if (pattern === undefined) return []
-  const seen = new Set<string>()
-  const found: LayerFile[] = []
-  for (const { fd, target } of readDescriptors(host, pid)) {
-    const [, name] = pattern.exec(target) ?? []
-    if (name === undefined || seen.has(name)) continue
-    seen.add(name)
-    const file = await openFile(`/proc/${pid}/fd/${fd}`, {
-      name: target,
-      digest: engine.kind === 'containerd' ? `sha256:${name}` : undefined,
-      position: readDescriptorState(host, pid, fd)?.position,
-    })
-    if (file !== undefined) found.push(file)
-  }
-  return found
+  const files = listLayerDescriptors(host, engine).map(({ fd, target, digest, position }) =>
+    openFile(`/proc/${engine.process.pid}/fd/${fd}`, { name: target, digest, position }),
+  )
+  return (await Promise.all(files)).filter(file => file !== undefined)
 }
 
 async function openFile(

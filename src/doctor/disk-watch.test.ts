@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import type { HostView } from '../sys/host-view.ts'
+import { DiskWatch } from './disk-watch.ts'
+
+const mounts = [
+  '21 1 254:0 / / rw - ext4 /dev/vda rw',
+  '22 21 254:3 / /var/lib rw - xfs /dev/vdd rw',
+  '23 21 0:50 / /mnt rw - btrfs /dev/vde rw',
+].join('\n')
+
+/** A host on which the disk 254:3 answers so many reads, writes and flushes in each of the looks. */
+function watch(dataRoot: string, answers: readonly number[], periodMs = 1000): DiskWatch {
+  let at = 0
+  const stats = (count: number) =>
+    [`   254 0 vda ${'9 '.repeat(17)}`, ` 254 3 vdd ${count} 0 0 0 ${count} 0 0 0 4 0 0 0 0 0 0 ${count} 0`].join('\n')
+  const host = {
+    elapsed: () => at * periodMs,
+    text: (path: string) => (path === '/proc/diskstats' ? stats(answers[at] ?? 0) : mounts),
+  } as Partial<HostView> as HostView
+  const found = new DiskWatch(host, makeEngine(7, { dataRoot }))
+  for (; at < answers.length; at++) found.look()
+  at--
+  return found
+}
+
+test('what a disk answered in the latest time is told, and how much is before it', () => {
+  const found = watch('/var/lib/docker', [1, 5, 5, 6])
+  assert.deepEqual(found.over(1000), { name: 'vdd', answered: 3, pending: 4, ms: 1000 })
+  assert.deepEqual(found.over(3000), { name: 'vdd', answered: 15, pending: 4, ms: 3000 })
+  assert.equal(watch('/var/lib/docker', [5, 5, 5]).over(2000)?.answered, 0)
+})
+
+test('what was not seen for so long, or has no counters, tells nothing', () => {
+  assert.equal(watch('/var/lib/docker', [1, 2]).over(2000), undefined)
+  assert.equal(watch('/mnt/docker', [1, 2]).over(1000), undefined)
+  assert.equal(watch('/var/lib/docker', []).over(0), undefined)
+})

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import type { HostView } from '../sys/host-view.ts'
+import { DumpWatch, type EngineWork } from './dump-watch.ts'
+import type { Finding } from './finding.ts'
+
+const docker = 'github.com/docker/docker'
+const transfer = `${docker}/distribution/xfer.(*transferManager).Transfer`
+const pull = `${docker}/daemon/images.(*ImageService).PullImage`
+const counts = (total: number, ...frames: string[]) =>
+  [`goroutine profile: total ${total}`, ...frames.map(frame => `1 @ 0x1\n#\t0x1\t${frame}+0x1\t/f.go:1`)].join('\n\n')
+const whole = (state: string, ...frames: string[]) =>
+  frames.map(frame => `goroutine 7 [${state}]:\n${frame}(0xc0)\n\t/f.go:1 +0x1`).join('\n\n')
+
+interface Dumps {
+  readonly counts: string
+  readonly whole: string
+}
+
+const engine = makeEngine(7, { sockets: ['/s'] })
+const gone: EngineWork = { isWorking: false, isMoving: false }
+
+/** @returns what is found, and for which detail the engine was asked */
+async function visit(dumps: Dumps, work = gone): Promise<{ findings: Finding[]; asked: string[] }> {
+  const asked: string[] = []
+  const host = {
+    elapsed: () => 0,
+    network: {},
+    ask: (_: string, path: string) => {
+      const detail = path.slice(-1)
+      asked.push(detail)
+      return Promise.resolve({ status: 200, body: detail === '1' ? dumps.counts : dumps.whole })
+    },
+  } as Partial<HostView> as HostView
+  const watch = new DumpWatch(host)
+  watch.ask([engine])
+  await watch.complete(() => work)
+  return { findings: watch.judge(() => work), asked }
+}
+
+test('an earlier transfer is called stuck when it has been waited for as long as a minute, and not before', async () => {
+  const poisoned = (state: string) => ({ counts: counts(70, transfer, pull), whole: whole(state, transfer, pull) })
+  const severity = async (state: string, work?: EngineWork) => {
+    const { findings } = await visit(poisoned(state), work)
+    assert.deepEqual(
+      findings.map(({ code }) => code),
+      ['TRANSFER_POISONED'],
+    )
+    return findings[0]?.severity
+  }
+  assert.equal(await severity('chan receive'), 'note')
+  assert.equal(await severity('chan receive, 1 minutes'), 'problem')
+  assert.equal(await severity('chan receive, 606 minutes'), 'problem')
+  // What stands still beside it is the cause, and is told itself.
+  assert.equal(await severity('chan receive, 606 minutes', { isWorking: true, isMoving: false }), 'note')
+})
+
+test('for how long is told', async () => {
+  const poisoned = { counts: counts(70, transfer), whole: whole('chan receive, 5 minutes', transfer) }
+  const [found] = (await visit(poisoned)).findings
+  assert.match(found?.evidence.join('\n') ?? '', /for 5 minutes at least/)
+  assert.equal(found?.facts['poisonedMinutes'], 5)
+})
+
+test('each goroutine is asked for only where a pull does not move, and of no engine with very many', async () => {
+  const asked = async (text: string, work: EngineWork) =>
+    (await visit({ counts: text, whole: whole('select', pull) }, work)).asked
+  const moving: EngineWork = { isWorking: true, isMoving: true }
+  assert.deepEqual(await asked(counts(70), gone), ['1'])
+  assert.deepEqual(await asked(counts(70, pull), moving), ['1'])
+  assert.deepEqual(await asked(counts(70, pull), gone), ['1', '2'])
+  assert.deepEqual(await asked(counts(70, pull), { isWorking: true, isMoving: false }), ['1', '2'])
+  assert.deepEqual(await asked(counts(70, transfer), moving), ['1', '2'])
+  assert.deepEqual(await asked(counts(10_001, transfer), gone), ['1'])
+})
+
+test('an engine that is not asked for how long accuses nobody', async () => {
+  const { findings } = await visit({ counts: counts(20_000, transfer), whole: '' })
+  assert.deepEqual(
+    findings.map(({ severity }) => severity),
+    ['note'],
+  )
+})

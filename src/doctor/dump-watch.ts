@@ -1,0 +1,134 @@
+/** What engines say of their pulls themselves: counts of what they do for all, and every goroutine only where a pull stands still. */
+import type { HostView } from '../sys/host-view.ts'
+import { describeEngine, type FoundEngine } from './engines.ts'
+import { type Finding, makeFinding } from './finding.ts'
+import { countAll, countPullGoroutines, type PullGoroutines, readAnyGoroutines, readGoroutines } from './goroutines.ts'
+
+/** How an engine stands, as its processes and files show it. */
+export interface EngineWork {
+  /** A pipeline, or a download. */
+  readonly isWorking: boolean
+  /** Something of that was seen to move. */
+  readonly isMoving: boolean
+}
+
+export class DumpWatch {
+  readonly #host: HostView
+  readonly #startMs: number
+  /** By engine, first the counts, later the whole. */
+  readonly #dumps = new Map<FoundEngine, string>()
+  #asked: Promise<unknown> | undefined
+
+  constructor(host: HostView) {
+    this.#host = host
+    this.#startMs = host.elapsed()
+  }
+
+  /** Asks all once; they answer while others are looked at. */
+  ask(engines: readonly FoundEngine[]): void {
+    this.#asked ??= Promise.all(engines.map(engine => this.#note(engine, readAnyGoroutines(this.#host, engine))))
+  }
+
+  async #note(engine: FoundEngine, answer: Promise<string | undefined>): Promise<void> {
+    const dump = await answer
+    if (dump !== undefined) this.#dumps.set(engine, dump)
+  }
+
+  /** An engine says that pulls of it wait for what no process shows: whether they do so for long has to be seen. */
+  async isWaiting(): Promise<boolean> {
+    await this.#asked
+    return [...this.#dumps.values()].map(countPullGoroutines).some(({ poisoned, asking }) => poisoned + asking > 0)
+  }
+
+  /** Asks for all goroutines of those that have a pull which does not move. */
+  async complete(workOf: (engine: FoundEngine) => EngineWork): Promise<void> {
+    await this.#asked
+    const still = [...this.#dumps].filter(([engine, counts]) => isStill(countPullGoroutines(counts), workOf(engine)))
+    await Promise.all(still.map(([engine, counts]) => this.#note(engine, readGoroutines(this.#host, engine, counts))))
+  }
+
+  /** By process. */
+  get texts(): ReadonlyMap<number, string> {
+    return new Map([...this.#dumps].map(([engine, dump]) => [engine.process.pid, dump]))
+  }
+
+  countsOf(engine: FoundEngine): PullGoroutines | undefined {
+    const dump = this.#dumps.get(engine)
+    return dump === undefined ? undefined : countPullGoroutines(dump)
+  }
+
+  /** Pulls that the engine itself knows of, and that no process, pipe or file carries out. */
+  judge(workOf: (engine: FoundEngine) => EngineWork): Finding[] {
+    const seenMs = this.#host.elapsed() - this.#startMs
+    return [...this.#dumps].flatMap(([engine, dump]) => judgeDump(engine, dump, workOf(engine), seenMs))
+  }
+}
+
+function isStill({ pulls, poisoned, asking }: PullGoroutines, { isMoving, isWorking }: EngineWork): boolean {
+  return poisoned + asking > 0 || ((pulls > 0 || isWorking) && !isMoving)
+}
+
+function judgeDump(engine: FoundEngine, dump: string, { isWorking }: EngineWork, seenMs: number): Finding[] {
+  const counts = countPullGoroutines(dump)
+  const isDetailed = countAll(dump) === 0
+  const requests = describeRequests(counts, isDetailed)
+  if (counts.poisoned > 0) return [tellPoisoned(engine, counts, { isWorking, isDetailed, requests, seenMs })]
+  if (counts.askingMinutes > 0) return [tellAsking(engine, counts, requests)]
+  // It waits for an answer of a registry, or is between two steps.
+  return counts.pulls > 0 && !isWorking
+    ? [makeFinding('PULL_WAITS', describeEngine(engine), { evidence: [requests] })]
+    : []
+}
+
+function describeRequests({ pulls, pullMinutes, unpacking, downloading }: PullGoroutines, isDetailed: boolean): string {
+  const age = isDetailed ? `, the oldest for ${pullMinutes} minutes` : ''
+  return `it has ${pulls} requests for pulls${age}; ${unpacking} layers are being unpacked, ${downloading} downloaded`
+}
+
+interface PoisonedFacts {
+  readonly isWorking: boolean
+  readonly isDetailed: boolean
+  readonly requests: string
+  readonly seenMs: number
+}
+
+/** A transfer that was cancelled a moment ago may yet end by itself: only one that has been waited for as long as a minute is called stuck. */
+function tellPoisoned(engine: FoundEngine, counts: PullGoroutines, facts: PoisonedFacts): Finding {
+  const { isWorking, isDetailed, requests, seenMs } = facts
+  const { pulls, pullMinutes, unpacking, downloading, poisoned, poisonedMinutes } = counts
+  const seen = `it was so in the ${(seenMs / 1000).toFixed(1)} s in which it was looked at`
+  const age = !isDetailed
+    ? `it has too many goroutines to ask for how long: ${seen}`
+    : poisonedMinutes === 0
+      ? `for less than a minute, as far as the engine can tell (it counts from a collection of garbage on): ${seen}`
+      : `for ${poisonedMinutes} minutes at least`
+  const evidence = [
+    `${poisoned} of its goroutines wait for an earlier transfer of the same layer that has not ended (transferManager.Transfer)`,
+    age,
+    requests,
+    isWorking
+      ? 'they are freed when what is reported beside this comes to its end'
+      : 'no decompressor, untar or download of it is left',
+  ]
+  const severity = isWorking || poisonedMinutes === 0 ? 'note' : 'problem'
+  return makeFinding('TRANSFER_POISONED', describeEngine(engine), {
+    evidence,
+    facts: { pulls, pullMinutes, unpacking, downloading, poisoned, poisonedMinutes, seenMs: Math.round(seenMs) },
+    severity,
+  })
+}
+
+/** A containerd answers within milliseconds. */
+function tellAsking(engine: FoundEngine, { asking, askingMinutes, mute }: PullGoroutines, requests: string): Finding {
+  const evidence = [
+    `${asking} of its pulls wait for an answer of containerd, the oldest for ${askingMinutes} minutes`,
+    ...(mute > 0
+      ? [
+          `${mute} of its connections there have nobody left who writes: a write has failed, and nothing that it asks there gets an answer`,
+        ]
+      : []),
+    requests,
+  ]
+  const facts = { enginePid: engine.process.pid, asking, askingMinutes, mute }
+  return makeFinding('CONTAINERD_SILENT', describeEngine(engine), { evidence, facts })
+}

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import { FixtureHost } from '../../test/fixture-host.ts'
+import { defaultBlameLimits } from '../flow/blame.ts'
+import { EngineWatch } from './engine-watch.ts'
+
+const limits = { ...defaultBlameLimits, diskIdleMs: 5000 }
+const stat = (tid: number, state: string) =>
+  `${tid} (dockerd) ${state} 1 7 7 ${'0 '.repeat(13)}9 0 100 ${'0 '.repeat(20)}`
+const disk = (answered: number) => ` 254 0 vda ${answered} 0 0 0 0 0 0 0 2 0 0\n`
+
+interface Scene {
+  readonly wchan: string
+  readonly ms?: number
+  /** Requests that the disk answers in each look. */
+  readonly perLook?: number
+  readonly isPulling?: boolean
+}
+
+/** What is said of an engine with one thread that the kernel holds: `CODE severity`. */
+async function told({ wchan, ms = 7000, perLook = 0, isPulling = true }: Scene): Promise<string | undefined> {
+  const host = new FixtureHost({
+    files: {
+      '/proc/7/stat': stat(7, 'S'),
+      '/proc/7/task/7/stat': stat(7, 'S'),
+      '/proc/7/task/8/stat': stat(8, 'D'),
+      '/proc/7/task/8/wchan': wchan,
+      '/proc/7/task/8/syscall': '75 0x3',
+      '/proc/7/mountinfo': '21 1 254:0 / / rw - ext4 /dev/vda rw\n',
+      '/proc/diskstats': disk(0),
+    },
+  })
+  const watch = new EngineWatch(host, makeEngine(7, { dataRoot: '/var/lib/docker' }))
+  for (let at = 0; at * 250 <= ms; at++) {
+    watch.look()
+    host.later['/proc/diskstats'] = disk((at + 1) * perLook)
+    await host.pause(250)
+  }
+  const [found] = watch.judge(limits, isPulling) ?? []
+  return found && `${found.code} ${found.severity}`
+}
+
+test('an engine that waits for a disk is only slow while the disk answers', async () => {
+  const wchan = 'jbd2_log_wait_commit'
+  assert.equal(await told({ wchan }), 'DISK_WAIT problem')
+  assert.equal(await told({ wchan, perLook: 1 }), 'DISK_BUSY note')
+  assert.equal(await told({ wchan, ms: 5750 }), 'PULL_WAITS note')
+  assert.equal(await told({ wchan, ms: 4000 }), undefined)
+})
+
+test('where no pull is to be seen nobody is accused of what may be slow', async () => {
+  const alone = (wchan: string, perLook = 0) => told({ wchan, perLook, isPulling: false })
+  assert.equal(await alone('jbd2_log_wait_commit'), 'DISK_WAIT note')
+  assert.equal(await alone('jbd2_log_wait_commit', 1), undefined)
+  assert.equal(await alone('some_lock'), 'KERNEL_WAIT note')
+  assert.equal(await alone('fanotify_get_response'), 'FANOTIFY_WAIT warning')
+})
+
+test('who waits in a place that nobody knows is told with it', async () => {
+  assert.equal(await told({ wchan: 'some_lock' }), 'KERNEL_WAIT warning')
+  assert.equal(await told({ wchan: 'fanotify_get_response' }), 'FANOTIFY_WAIT problem')
+})

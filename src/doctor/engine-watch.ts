@@ -1,0 +1,105 @@
+/** An engine as a whole: whether it is stopped, or held by the kernel, and what it moves. */
+import { type BlameLimits, blame } from '../flow/blame.ts'
+import type { PipelineSample } from '../flow/stage.ts'
+import type { HostView } from '../sys/host-view.ts'
+import { catalogue } from './catalogue.ts'
+import { DiskWatch } from './disk-watch.ts'
+import type { DownloadWatch } from './download-watch.ts'
+import { describeEngine, type FoundEngine, isStreaming } from './engines.ts'
+import { type Finding, makeFinding } from './finding.ts'
+import { mayBeSlow, reasonOf } from './reason.ts'
+import { type LineWatch, lookAt, SleepCount } from './sample.ts'
+import { hideInWords } from './secrets.ts'
+
+/** What a command that waits writes to its terminal and to itself meanwhile is less. */
+const idleBytes = 4096
+
+/** The engine itself: its state, and threads of it that the kernel does not let go. */
+export class EngineWatch {
+  readonly disk: DiskWatch
+  readonly #host: HostView
+  readonly #engine: FoundEngine
+  readonly #samples: PipelineSample[] = []
+  readonly #sleep = new SleepCount()
+  #state = ''
+  #firstBytes: number | undefined
+  #bytes = 0
+
+  constructor(host: HostView, engine: FoundEngine) {
+    this.#host = host
+    this.#engine = engine
+    this.disk = new DiskWatch(host, engine)
+  }
+
+  /** It is the command that pulls. */
+  get isPull(): boolean {
+    return isStreaming(this.#engine) && this.#engine.args.includes('pull')
+  }
+
+  look(): void {
+    this.disk.look()
+    const look = lookAt(this.#host, this.#engine.process.pid)
+    if (look === undefined) return
+    this.#state = look.tasks.find(({ tid, pid }) => tid === pid)?.state ?? ''
+    this.#bytes = look.read + look.written
+    this.#firstBytes ??= this.#bytes
+    const { task, units } = this.#sleep.count(look)
+    const isAsleep = task?.state === 'D'
+    const stage = { name: describeEngine(this.#engine), kind: 'sync', bytesIn: 0, bytesOut: 0, units } as const
+    const waits = isAsleep ? 'itself' : 'nobody'
+    this.#samples.push({ timeMs: this.#host.elapsed(), stages: [{ ...stage, waits, ...(isAsleep && { task }) }] })
+  }
+
+  /** A thread of it sleeps out of reach now. */
+  get isAsleep(): boolean {
+    return this.#samples.at(-1)?.stages[0]?.waits === 'itself'
+  }
+
+  isDecided(limits: BlameLimits): boolean {
+    const verdict = blame(this.#samples, limits)
+    return verdict !== undefined && !mayBeSlow(verdict)
+  }
+
+  /** By a signal or a tracer: it answers nobody. */
+  get isStopped(): boolean {
+    return this.#state === 'T' || this.#state === 't'
+  }
+
+  /**
+   * @param isPulling whether a pull of it is to be seen
+   * @returns undefined where nothing is to be said of it
+   */
+  judge(limits: BlameLimits, isPulling: boolean): Finding[] | undefined {
+    const subject = describeEngine(this.#engine)
+    if (this.isStopped)
+      return [makeFinding('ENGINE_STOPPED', subject, { evidence: [`its process is in state ${this.#state}`] })]
+    const verdict = blame(this.#samples, limits)
+    if (verdict?.kind !== 'disk-wait') return undefined
+    const reason = reasonOf(verdict, [], { isOutputClosed: false, disk: this.disk.over(verdict.sinceMs) })
+    if (reason === undefined) return undefined
+    const evidence = [...verdict.evidence, ...reason.evidence, ...(isPulling ? [] : ['no pull of it is to be seen'])]
+    const details = { evidence, confidence: reason.confidence ?? verdict.confidence, facts: verdict.facts }
+    const usual = reason.severity ?? catalogue[reason.code].severity
+    if (isPulling) return [makeFinding(reason.code, subject, { ...details, severity: usual })]
+    // Where nobody pulls, nobody waits: what may only be slow is then the engine's own business.
+    if (usual === 'note') return undefined
+    return [makeFinding(reason.code, subject, { ...details, severity: mayBeSlow(verdict) ? 'note' : 'warning' })]
+  }
+
+  /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */
+  judgeCommand(open: readonly LineWatch[], downloads: DownloadWatch): Finding[] {
+    const { kind, args, process } = this.#engine
+    const isSeen = downloads.has(this.#engine) || open.some(({ line }) => line.engine === this.#engine)
+    if (!this.isPull || isSeen || this.#samples.length === 0) return []
+    const bytes = this.#bytes - (this.#firstBytes ?? 0)
+    const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
+    const evidence = [
+      `${hideInWords(args).slice(0, 8).join(' ')}: no download and no decompressor of it is to be seen`,
+      `in ${(ms / 1000).toFixed(1)} s it read and wrote ${bytes.toLocaleString('en-US')} bytes, sockets among them`,
+    ]
+    const facts = { engine: kind, enginePid: process.pid, bytes }
+    return [
+      makeFinding(bytes > idleBytes ? 'PULL_MOVES' : 'PULL_WAITS', describeEngine(this.#engine), { evidence, facts }),
+    ]
+  }
+}

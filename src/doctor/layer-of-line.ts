@@ -62,7 +62,8 @@ async function mayFeed(
   const stage = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
   if (stage === undefined) return false
   const handed = stage.bytesIn + (stage.inputBytes ?? 0)
-  if (engine.kind === 'dockerd') return file.position > 0 && Math.abs(file.position - handed) <= slackBytes
+  const { position = 0 } = file
+  if (engine.kind === 'dockerd') return position > 0 && Math.abs(position - handed) <= slackBytes
   const facts = await host.disk.file(`/proc/${engine.process.pid}/fd/${file.fd}`)
   return facts === undefined || facts.size + slackBytes >= handed
 }
@@ -78,7 +79,7 @@ async function readDigest(host: HostView, engine: FoundEngine, file: LayerDescri
   return await host.disk.digest?.(`/proc/${engine.process.pid}/fd/${file.fd}`)
 }
 
-function describeFile({ target, position }: LayerDescriptor, digest: string | undefined): string {
+function describeFile({ target, position = 0 }: LayerDescriptor, digest: string | undefined): string {
   const read = position === 0 ? '' : `, of which the engine has read ${position.toLocaleString('en-US')} bytes`
   if (digest === undefined) return `it decompresses the layer in ${target}${read}`
   // The first twelve digits are what docker and podman show.

@@ -122,7 +122,7 @@ const waits: readonly (readonly [string, Wait, string])[] = [
   ['an agent', { wchan: 'fanotify_get_response', disk: busy }, 'FANOTIFY_WAIT'],
   ['memory', { wchan: 'mem_cgroup_oom_synchronize' }, 'MEMORY_LIMIT'],
   ['a freezer', { wchan: '__refrigerator' }, 'CGROUP_FROZEN'],
-  ['a server', { wchan: 'rpc_wait_bit_killable' }, 'REMOTE_FILESYSTEM_WAIT'],
+  ['a server', { wchan: 'rpc_wait_bit_killable' }, 'REMOTE_FILESYSTEM_WAIT likely'],
   ['a disk that answers nobody', { wchan: 'io_schedule', disk: dead }, 'DISK_WAIT likely'],
   ['the same, since a moment', { wchan: 'io_schedule', sinceMs: 5750, disk: dead }, 'PULL_WAITS note'],
   ['a disk that answers others', { wchan: 'io_schedule', disk: busy }, 'DISK_BUSY'],

@@ -81,7 +81,8 @@ function kernelReason(verdict: Verdict, disk: DiskProgress | undefined): Reason 
   const place = placeOf(verdict.facts)
   if (place === undefined) return unknownWait(verdict, disk)
   if (place.kind !== 'disk') {
-    const isSure = place.isSure || changesFiles.has(String(verdict.facts['syscall']))
+    // A slow server looks like one that is gone.
+    const isSure = place.kind !== 'server' && (place.isSure || changesFiles.has(String(verdict.facts['syscall'])))
     return { code: codeOfPlace[place.kind], evidence: [], ...(!isSure && { confidence: 'likely' }) }
   }
   const evidence = describeDisk(disk)
@@ -118,7 +119,8 @@ function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutp
   // It wants to run and gets no processor, or too little of one: that is the host's fault, not its own.
   const running = states.filter(({ state }) => state === 'R').length
   if (running > recent.length / 4) return undefined
-  if (isRemote(recent, look => look.decompressor)) return { code: 'REMOTE_FILESYSTEM_WAIT', evidence }
+  if (isRemote(recent, look => look.decompressor))
+    return { code: 'REMOTE_FILESYSTEM_WAIT', evidence, confidence: 'likely' }
   const isDeadlocked = states.every(({ syscall }) => syscall === 'futex')
   return {
     code: isDeadlocked && states.length > recent.length ? 'DECOMPRESSOR_DEADLOCKED' : 'DECOMPRESSOR_ASLEEP',
@@ -130,7 +132,8 @@ function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | un
   const recent = looksOf(verdict, looks)
   const own = recent.filter(({ untar }) => untar !== undefined)
   const worker = (look: LineLook) => (own.length === 0 ? look.engine : look.untar) ?? []
-  if (isRemote(recent, look => [worker(look)].flat())) return { code: 'REMOTE_FILESYSTEM_WAIT', evidence: [] }
+  if (isRemote(recent, look => [worker(look)].flat()))
+    return { code: 'REMOTE_FILESYSTEM_WAIT', evidence: [], confidence: 'likely' }
   if (own.length === 0) return { code: 'ENGINE_DOES_NOT_UNPACK', evidence: [] }
   const spent = measureProcessor(own, look => (look.untar === undefined ? [] : [look.untar]))
   const running = own.filter(({ untar }) => untar?.tasks.some(({ state }) => state === 'R')).length

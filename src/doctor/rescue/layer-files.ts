@@ -30,8 +30,8 @@ export interface LayerDescriptor {
   readonly target: string
   /** Of containerd, which names the file so. */
   readonly digest: string | undefined
-  /** How far the engine has read; 0 also where it reads from places of its own choice. */
-  readonly position: number
+  /** How far the engine has read; 0 also where it reads from places of its own choice, undefined where that cannot be seen. */
+  readonly position: number | undefined
 }
 
 /** Each layer once, also if it has no name any more. */
@@ -42,7 +42,7 @@ export function listLayerDescriptors(host: HostView, { kind, process: { pid } }:
     const [, name] = pattern?.exec(target) ?? []
     if (name === undefined || found.has(name)) continue
     const digest = kind === 'containerd' ? `sha256:${name}` : undefined
-    found.set(name, { fd, target, digest, position: readDescriptorState(host, pid, fd)?.position ?? 0 })
+    found.set(name, { fd, target, digest, position: readDescriptorState(host, pid, fd)?.position })
   }
   return [...found.values()]
 }

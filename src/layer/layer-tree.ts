@@ -145,14 +145,15 @@ export class LayerTree {
 
   /** The directory of that name, made with its missing parents; symlinks of this layer are followed. */
   #directory(name: string): TreeNode {
+    let way = name
     for (let left = symlinksMax; left > 0; left--) {
-      const found = follow(this.root, name)
+      const found = follow(this.root, way)
       if (found.kind === 'directory') return found.node
-      if (found.kind === 'none' && !found.isDangling) {
-        this.#imply(found)
-        continue
-      }
-      break
+      if (found.kind !== 'none') break
+      // No way leads back out of what is missing.
+      if (found.rest.includes('..')) break
+      if (found.isDangling) way = cleanName(found.path)
+      else this.#imply(found)
     }
     throw new WindlassError(
       'CORRUPT',

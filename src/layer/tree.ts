@@ -25,6 +25,7 @@ import {
 } from '../sys/libc.ts'
 import { showName } from '../tar/entry.ts'
 import { parentName } from './names.ts'
+import { resolveMissing } from './resolve-missing.ts'
 import type { WalkBudget } from './walk-budget.ts'
 
 const { EEXIST, ELOOP, ENOENT, ENOTDIR } = osConstants.errno
@@ -117,7 +118,7 @@ export class Tree {
     const errno = fd < 0 ? lastErrno() : 0
     if (errno === ENOTDIR) this.#clearWay(name)
     if (errno === ENOTDIR || errno === ENOENT) {
-      this.#makeImplied(name)
+      if (!this.#makeImplied(name)) this.#makeImplied(resolveMissing(name) ?? name)
       fd = tryOpenat(AT_FDCWD, path, O.PATH | O.DIRECTORY)
     }
     if (fd < 0) throw directoryError(name, lastErrno(), path)
@@ -221,8 +222,9 @@ export class Tree {
   /**
    * Makes the directory and its missing parents, as far as nothing is in the way. From one to the next by its descriptor: by path, a name of
    * two thousand parts would cost millions of steps.
+   * @returns false if it is not there then
    */
-  #makeImplied(name: string): void {
+  #makeImplied(name: string): boolean {
     let fd = tryOpenat(AT_FDCWD, this.path(''), O.PATH | O.DIRECTORY)
     try {
       for (let start = 0, slash = 0; slash >= 0 && fd >= 0; start = slash + 1) {
@@ -235,6 +237,7 @@ export class Tree {
         close(fd)
         fd = next
       }
+      return fd >= 0
     } finally {
       if (fd >= 0) close(fd)
     }

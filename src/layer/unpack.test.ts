@@ -18,6 +18,7 @@ import { type Facts, readTree } from '../../test/tree.ts'
 import { TestDirectory, unpackTar } from '../../test/unpack-tar.ts'
 import { cPath, lgetxattr } from '../sys/libc.ts'
 import { defaultTarLimits } from '../tar/entry.ts'
+import { adoptImplied } from './implied.ts'
 
 /** Entries by their kind, short enough to read a layer at one look. */
 const file = (name: string, data: string | Uint8Array = 'x', more: RawEntry = {}): RawEntry => ({ name, data, ...more })
@@ -336,8 +337,19 @@ test('symlinks as parents lead to where they point within the root', async () =>
 
 test('an entry in something that is no directory is refused by name', async () => {
   await refused([file('f'), file('f/g')], /"f".*not a directory, yet entries stand in it/)
-  await refused([symlink('s', 'nowhere'), file('s/g')], /"s".*not a directory/)
   await refused([symlink('s', 's'), file('s/g')], /"s".*not a directory/)
+})
+
+test('a symlink to a directory that only the layer below has is followed, and the directory keeps the facts that it had there', async () => {
+  using lower = new TestDirectory()
+  using upper = new TestDirectory()
+  await unpackTar(lower.path, [dir('usr/lib', { mode: 0o750, uid: 9 }), file('usr/lib/below')])
+  const { implied } = await unpackTar(upper.path, [symlink('lib', 'usr/lib'), file('lib/above')])
+  assert.deepEqual(implied, ['usr', 'usr/lib'])
+  await adoptImplied(upper.path, [lower.path], implied)
+  const { mode, uid } = lstatSync(join(upper.path, 'usr/lib'))
+  assert.deepEqual([mode & 0o7777, uid], [0o750, 9])
+  assert.deepEqual(readdirSync(join(upper.path, 'usr/lib')), ['above'])
 })
 
 test('missing parents are made, and described later if an entry comes for them', async () => {

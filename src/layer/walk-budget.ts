@@ -5,7 +5,7 @@ import { S_IFDIR, S_IFLNK, S_IFMT } from './tree.ts'
 /** What takes longer is counted. Any number of shorter ones costs no more than the entries themselves: a file takes the kernel some 30 µs. */
 const slowMs = 0.25
 /** As many symlinks as the kernel follows on one walk (path_resolution(7)). */
-const linksMax = 40
+export const linksMax = 40
 
 /**
  * Bounds what the walks to the names of a layer cost. One name may lead through forty symlinks of two thousand parts each, which takes the kernel

@@ -110,12 +110,16 @@ const single: Readonly<Record<string, Attempt>> = {
     content: { loophole: 'mine' },
   },
   'a new directory and file below a symlink that leads out': {
-    layers: [[symlink('d/loophole', '../../outside'), file('d/loophole/new/file')]],
-    refused: /not a directory/,
+    layers: [[symlink('d/loophole', '../../outside'), file('d/loophole/new/file', 'in')]],
+    content: { 'outside/new/file': 'in' },
+    symlinks: ['d/loophole'],
   },
   'a symlink up, and one out that is made through it': {
-    layers: [[dir('in'), symlink('in/up', '..'), symlink('in/up/escape', '../outside'), file('in/up/escape/new')]],
-    refused: /not a directory/,
+    layers: [
+      [dir('in'), symlink('in/up', '..'), symlink('in/up/escape', '../outside'), file('in/up/escape/new', 'in')],
+    ],
+    content: { 'outside/new': 'in' },
+    symlinks: ['escape'],
   },
   'an absolute symlink that is reached by way of one that climbs': {
     layers: [
@@ -158,9 +162,36 @@ const single: Readonly<Record<string, Attempt>> = {
     ],
     same: [['run/link', 'run/source']],
   },
-  // containerd and go-archive make the directory that the symlink leads to; GNU tar and bsdtar do not.
+  // As containerd makes the directory that the symlink leads to; docker, GNU tar and bsdtar do not.
   'a file through an absolute symlink to nothing': {
     layers: [[symlink('var/run', '/run'), file('var/run/source', 'x')]],
+    content: { 'run/source': 'x' },
+    symlinks: ['var/run'],
+  },
+  'a file through a symlink to nothing that climbs out': {
+    layers: [[symlink('a/b/out', `${up}/new/place`), file('a/b/out/source', 'x')]],
+    content: { 'new/place/source': 'x' },
+    symlinks: ['a/b/out'],
+  },
+  'a file through symlinks to nothing, one after the other': {
+    layers: [[symlink('one', 'two/.//y'), symlink('two', '/three'), file('one/z/source', 'x')]],
+    content: { 'three/y/z/source': 'x' },
+    symlinks: ['one', 'two'],
+  },
+  'a file through a symlink that leads back out of what is missing': {
+    layers: [[dir('real'), symlink('one', 'gone/../real/new'), file('one/source', 'x')]],
+    refused: /not a directory/,
+  },
+  'a file through a symlink to itself': {
+    layers: [[symlink('round', 'round'), file('round/source', 'x')]],
+    refused: /not a directory/,
+  },
+  'a file through symlinks that lead to each other by what is missing': {
+    layers: [[symlink('one', 'gone/../two'), symlink('two', 'gone/../one'), file('one/source', 'x')]],
+    refused: /not a directory/,
+  },
+  'a file through a symlink to below a file': {
+    layers: [[file('plain'), symlink('one', 'plain/new'), file('one/source', 'x')]],
     refused: /not a directory/,
   },
 }

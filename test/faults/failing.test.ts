@@ -120,6 +120,7 @@ describe('a store on a filesystem', { concurrency: 4 }, () => {
   const hangs: readonly (readonly [name: string, orders: FuseOrders])[] = [
     ['writes a blob down', { requests: ['WRITE'], from: 150 }],
     ['makes the files of a layer', { requests: ['MKNOD', 'SETXATTR', 'SETATTR'], from: 20 }],
+    ['makes the directory of its session', { requests: ['MKDIR'], from: 12 }],
     ['brings a name down', { requests: ['FSYNCDIR'], from: 3 }],
     ...(isLong
       ? Array.from(

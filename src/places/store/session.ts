@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { statSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdirSync, statSync } from 'node:fs'
 import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm } from '../../oci/digest.ts'
@@ -49,7 +48,8 @@ export async function openStoreSession(context: StoreContext, purpose?: string):
   if (lock === undefined) return openStoreSession(context, purpose) // 2⁻⁴⁸: another session's byte
   try {
     context.database.transaction(() => context.database.insertSession(id, purpose))
-    await mkdir(context.layout.ingest(id), { mode: 0o700 })
+    // As the transaction before it: no stage is watched yet, but who holds up the main thread is.
+    mkdirSync(context.layout.ingest(id), { mode: 0o700 })
     return new StoreSession(context, id, lock)
   } catch (error) {
     lock[Symbol.dispose]()

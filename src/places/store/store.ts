@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
 import { type Digest, digestAlgorithm } from '../../oci/digest.ts'
 import { formatReference, parseReference } from '../../oci/reference.ts'
@@ -92,14 +92,21 @@ export class Store implements AsyncDisposable {
         'LIMIT_EXCEEDED',
         `${doing}: it has ${size} bytes; a document has at most ${documentSizeMax}`,
       )
-    const bytes = await readFile(this.#context.layout.blob(digest)).catch(error =>
-      Promise.reject(wrapError(error, doing)),
-    )
+    const bytes = this.#readWhole(digest, doing)
     const algorithm = digestAlgorithm(digest)
     const actual = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
     if (actual !== digest)
       throw new WindlassError('DIGEST_MISMATCH', `${doing}: the file in the store has the digest ${actual}`)
     return bytes
+  }
+
+  /** It is small; and no stage is watched while documents are read, but who holds up the main thread is. */
+  #readWhole(digest: Digest, doing: string): Buffer {
+    try {
+      return readFileSync(this.#context.layout.blob(digest))
+    } catch (error) {
+      throw wrapError(error, doing)
+    }
   }
 
   /**

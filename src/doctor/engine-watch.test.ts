@@ -12,6 +12,8 @@ const disk = (answered: number) => ` 254 0 vda ${answered} 0 0 0 0 0 0 0 2 0 0\n
 
 interface Scene {
   readonly wchan: string
+  /** Of a second such thread. */
+  readonly besides?: string
   readonly ms?: number
   /** Requests that the disk answers in each look. */
   readonly perLook?: number
@@ -19,7 +21,7 @@ interface Scene {
 }
 
 /** What is said of an engine with one thread that the kernel holds: `CODE severity`. */
-async function told({ wchan, ms = 7000, perLook = 0, isPulling = true }: Scene): Promise<string | undefined> {
+async function told({ wchan, besides, ms = 7000, perLook = 0, isPulling = true }: Scene): Promise<string | undefined> {
   const host = new FixtureHost({
     files: {
       '/proc/7/stat': stat(7, 'S'),
@@ -27,6 +29,10 @@ async function told({ wchan, ms = 7000, perLook = 0, isPulling = true }: Scene):
       '/proc/7/task/8/stat': stat(8, 'D'),
       '/proc/7/task/8/wchan': wchan,
       '/proc/7/task/8/syscall': '75 0x3',
+      ...(besides !== undefined && {
+        '/proc/7/task/9/stat': stat(9, 'D'),
+        '/proc/7/task/9/wchan': besides,
+      }),
       '/proc/7/mountinfo': '21 1 254:0 / / rw - ext4 /dev/vda rw\n',
       '/proc/diskstats': disk(0),
     },
@@ -47,6 +53,11 @@ test('an engine that waits for a disk is only slow while the disk answers', asyn
   assert.equal(await told({ wchan, perLook: 1 }), 'DISK_BUSY note')
   assert.equal(await told({ wchan, ms: 5750 }), 'PULL_WAITS note')
   assert.equal(await told({ wchan, ms: 4000 }), undefined)
+})
+
+test('of several threads that the kernel holds the one tells that is in a known place', async () => {
+  assert.equal(await told({ wchan: 'some_lock', besides: 'fanotify_get_response' }), 'FANOTIFY_WAIT problem')
+  assert.equal(await told({ wchan: 'fanotify_get_response', besides: 'some_lock' }), 'FANOTIFY_WAIT problem')
 })
 
 test('where no pull is to be seen nobody is accused of what may be slow', async () => {

@@ -47,22 +47,26 @@ export async function loadImage(transfer: DockerTransfer): Promise<Transferred> 
         meter.units++
         phases.handleLoad(message)
       }
-      return loadArchive(client, meterUpload(archive, meter), { signal: stop, onMessage })
+      return loadArchive(client, meterUpload(archive, meter, transfer.unpacksInSilence), { signal: stop, onMessage })
     },
   )
   phases.finish()
   return { pulls, sent }
 }
 
-/** It is the daemon's turn while it takes a chunk, and when it has them all. */
-async function* meterUpload(archive: AsyncIterable<Uint8Array>, meter: StageMeter): AsyncGenerator<Uint8Array> {
+/** It is the daemon's turn while it takes a chunk, and when it has them all; then it may be one that says nothing. */
+async function* meterUpload(
+  archive: AsyncIterable<Uint8Array>,
+  meter: StageMeter,
+  unpacksInSilence: boolean,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of archive) {
     meter.active = true
     yield chunk
     meter.bytesIn += chunk.length
     meter.active = false
   }
-  meter.active = true
+  meter.active = !unpacksInSilence
 }
 
 /** The tar of a layer that was fetched and found right: what goes out is checked once more as it flows. */

@@ -20,6 +20,8 @@ export interface DockerTransfer extends Transfer {
   readonly client: DockerClient
   /** The tag that it is to have, as docker prints it; none for an image that is known by its digest only. */
   readonly name: string | undefined
+  /** It says nothing while it unpacks what it loads, as dockers do that keep their images in containerd: silence means nothing then. */
+  readonly unpacksInSilence: boolean
 }
 
 export interface Transferred {

@@ -204,7 +204,14 @@ class DockerDelivery {
   }
 
   async #transfer(present: ReadonlySet<Digest>): Promise<readonly LayerPull[]> {
-    const transfer = { image: this.#image, context: this.#context, client: this.#client, name: this.#name, present }
+    const transfer = {
+      image: this.#image,
+      context: this.#context,
+      client: this.#client,
+      name: this.#name,
+      present,
+      unpacksInSilence: this.#facts.usesContainerd,
+    }
     const { pulls, sent } = await this.#carry(transfer)
     this.#sent = sent
     return pulls

@@ -19,9 +19,16 @@ let image: ServedImage
 /** What the daemon does with the images that it is given. */
 let take: (request: http.IncomingMessage, response: http.ServerResponse) => Promise<void>
 
-const graphDriver = { ServerVersion: '20.10.24', Driver: 'overlay2', DriverStatus: [] }
+const graphDriver = { ServerVersion: '20.10.24', Driver: 'overlay2', DriverStatus: [] as string[][] }
+const snapshotter = {
+  ...graphDriver,
+  Driver: 'overlayfs',
+  DriverStatus: [['driver-type', 'io.containerd.snapshotter.v1']],
+}
+let info: typeof graphDriver
 
 beforeEach(async () => {
+  info = graphDriver
   directory = await mkdtemp(join(tmpdir(), 'windlass-silent-'))
   image = await serveImage([makeNoise('one', 24_000_000), makeNoise('two', 3_000_000)])
   server = http.createServer((request, response) => {
@@ -29,7 +36,7 @@ beforeEach(async () => {
     response.on('error', () => {})
     const path = request.url?.replace(/^\/v[\d.]+/, '') ?? ''
     if (path === '/_ping') return response.writeHead(200, { 'api-version': '1.41' }).end('OK')
-    if (path === '/info') return response.end(JSON.stringify(graphDriver))
+    if (path === '/info') return response.end(JSON.stringify(info))
     if (path.startsWith('/images/json')) return response.end('[]')
     if (request.method === 'POST') return void take(request, response).catch(() => response.destroy())
     return response.writeHead(404).end('{"message":"no such image"}')
@@ -109,7 +116,7 @@ function deliver(route: DockerRoute, patience: PullPatience, signal?: AbortSigna
 for (const [when, { route, take: silent, says }] of Object.entries(silences)) {
   test(`a daemon that falls silent ${when} is named and given up`, async () => {
     take = silent
-    const run = deliver(route, { engineMs: 300, blame: { processIdleMs: 1000 } })
+    const run = deliver(route, { engineMs: 1500, blame: { processIdleMs: 2500 } })
     const events: PullEvent[] = []
     for await (const event of run) events.push(event)
     await assert.rejects(run.result, error => {
@@ -135,6 +142,23 @@ for (const [when, { route, take: silent, says }] of Object.entries(silences)) {
     await assert.rejects(run.result, error => isWindlassError(error, 'CANCELLED'))
   })
 }
+
+test('a daemon that keeps its images in containerd unpacks in silence, and is not accused of it', async () => {
+  info = snapshotter
+  take = async (request, response) => {
+    await drain(request)
+    await sleep(5000)
+    response.end('{"errorDetail":{"message":"it was only slow"},"error":"it was only slow"}')
+  }
+  const run = deliver('load', { blame: { processIdleMs: 2500 } })
+  const events: PullEvent[] = []
+  for await (const event of run) events.push(event)
+  await assert.rejects(run.result, /it was only slow/)
+  assert.deepEqual(
+    events.filter(({ type }) => type === 'stall'),
+    [],
+  )
+})
 
 test('a daemon that begins an answer and does not end it is given up', async () => {
   server.removeAllListeners('request')

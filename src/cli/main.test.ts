@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { defer, makeDirectory, makeLayers, never, pullFixture } from '../places/store/fixture.test.ts'
 import { Store } from '../places/store/store.ts'
 import { serveRegistry } from '../server/registry-server.ts'
@@ -93,6 +94,21 @@ test('help and version go to stdout, and need no store', async () => {
   }
   assert.match((await run('version', '-q')).stdout, /^\d+\.\d+\.\d+\n$/)
   assert.match(JSON.parse((await run('version', '--json')).stdout).version, /^\d+\.\d+\.\d+$/)
+})
+
+test('the launcher gives Node no option with which it compiles its own modules anew at each start', async () => {
+  const [, options = ''] = /"\$node" (.+) "\$main"/.exec(await readFile(program, 'utf8')) ?? []
+  assert.match(options, /^--/)
+  const script = `for (const name of ['crypto', 'tls', 'zlib']) require('node:' + name)
+    const { compiledWithCache, compiledWithoutCache } = require('internal/test/binding').internalBinding('builtins').getCacheUsage()
+    console.log([...compiledWithCache].length > 10, [...compiledWithoutCache].join())`
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    ...options.split(' '),
+    '--expose-internals',
+    '-e',
+    script,
+  ])
+  assert.equal(stdout, 'true \n')
 })
 
 test('with --json an error is one line of JSON on stderr', async () => {

@@ -548,6 +548,20 @@ look_at_orphans() {
   done
 }
 
+# Whoever else has a pipe of an engine open: it may wait for the end of it.
+look_at_holders() {
+  pipes=$(for pid in $engines; do ls -l "/proc/$pid/fd"; done 2>/dev/null | grep -o 'pipe:\[[0-9]*\]')
+  [ -n "$pipes" ] || return 0
+  for path in $(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F "$(printf '/fd:\n%s' "$pipes")" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' \
+    -e '/ -> pipe:/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'); do
+    pid=${path#/proc/}
+    pid=${pid%%/*}
+    case $family in *" $pid "*) continue ;; esac
+    links "$path"
+    grep -E '^flags:' "/proc/$pid/fdinfo/${path##*/}" /dev/null 2>/dev/null | sed 's/^/t/'
+  done
+}
+
 # Whoever is asked before a file is opened.
 look_at_agents() {
   holders=$(ls -l /proc/[0-9]*/fd /proc/self/ns 2>/dev/null | grep -E '^/proc|fanotify')
@@ -581,6 +595,7 @@ main() {
   done
   look_at_orphans
   look_at_agents
+  look_at_holders
   frames=0
   watched=0
   enough=200

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
+import type { Finding } from '../../src/doctor/finding.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { program, startInUnit } from './doctor-bed.ts'
 
@@ -138,6 +139,30 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
       findings.some(({ code, subject }: Record<string, string>) => code === 'DISK_FINE' && subject?.includes(images)),
     )
     assert.ok(readFileSync(report, 'utf8').includes(images))
+  })
+
+  test('in Chinese the evidence is Chinese, too, and codes and facts are the same', row, async () => {
+    const args = ['doctor', '--json', '--pid', String(engine.pid), '--from', join(directory, 'facts')]
+    const [english, chinese] = await Promise.all(
+      ['C.UTF-8', 'zh_CN.UTF-8'].map(async locale => {
+        const { stdout, stderr } = await runCommand(program, args, { env: { LC_ALL: locale } })
+        return (JSON.parse(stdout || assert.fail(stderr)) as { findings: Finding[] }).findings
+      }),
+    )
+    assert.ok(english !== undefined && chinese !== undefined && english.length > 5)
+    const plain = (findings: readonly Finding[]) =>
+      findings.map(({ code, subject, facts }) => ({ code, subject, facts }))
+    assert.deepEqual(plain(chinese), plain(english))
+    for (const { code, evidence } of english)
+      assert.doesNotMatch(evidence.join(' ').replaceAll(images, ''), /[\u4e00-\u9fff]/, code)
+    // Some are nothing but names and numbers.
+    const untold = chinese.filter(({ evidence }) =>
+      evidence.some(text => /[a-z]+ [a-z]+ [a-z]+/.test(text) && !/[\u4e00-\u9fff]/.test(text)),
+    )
+    assert.deepEqual(
+      untold.map(({ code, evidence }) => `${code}: ${evidence}`),
+      [],
+    )
   })
 
   test('a bundle is read like a record', row, async () => {

@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { waitUntil } from '../testbed/command.ts'
+import type { Finding } from '../../src/doctor/finding.ts'
+import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { type Engines, hostEngines, newestEngines } from '../testbed/newest.ts'
-import { layers, pullCodes, SickEngine, visit } from './doctor-bed.ts'
+import { layers, program, pullCodes, SickEngine, visit } from './doctor-bed.ts'
 import { type ServedImage, serveImage } from './image.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-left-'))
@@ -41,6 +42,15 @@ function sleepers(mark: string): number[] {
       }
     })
     .map(Number)
+}
+
+/** What the doctor says of what its collector has written down. */
+async function visitElsewhere(pid: number): Promise<readonly Finding[]> {
+  const [script, facts] = [join(directory, 'collect.sh'), join(directory, 'facts')]
+  writeFileSync(script, await run(program, ['doctor', '--emit-collector']))
+  writeFileSync(facts, await run('dash', [script, String(pid)]))
+  const { stdout, stderr } = await runCommand(program, ['doctor', '--json', '--from', facts, '--pid', String(pid)])
+  return (JSON.parse(stdout || assert.fail(stderr)) as { findings: Finding[] }).findings
 }
 
 function testDocker(name: string, engines: Engines, mark: string): void {
@@ -85,6 +95,8 @@ function testDocker(name: string, engines: Engines, mark: string): void {
       assert.deepEqual(pullCodes(seen).toSorted(), ['PIPE_HELD', 'TRANSFER_POISONED'], JSON.stringify(seen.findings))
       const held = seen.findings.find(({ code }) => code === 'PIPE_HELD')
       assert.equal(held?.facts['pid'], holder)
+      const elsewhere = await visitElsewhere(sick.pid)
+      assert.deepEqual(elsewhere.find(({ code }) => code === 'PIPE_HELD')?.evidence, held?.evidence)
       assert.match(held?.evidence[0] ?? '', /^sleep \d+, whose parent is \d+, can write to pipe:/)
       sick.useHealthy()
       // A decompressor that was just being started leaves one behind, too.

@@ -21,7 +21,7 @@ export const command = defineCommand({
     'agents that are asked before files are opened. What cannot be seen without root is said. Nothing is sent to a registry that you do not name.\n' +
     'With --rescue a pull whose decompressor is stuck is brought to its end: what the decompressor owes is decoded here and written in its place, and it is made to leave; the engine goes on, and ' +
     'its client gets the image. What will be done is shown first, and asked for. Nothing is done where it is not sure.\n' +
-    'Findings are told in Chinese where LC_ALL, LC_MESSAGES or LANG say so; their codes are the same.',
+    'Findings and their evidence are told in Chinese where LC_ALL, LC_MESSAGES or LANG say so; codes and facts are the same.',
   operands: [],
   options: {
     verbose: { type: 'boolean', short: 'v', summary: 'show all findings, with their evidence' },
@@ -29,7 +29,8 @@ export const command = defineCommand({
       type: 'integer',
       value: 'PID',
       min: 1,
-      summary: 'look at this engine alone; with --rescue also one decompressor, whatever the doctor thinks of it',
+      summary:
+        'look at the engine with this process alone; with --rescue also one decompressor, whatever the doctor thinks of it',
     },
     bundle: {
       type: 'string',
@@ -89,7 +90,10 @@ export const command = defineCommand({
       type: 'boolean',
       summary: 'print a shell script that writes down the facts of the host on which it is run',
     },
-    watch: { type: 'boolean', summary: 'look again and again, and print what changes; ends with a signal' },
+    watch: {
+      type: 'boolean',
+      summary: 'look again and again, and print what changes; ends with a signal, and writes no files',
+    },
   },
   examples: [
     { line: 'windlass doctor', does: 'Say in one screen what is well and what is not.' },
@@ -107,7 +111,12 @@ export const command = defineCommand({
     { line: 'windlass doctor --json | jq .findings', does: 'Use it in a program.' },
     { line: 'windlass doctor --rescue', does: 'Bring a pull that hangs to its end, after a question.' },
   ],
-  exits: ['0  nothing is wrong', '10  warnings', '11  a problem: a pull stands still, or will'],
+  exits: [
+    '0  nothing is wrong',
+    '2  no engine is the process of --pid',
+    '10  warnings',
+    '11  a problem: a pull stands still, or will',
+  ],
   async run(context, _operands, options) {
     if (options['emit-collector']) return await emitCollector(context)
     const { diagnose } = await import('../../doctor/diagnose.ts')

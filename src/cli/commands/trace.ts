@@ -1,9 +1,10 @@
-import { languageOf } from '../../doctor/catalogue.ts'
+import { type Language, languageOf } from '../../doctor/catalogue.ts'
 import type { EngineFilter } from '../../doctor/engines.ts'
 import type { TraceTimes } from '../../doctor/trace.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { printFinding, withWords } from '../doctor/print.ts'
 import { writeJson, writeJsonLine } from '../output.ts'
+import { textWidth } from '../progress/width.ts'
 
 /** As long as the doctor's own look needs to be sure; whoever waits sees it soon after. */
 const stillMs = 6000
@@ -77,18 +78,60 @@ function print(context: Context, summary: Summary): void {
   const { times, totalMs, layers } = summary
   const line = (name: string, ms: number) => {
     const share = totalMs === 0 ? 0 : Math.round((ms / totalMs) * 100)
-    context.stderr.write(`${name.padEnd(34)}${(ms / 1000).toFixed(1).padStart(8)} s ${String(share).padStart(4)} %\n`)
+    const padding = ' '.repeat(Math.max(1, 34 - textWidth(name)))
+    context.stderr.write(`${name}${padding}${(ms / 1000).toFixed(1).padStart(8)} s ${String(share).padStart(4)} %\n`)
   }
   const { downloading, both, unpacking, waitingForRegistry, decompressor, unpacker, feeding } = times
-  line('total', totalMs)
-  line('downloading, and nothing else', downloading)
-  line('downloading and unpacking', both)
-  line(`unpacking (${layers} layers seen)`, unpacking)
+  const say = summaryWords[languageOf(context.env)]
+  line(say.total, totalMs)
+  line(say.downloading, downloading)
+  line(say.both, both)
+  line(say.unpacking(layers), unpacking)
   // What passed between the last look and the end is nobody's.
-  line('neither was seen', Math.max(0, totalMs - downloading - both - unpacking))
-  context.stderr.write('of that\n')
-  line('  no byte came from the registry', waitingForRegistry)
-  line('  the decompressor was the slowest', decompressor)
-  line('  what writes was the slowest', unpacker)
-  line('  compressed bytes were missing', feeding)
+  line(say.neither, Math.max(0, totalMs - downloading - both - unpacking))
+  context.stderr.write(`${say.ofThat}\n`)
+  line(`  ${say.registry}`, waitingForRegistry)
+  line(`  ${say.decompressor}`, decompressor)
+  line(`  ${say.unpacker}`, unpacker)
+  line(`  ${say.feeding}`, feeding)
+}
+
+interface SummaryWords {
+  readonly total: string
+  readonly downloading: string
+  readonly both: string
+  readonly unpacking: (layers: number) => string
+  readonly neither: string
+  readonly ofThat: string
+  readonly registry: string
+  readonly decompressor: string
+  readonly unpacker: string
+  readonly feeding: string
+}
+
+const summaryWords: Readonly<Record<Language, SummaryWords>> = {
+  en: {
+    total: 'total',
+    downloading: 'downloading, and nothing else',
+    both: 'downloading and unpacking',
+    unpacking: layers => `unpacking (${layers} layers seen)`,
+    neither: 'neither was seen',
+    ofThat: 'of that',
+    registry: 'no byte came from the registry',
+    decompressor: 'the decompressor was the slowest',
+    unpacker: 'what writes was the slowest',
+    feeding: 'compressed bytes were missing',
+  },
+  zh: {
+    total: '总计',
+    downloading: '仅在下载',
+    both: '下载并解包',
+    unpacking: layers => `解包（看到 ${layers} 层）`,
+    neither: '两者都未看到',
+    ofThat: '其中',
+    registry: '仓库没有发来字节',
+    decompressor: '解压程序最慢',
+    unpacker: '写入的一方最慢',
+    feeding: '缺少压缩数据',
+  },
 }

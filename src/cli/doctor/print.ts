@@ -1,4 +1,6 @@
 /** The doctor's findings for people and for programs. */
+
+import { tellEvidence } from '../../doctor/catalogue/evidence.ts'
 import { areas, catalogue, type Language, type Severity } from '../../doctor/catalogue.ts'
 import type { SkippedCheck } from '../../doctor/checks/run.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
@@ -12,7 +14,8 @@ import { textWidth } from '../progress/width.ts'
 export function withWords(language: Language) {
   return (finding: Finding) => {
     const entry = catalogue[finding.code]
-    return { ...finding, area: entry.area, title: entry[language].title, advice: entry[language].advice }
+    const evidence = finding.evidence.map(text => tellEvidence(text, language))
+    return { ...finding, evidence, area: entry.area, title: entry[language].title, advice: entry[language].advice }
   }
 }
 
@@ -42,8 +45,16 @@ export const areaNames: Readonly<Record<Language, Readonly<Record<string, string
   },
 }
 
+/** ` (likely)`, where one may doubt what is wrong. */
+export function describeDoubt(finding: Pick<Finding, 'confidence' | 'severity'>, language: Language): string {
+  const { confidence } = finding
+  if (!isWrong(finding) || confidence === 'certain') return ''
+  if (language === 'en') return ` (${confidence})`
+  return confidence === 'likely' ? '（很可能）' : '（不确定）'
+}
+
 /** Something is to be done, or could not be seen. */
-export function isWrong({ severity }: Finding): boolean {
+export function isWrong({ severity }: Pick<Finding, 'severity'>): boolean {
   return severity === 'problem' || severity === 'warning' || severity === 'unseen'
 }
 
@@ -85,15 +96,26 @@ function printAlike(context: Context, first: Finding, findings: readonly Finding
 }
 
 /** What was left out, and how long it took. */
-function printVisit(context: Context, { skipped, took }: PageOptions): void {
-  for (const { check, item, because } of skipped)
-    writeWrapped(context, `· ${check}${item === '' ? '' : ` of ${item}`}: not looked at, because of ${because}`)
-  const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
-  writeWrapped(
-    context,
-    `· it looked for ${seconds(took.ms)}, ${seconds(took.heldUpMs)} of which it waited for a processor itself`,
-  )
+function printVisit(context: Context, { skipped, took, language }: PageOptions): void {
+  const say = visitWords[language]
+  for (const { check, item, because } of skipped) writeWrapped(context, `· ${say.skipped(check, item, because)}`)
+  const [all, heldUp] = [took.ms, took.heldUpMs].map(ms => (ms / 1000).toFixed(1))
+  writeWrapped(context, `· ${say.took(all ?? '', heldUp ?? '')}`)
 }
+
+const visitWords = {
+  en: {
+    skipped: (check: string, item: string, because: string) =>
+      `${check}${item === '' ? '' : ` of ${item}`}: not looked at, because of ${because}`,
+    took: (all: string, heldUp: string) =>
+      `it looked for ${all} s, ${heldUp} s of which it waited for a processor itself`,
+  },
+  zh: {
+    skipped: (check: string, item: string, because: string) =>
+      `${item === '' ? '' : `${item} 的 `}${check}：未检查，原因是 ${because}`,
+    took: (all: string, heldUp: string) => `共查看 ${all} 秒，其中 ${heldUp} 秒在等待处理器`,
+  },
+} as const
 
 /** What is well in an area, each kind once. */
 function printWell(context: Context, findings: readonly Finding[], area: string, language: Language): void {
@@ -101,7 +123,7 @@ function printWell(context: Context, findings: readonly Finding[], area: string,
   const words = findings.map(({ code, evidence }) => {
     const { title } = catalogue[code][language]
     const [detail] = evidence
-    return detail !== undefined && measured.has(code) ? `${title} (${detail})` : title
+    return detail !== undefined && measured.has(code) ? `${title} (${tellEvidence(detail, language)})` : title
   })
   writeWrapped(context, `${marks.ok} ${area}  ${[...new Set(words)].join(' · ')}`)
 }
@@ -121,8 +143,9 @@ export function printFinding(
   finding: Finding,
   options: PrintOptions & { readonly area?: string },
 ): void {
-  const { code, severity, subject, confidence, evidence } = finding
+  const { code, severity, subject } = finding
   const { language, verbose, area = '' } = options
+  const evidence = finding.evidence.map(text => tellEvidence(text, language))
   const { title, advice } = catalogue[code][language]
   const isTrouble = isWrong(finding)
   const head = `${marks[severity]} ${area}${area === '' ? '' : '  '}${subject === '' ? '' : `${subject}: `}${title}`
@@ -130,8 +153,7 @@ export function printFinding(
     const [detail] = evidence
     return writeWrapped(context, detail === undefined ? head : `${head} (${detail})`)
   }
-  const doubt = isTrouble && confidence !== 'certain' ? ` (${confidence})` : ''
-  writeWrapped(context, `${head}${isTrouble ? ` [${code}]` : ''}${doubt}`)
+  writeWrapped(context, `${head}${isTrouble ? ` [${code}]` : ''}${describeDoubt(finding, language)}`)
   for (const text of evidence) writeWrapped(context, `    ${text}`)
   if (!isTrouble) return
   for (const text of verbose ? advice : advice.slice(0, 1)) writeWrapped(context, `    → ${text}`)

@@ -2,7 +2,7 @@ import { describeEngine, describeLooks } from '../../doctor/bundle.ts'
 import { areas, catalogue, type Language } from '../../doctor/catalogue.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
 import type { Finding } from '../../doctor/finding.ts'
-import { areaNames, isWrong, withWords } from '../doctor/print.ts'
+import { areaNames, describeDoubt, isWrong, withWords } from '../doctor/print.ts'
 import { formatSize } from '../progress/units.ts'
 import { facts, formatDate, renderDocument } from './document.ts'
 import type { HostFacts } from './host.ts'
@@ -127,10 +127,10 @@ function renderFindings(findings: DoctorReport['findings'], language: Language):
 }
 
 function renderFinding(finding: DoctorReport['findings'][number], language: Language): Html {
-  const { code, subject, title, evidence, advice, confidence, area } = finding
+  const { code, subject, title, evidence, advice, area } = finding
   const isBad = finding.severity === 'problem'
   const about = subject === '' ? '' : html`<span class="code">${subject}</span>: `
-  const doubt = isWrong(finding) && confidence !== 'certain' ? ` (${confidence})` : ''
+  const doubt = describeDoubt(finding, language)
   const list =
     evidence.length === 0
       ? ''

@@ -80,9 +80,6 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   // Pulls
   ['the control group {} is frozen', '控制组 {0} 已冻结'],
   ['{} has taken {} bytes and given {} since it was started', '{0} 启动以来读入 {1} 字节，输出 {2} 字节'],
-  ['{} has {} bytes; the last were written {} s ago', '{0} 有 {1} 字节；最后一次写入在 {2} 秒前'],
-  ['{} has {} of {} bytes; the last were written {} s ago', '{0} 有 {1} 字节（共 {2}）；最后一次写入在 {3} 秒前'],
-  ['{} has {}; the last were written {} s ago', '{0} 有 {1}；最后一次写入在 {2} 秒前'],
   ['the engine calls it {}', '引擎称其为 {0}'],
   ['its process is in state {}', '其进程处于状态 {0}'],
   ['{}: no download and no decompressor of it is to be seen', '{0}：看不到它的下载或解压程序'],
@@ -136,6 +133,76 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['a process that cannot be seen', '一个看不到的进程'],
   ['inode {}', 'inode {0}'],
   ['{} (state {})', '{0}（状态 {1}）'],
+  ['{} has {} bytes; it grew while it was looked at', '{0} 有 {1} 字节；查看期间有增长'],
+  ['{} has {} of {} bytes; it grew while it was looked at', '{0} 有 {1} 字节（共 {2}）；查看期间有增长'],
+  ['{} has {} bytes; it did not grow in the {} in which it was looked at', '{0} 有 {1} 字节；查看的 {2} 内没有增长'],
+  [
+    '{} has {} of {} bytes; it did not grow in the {} in which it was looked at',
+    '{0} 有 {1} 字节（共 {2}）；查看的 {3} 内没有增长',
+  ],
+  ['by the time of the file the last were written {} ago', '按文件的时间，最后一次写入在 {0} 前'],
+  [
+    'the time of the file contradicts what was seen: for how long it was so before cannot be known',
+    '文件的时间与所见相矛盾：此前这样持续了多久无从得知',
+  ],
+  [
+    'it has {} requests for pulls; {} layers are being unpacked, {} downloaded',
+    '它有 {0} 个拉取请求；{1} 层正在解包，{2} 层正在下载',
+  ],
+  ['it was so in the {} s in which it was looked at', '在查看的 {0} 秒内一直如此'],
+  ['it has too many goroutines to ask for how long: {}', '其 goroutine 太多，无法询问持续了多久：{0}'],
+  [
+    'for less than a minute, as far as the engine can tell (it counts from a collection of garbage on): {}',
+    '就引擎所知不到一分钟（它从一次垃圾回收起计时）：{0}',
+  ],
+  ['for {} minutes at least', '至少 {0} 分钟'],
+  ['no pull of it is to be seen', '看不到它的拉取'],
+  ['it is unpacked into {}', '正解包到 {0}'],
+  ['it decompresses the layer in {}', '它在解压 {0} 中的层'],
+  [
+    'it decompresses the layer in {}, of which the engine has read {} bytes',
+    '它在解压 {0} 中的层，引擎已读取其中 {1} 字节',
+  ],
+  ['it decompresses layer {} ({}), from {}', '它在解压层 {0}（{1}），来自 {2}'],
+  [
+    'it decompresses layer {} ({}), from {}, of which the engine has read {} bytes',
+    '它在解压层 {0}（{1}），来自 {2}，引擎已读取其中 {3} 字节',
+  ],
+  [
+    'which layer it decompresses cannot be known: more than one file of the engine, or more than one decompressor, fits',
+    '无从得知它在解压哪一层：引擎有不止一个文件，或不止一个解压程序符合',
+  ],
+  [
+    'in namespace {} that layer comes from {}, and no image has it yet',
+    '在命名空间 {0} 中，该层来自 {1}，尚无镜像包含它',
+  ],
+  ['in namespace {} that layer comes from {}, and is part of {}', '在命名空间 {0} 中，该层来自 {1}，属于 {2}'],
+  ['in namespace {} that layer no image has it yet', '在命名空间 {0} 中尚无镜像包含该层'],
+  ['in namespace {} that layer is part of {}', '在命名空间 {0} 中该层属于 {1}'],
+  [
+    '1 pull waits for it: the engine unpacks this layer alone, and downloads none (its goroutines)',
+    '有 1 个拉取在等它：引擎只在解包这一层，没有下载（据其 goroutine）',
+  ],
+  [
+    '{} pulls wait for it: the engine unpacks this layer alone, and downloads none (its goroutines)',
+    '有 {0} 个拉取在等它：引擎只在解包这一层，没有下载（据其 goroutine）',
+  ],
+  [
+    '1 pull waits for layers, of which {} are unpacked and {} downloaded (its goroutines): who waits for which they do not tell',
+    '有 1 个拉取在等待各层，其中 {0} 层在解包，{1} 层在下载（据其 goroutine）：看不出谁在等哪一层',
+  ],
+  [
+    '{} pulls wait for layers, of which {} are unpacked and {} downloaded (its goroutines): who waits for which they do not tell',
+    '有 {0} 个拉取在等待各层，其中 {1} 层在解包，{2} 层在下载（据其 goroutine）：看不出谁在等哪一层',
+  ],
+  ['clients on this host that wait for a pull of this engine: {}', '本机上在等待该引擎拉取的客户端：{0}'],
+  ['it waits in the kernel; where is not shown', '它在内核中等待；看不到在何处'],
+  ['it waits in the kernel in {} (unknown)', '它在内核的 {0} 中等待（未知）'],
+  ['what the disk below did meanwhile cannot be seen', '看不到其下的磁盘在此期间做了什么'],
+  [
+    'the disk below ({}) answered {} requests in these {} s, and has {} before it',
+    '其下的磁盘（{0}）在这 {2} 秒内应答了 {1} 个请求，还有 {3} 个待处理',
+  ],
   // Engines
   ['{}: permission denied', '{0}：没有权限'],
   ['{} cannot be read', '{0} 无法读取'],

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
+import { trySetPipeSize } from './libc.ts'
 import { openPipe, PipeWriter } from './pipes.ts'
 import { formatWritten, readWritten, type WrittenSoFar } from './written-count.ts'
 
@@ -13,12 +14,20 @@ const scriptUrl = new URL(
   import.meta.url,
 )
 
+/**
+ * What the pipe holds from the first byte on, if this user may have so much: by the kernel's 64 KiB, whoever reads it and whoever writes it take turns all the time, and
+ * three times as long. It goes with its writers: nobody has a pipe afterwards that is larger than before.
+ */
+const roomBytes = 1 << 20
+
 export class OutlivingWriter implements Disposable {
   readonly pid: number
   readonly #child: ChildProcess
   readonly #input: PipeWriter
   readonly #ended: Promise<unknown>
   readonly #countFile: string
+  readonly #pipe: string
+  #hasBegun = false
 
   /**
    * @param pipe a path of /proc that leads to the pipe
@@ -28,6 +37,7 @@ export class OutlivingWriter implements Disposable {
     const { readEnd, writeEnd } = openPipe()
     const open: number[] = [readEnd]
     this.#countFile = countFile
+    this.#pipe = pipe
     try {
       const count = openSync(countFile, 'wx', 0o600)
       open.push(count)
@@ -54,6 +64,8 @@ export class OutlivingWriter implements Disposable {
 
   /** Resolves when the process has it, or will get it. @throws Error EPIPE if the process has ended */
   async write(data: Uint8Array): Promise<void> {
+    if (!this.#hasBegun) widen(this.#pipe)
+    this.#hasBegun = true
     await this.#input.write(data)
   }
 
@@ -68,5 +80,14 @@ export class OutlivingWriter implements Disposable {
   [Symbol.dispose](): void {
     this.#input[Symbol.dispose]()
     this.#child.unref()
+  }
+}
+
+function widen(pipe: string): void {
+  const fd = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK)
+  try {
+    trySetPipeSize(fd, roomBytes)
+  } finally {
+    closeSync(fd)
   }
 }

@@ -36,15 +36,15 @@ export interface Outcome {
   readonly facts?: Readonly<Record<string, string | number | boolean>>
 }
 
-/** What is not seen may be stuck. */
+/** What is not seen may be stuck, and so may an engine that has been given everything and does not come to its end. */
 function exitOf(outcomes: readonly Outcome[], isHidden: boolean): number {
   if (!outcomes.every(({ result }) => result === 'rescued' || result === 'planned')) return 11
-  return isHidden ? 10 : 0
+  return isHidden || outcomes.some(({ facts }) => facts?.['hasEnded'] === false) ? 10 : 0
 }
 
 /**
  * Rescues one after the other, and looks again: the next layer of a pull meets the same decompressor.
- * @returns the exit status: 0 if nothing stands still any more for want of a decompressor, 11 if something does
+ * @returns the exit status: 0 if nothing stands still any more for want of a decompressor, 10 if that cannot be seen, 11 if something does
  */
 export async function rescue(context: Context, host: HostView, options: RescueOptions): Promise<number> {
   let outcomes: Outcome[] = []
@@ -135,7 +135,8 @@ async function attempt(context: Context, host: HostView, { line, finding }: Stuc
   claim?.forget()
   const proof = await proveEnd(host, plan, { signal, before })
   journal.note('proof', { isProven: proof.isProven, text: proof.text })
-  return { result: 'rescued', message: proof.text, facts: { ...facts, ...rescued, isProven: proof.isProven } } as const
+  const { text: message, ...proven } = proof
+  return { result: 'rescued', message, facts: { ...facts, ...rescued, ...proven } } as const
 }
 
 function factsOf({ choice }: RescuePlan) {

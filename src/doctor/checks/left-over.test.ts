@@ -17,8 +17,8 @@ interface Worker extends Disposable {
 }
 
 /** A real process that was called `unpigz -d -c` and reads a pipe that a sleeping process holds; the shell above it then does what is said. */
-async function startWorker(program: string, then: string): Promise<Worker> {
-  const script = `exec 3< <(exec sleep 60); (exec -a unpigz /usr/bin/unpigz -d -c <&3 3<&- >/dev/null) & echo $!; exec 3<&-; ${then}`
+async function startWorker(program: string, then: string, output = '/dev/null'): Promise<Worker> {
+  const script = `exec 3< <(exec sleep 60); (exec -a unpigz /usr/bin/unpigz -d -c <&3 3<&- >${output}) & echo $!; exec 3<&-; ${then}`
   const shell = spawn(program, ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
   const [line] = await once(shell.stdout, 'data')
   const worker = Number(String(line))
@@ -50,13 +50,16 @@ test('one that a script of a user runs is told as a doubt, not as a fault', asyn
   assert.deepEqual([finding?.severity, finding?.confidence], ['note', 'likely'])
 })
 
-test('a child of the engine, which holds no end of its pipes: forgotten; one whose pipe it holds is at work', async () => {
+test('a child of the engine, which holds no end of its pipes: forgotten, unless it has closed its output itself; one whose pipe it holds is at work', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'windlass-left-'))
   cpSync('/bin/bash', join(directory, 'dockerd'))
   try {
     using forgotten = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)')
     const finding = await find(forgotten.worker, forgotten.shell.pid ?? 0)
     assert.match(finding?.evidence[0] ?? '', /holds no end of its pipes any more/)
+    // Its engine waits for it: to end it would turn a pull that hangs into an error.
+    using closed = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)', '&-')
+    assert.equal(await find(closed.worker, closed.shell.pid ?? 0), undefined)
     // By then the worker has its pipe.
     using atWork = await startWorker(
       join(directory, 'dockerd'),

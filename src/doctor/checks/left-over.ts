@@ -98,7 +98,10 @@ function findForgotten({ host, engines, table }: CheckContext, workers: readonly
       .filter(({ pid }) => own.has(pid))
       .filter(({ pid }) => {
         const pipes = workerPipes.get(pid) ?? new Set()
-        return pipes.size > 0 && ![...pipes].some(pipe => isHeld(pipe, pid))
+        // Who has closed its own output is waited for: the engine holds its pipes no more, and has not forgotten it.
+        return (
+          pipes.size > 0 && host.link(`/proc/${pid}/fd/1`) !== undefined && ![...pipes].some(pipe => isHeld(pipe, pid))
+        )
       })
       .map(({ pid, startTicks }) => {
         const evidence = [

@@ -9,6 +9,8 @@ import type { RescuePlan } from './rescue.ts'
 
 export interface Proof {
   readonly isProven: boolean
+  /** The engine has come to the end of the layer, whether or not it can be seen that it has verified it. */
+  readonly hasEnded: boolean
   readonly text: string
 }
 
@@ -31,22 +33,28 @@ export async function proveEnd(host: HostView, plan: RescuePlan, { signal, befor
   let isOver: number | undefined
   for (const start = host.elapsed(); host.elapsed() - start < proofMs; ) {
     if (readProcess(engine.process.pid, host)?.startTicks !== engine.process.startTicks)
-      return { isProven: false, text: `${name} has ended meanwhile` }
+      return { isProven: false, hasEnded: false, text: `${name} has ended meanwhile` }
     const isUnpacking = untar !== undefined && readProcess(untar.pid, host)?.startTicks === untar.startTicks
     const taken = isUnpacking ? [] : await readTaken(host, plan, signal)
     if ([...taken].some(one => !before.has(one)))
-      return { isProven: true, text: `${name} has taken the layer, checked its digest and registered it` }
+      return {
+        isProven: true,
+        hasEnded: true,
+        text: `${name} has taken the layer, checked its digest and registered it`,
+      }
     if (engine.kind !== 'dockerd' && !isReading(host, engine.process.pid, plan.choice.layer.name))
       isOver ??= host.elapsed()
     if (isOver !== undefined && host.elapsed() - isOver > notedMs)
       return {
         isProven: false,
+        hasEnded: true,
         text: `${name} has come to the end of the layer; whether it has verified it cannot be seen`,
       }
     await host.pause(lookMs, signal)
   }
   return {
     isProven: false,
+    hasEnded: false,
     text: `${name} has all bytes of the layer, but has not finished it within ${proofMs / 1000} s`,
   }
 }

@@ -187,6 +187,9 @@ export function checkUnchanged(host: HostView, { subject, choice }: RescuePlan, 
     table.get(line.engine.process.pid)?.startTicks === line.engine.process.startTicks
   if (!isWaitedFor) throw new Refusal('RESCUE_GONE', 'its engine has ended meanwhile')
   const now = readSubject(host, subject.line, table, 'held')
+  const started = now.others.find(({ pid }) => !subject.others.some(other => other.pid === pid))
+  if (started !== undefined)
+    throw new Refusal('RESCUE_MOVES', `it has started process ${started.pid} (${started.name}) meanwhile`)
   if (now.written !== subject.written)
     throw new Refusal(
       'RESCUE_MOVES',

@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
 import {
   type Descriptor,
+  descendantsOf,
   type ProcessTable,
   readDescriptorState,
   readDescriptors,
@@ -26,7 +27,7 @@ export interface Subject {
   readonly line: Line
   /** The process that the engine waits for. */
   readonly waited: ProcessFacts
-  /** What that has started, and what holds the same pipes. */
+  /** What that has started and holds the same pipes: it has to end with it. */
   readonly others: readonly ProcessFacts[]
   /** The one that writes, with paths of /proc to its pipes. */
   readonly writer: ProcessFacts
@@ -66,12 +67,12 @@ export function readSubject(
     throw new Refusal('RESCUE_DENIED', `what process ${writer.pid} has written may not be seen`)
   if (by === 'nobody') checkTracers(host, group)
   const stdout = line.stdout === undefined ? undefined : `/proc/${writer.pid}/fd/1`
-  if (line.stdout !== undefined) checkHolders(host, table, line.stdout.inode, group)
+  const below = readHoldersBelow(host, { line, table, waited })
   const unpacker = line.untar?.pid ?? line.engine.process.pid
   return {
     line,
     waited,
-    others: group.filter(({ pid }) => pid !== waited.pid),
+    others: [...group.filter(({ pid }) => pid !== waited.pid), ...below],
     writer,
     stdin: line.stdin?.path,
     stdout,
@@ -96,16 +97,41 @@ function checkTracers(host: HostView, group: readonly ProcessFacts[]): void {
   }
 }
 
-/** The engine sees the end of the stream when the last writer has closed the pipe. */
-function checkHolders(host: HostView, table: ProcessTable, inode: string, group: readonly ProcessFacts[]): void {
-  const own = new Set(group.map(({ pid }) => pid))
-  const target = `pipe:[${inode}]`
-  for (const { pid, name } of table.values()) {
-    if (own.has(pid)) continue
-    const ends = readDescriptors(host, pid).filter(descriptor => descriptor.target === target)
-    if (ends.some(({ fd }) => readDescriptorState(host, pid, fd)?.isWriter === true))
-      throw new Refusal('RESCUE_PIPE_SHARED', `process ${pid} (${name}) holds its output open, too`)
-  }
+interface Holding {
+  readonly line: Line
+  readonly table: ProcessTable
+  readonly waited: ProcessFacts
+}
+
+/**
+ * The engine sees the end of the stream when the last writer has closed the pipe, and takes the process for ended when the last one has closed that of its complaints.
+ * @returns what the decompressor has started and holds them, too: it has to end with it
+ * @throws Refusal if something else does
+ */
+function readHoldersBelow(host: HostView, { line, table, waited }: Holding): ProcessFacts[] {
+  const group = new Set(line.decompressor.map(({ pid }) => pid))
+  const complaints = host.link(`/proc/${waited.pid}/fd/2`) ?? ''
+  const pipes = [
+    ...(line.stdout === undefined ? [] : [`pipe:[${line.stdout.inode}]`]),
+    ...(isReadBy(host, line.engine.process.pid, complaints) ? [complaints] : []),
+  ]
+  const holders = [...table.values()].filter(({ pid }) => !group.has(pid) && isWriterOf(host, pid, pipes))
+  const below = new Set(descendantsOf(table, waited.pid).map(({ pid }) => pid))
+  // Which of two has written to the output cannot be told.
+  const stranger = holders.find(({ pid }) => !below.has(pid) || readTraffic(host, pid)?.written !== 0)
+  if (stranger === undefined) return holders
+  throw new Refusal('RESCUE_PIPE_SHARED', `process ${stranger.pid} (${stranger.name}) holds its output open, too`)
+}
+
+function isReadBy(host: HostView, pid: number, pipe: string): boolean {
+  if (!pipe.startsWith('pipe:')) return false
+  const ends = readDescriptors(host, pid).filter(({ target }) => target === pipe)
+  return ends.some(({ fd }) => readDescriptorState(host, pid, fd)?.isReader === true)
+}
+
+function isWriterOf(host: HostView, pid: number, pipes: readonly string[]): boolean {
+  const ends = readDescriptors(host, pid).filter(({ target }) => pipes.includes(target))
+  return ends.some(({ fd }) => readDescriptorState(host, pid, fd)?.isWriter === true)
 }
 
 /** They write to their output, and complain; whatever they have inherited beside that they do not use. */

@@ -11,7 +11,16 @@ export const disablePigz = {
   en: 'Keep the engine from using it: MOBY_DISABLE_PIGZ=true for dockerd, CONTAINERD_DISABLE_PIGZ=true for containerd, in the environment of the daemon, which needs a restart.',
   zh: '禁止引擎使用它：在守护进程的环境中为 dockerd 设置 MOBY_DISABLE_PIGZ=true，为 containerd 设置 CONTAINERD_DISABLE_PIGZ=true，需要重启守护进程。',
 }
-export const stuckDecompressor = {
+const rescueIt = {
+  en: 'windlass doctor --rescue brings this pull to its end: nothing is restarted or downloaded again, and where it is not sure it refuses; --dry-run shows what it would do.',
+  zh: 'windlass doctor --rescue 让该拉取正常完成：不重启、不重新下载，没有把握时会拒绝；--dry-run 只显示将要做什么。',
+}
+/** One that moves, if only a byte now and then, is not rescued. */
+export const slowDecompressor = {
   en: [withoutDecompressor.en, killOne.en, disablePigz.en],
   zh: [withoutDecompressor.zh, killOne.zh, disablePigz.zh],
+}
+export const stuckDecompressor = {
+  en: [rescueIt.en, ...slowDecompressor.en],
+  zh: [rescueIt.zh, ...slowDecompressor.zh],
 }

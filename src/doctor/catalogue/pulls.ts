@@ -1,5 +1,5 @@
 /** What pulls do, and who holds them up. */
-import { stuckDecompressor } from './advice.ts'
+import { slowDecompressor, stuckDecompressor } from './advice.ts'
 import type { Entries } from './entry.ts'
 
 export const pulls = {
@@ -69,12 +69,15 @@ export const pulls = {
     en: {
       title: 'The decompressor is stopped by a signal or a debugger',
       meaning: 'State T (SIGSTOP, SIGTSTP) or t (a tracer such as strace or gdb). It goes on as soon as it is let.',
-      advice: ['kill -CONT PID lets it go on, and the pull with it; if a tracer holds it, end the tracer.'],
+      advice: [
+        'kill -CONT PID lets it go on, and the pull with it; if a tracer holds it, end the tracer.',
+        ...stuckDecompressor.en,
+      ],
     },
     zh: {
       title: '解压程序被信号或调试器停住',
       meaning: '状态 T（SIGSTOP、SIGTSTP）或 t（strace、gdb 等跟踪程序）。一旦放行就会继续。',
-      advice: ['kill -CONT PID 可让它连同拉取一起继续；若被跟踪程序持有，请结束该跟踪程序。'],
+      advice: ['kill -CONT PID 可让它连同拉取一起继续；若被跟踪程序持有，请结束该跟踪程序。', ...stuckDecompressor.zh],
     },
   },
   DECOMPRESSOR_CLOSED_OUTPUT: {
@@ -96,12 +99,12 @@ export const pulls = {
       title: 'The decompressor moves so few bytes that the pull will not end',
       meaning:
         'It had input and room all the time, and moved less than the slowest healthy one by a factor of a thousand.',
-      advice: stuckDecompressor.en,
+      advice: slowDecompressor.en,
     },
     zh: {
       title: '解压程序移动的字节太少，拉取不会结束',
       meaning: '它一直有输入和空间，速度却比最慢的正常程序还低一千倍。',
-      advice: stuckDecompressor.zh,
+      advice: slowDecompressor.zh,
     },
   },
   UNTAR_STOPPED: {

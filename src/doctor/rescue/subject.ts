@@ -65,7 +65,7 @@ export function readSubject(
   const traffic = readTraffic(host, writer.pid)
   if (traffic === undefined)
     throw new Refusal('RESCUE_DENIED', `what process ${writer.pid} has written may not be seen`)
-  if (by === 'nobody') checkTracers(host, group)
+  if (by === 'nobody') checkTracers(host, table, group)
   const stdout = line.stdout === undefined ? undefined : `/proc/${writer.pid}/fd/1`
   const below = readHoldersBelow(host, { line, table, waited })
   const unpacker = line.untar?.pid ?? line.engine.process.pid
@@ -89,11 +89,12 @@ function fillOf(host: HostView, path: string | undefined): number {
   return path === undefined ? 0 : (host.pipeFill(path)?.bytes ?? 0)
 }
 
-function checkTracers(host: HostView, group: readonly ProcessFacts[]): void {
+function checkTracers(host: HostView, table: ProcessTable, group: readonly ProcessFacts[]): void {
   for (const { pid } of group) {
     const [, tracer] = /^TracerPid:\t(\d+)$/m.exec(host.text(`/proc/${pid}/status`) ?? '') ?? []
-    if (tracer !== undefined && tracer !== '0')
-      throw new Refusal('RESCUE_TRACED', `process ${pid} is traced by process ${tracer}`)
+    if (tracer === undefined || tracer === '0') continue
+    const name = table.get(Number(tracer))?.name ?? 'in another PID namespace'
+    throw new Refusal('RESCUE_TRACED', `process ${pid} is traced by process ${tracer} (${name})`)
   }
 }
 

@@ -77,8 +77,12 @@ export class DownloadWatch {
     return this.#latest.some(download => isBeingRead(download, [watch]))
   }
 
-  judge(open: readonly LineWatch[]): Finding[] {
-    return this.#latest.filter(download => !isBeingRead(download, open)).map(download => this.#judgeOne(download))
+  /** @param blocked engines that take nothing from a registry, since what they unpack stands still */
+  judge(open: readonly LineWatch[], blocked: ReadonlySet<FoundEngine> = new Set()): Finding[] {
+    return this.#latest
+      .filter(download => !isBeingRead(download, open))
+      .filter(download => !blocked.has(download.engine) || this.#hasGrown(download.path))
+      .map(download => this.#judgeOne(download))
   }
 
   #judgeOne(download: Download): Finding {

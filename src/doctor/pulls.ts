@@ -164,9 +164,14 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
   }
   const judged = await Promise.all(open.map(judge))
   const starved = judged.filter(({ watch, finding }) => isFedByDownload(watch, finding, downloads))
+  const others = judged.filter(one => !starved.includes(one))
+  const blocked = others.filter(({ watch, finding }) => holdsBackDownloads(watch, finding))
   return [
     ...judged.map(one => (starved.includes(one) ? { ...one.finding, ...waiting } : one.finding)),
-    ...downloads.judge(judged.filter(one => !starved.includes(one)).map(({ watch }) => watch)),
+    ...downloads.judge(
+      others.map(({ watch }) => watch),
+      new Set(blocked.map(({ watch }) => watch.line.engine)),
+    ),
     ...[...owners].flatMap(
       ([engine, owner]) => owner.judge(limits, seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads),
     ),
@@ -273,6 +278,11 @@ const waiting = { code: 'PULL_WAITS', severity: catalogue.PULL_WAITS.severity, c
 
 function isFedByDownload(watch: LineWatch, { code }: Finding, downloads: DownloadWatch): boolean {
   return code === 'ENGINE_DOES_NOT_FEED' && isStreaming(watch.line.engine) && downloads.feeds(watch)
+}
+
+/** Who unpacks while he downloads takes nothing from the registry as long as the layer before him stands still. */
+function holdsBackDownloads(watch: LineWatch, { severity }: Finding): boolean {
+  return isStreaming(watch.line.engine) && (severity === 'problem' || severity === 'warning')
 }
 
 /** Whoever of a line is in a frozen group: none of it goes on. */

@@ -247,13 +247,14 @@ async function makeSpin(pid: number): Promise<void> {
 const untarSpins: Scenario = {
   name: 'untar spins',
   codes: ['UNTAR_STUCK'],
-  without: ['containerd'],
+  without: ['containerd', 'podman'],
   short: [],
   async arrange(bed) {
     assert.equal(process.arch, 'x64', 'the jump is one of this processor')
     bed.engine.startPull(bed.image)
     const { untar } = await bed.engine.unpacking(true)
-    await makeSpin(untar)
+    // It would have ended before gdb has loaded.
+    await whileStopped([untar], () => makeSpin(untar))
     return { [Symbol.asyncDispose]: nothing }
   },
 }
@@ -379,12 +380,13 @@ const fuse: Scenario = {
   async arrange(bed) {
     const { engine } = bed
     const filesystem = await openFailingFilesystem()
-    await filesystem.order({ requests: ['LOOKUP'], hang: true })
-    engine.useScript(`head -c 1000; read -r line <${filesystem.directory}/file`)
-    engine.startPull(bed.image)
-    await engine.unpacking(false)
-    await sleep(500)
-    return filesystem
+    return await unlessItFails(filesystem, async () => {
+      await filesystem.order({ requests: ['LOOKUP'], hang: true })
+      engine.useScript(`head -c 1000; read -r line <${filesystem.directory}/file`)
+      engine.startPull(bed.image)
+      await engine.unpacking(false)
+      await sleep(500)
+    })
   },
 }
 

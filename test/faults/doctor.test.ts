@@ -7,6 +7,7 @@ import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { catalogue } from '../../src/doctor/catalogue.ts'
 import { diagnose } from '../../src/doctor/diagnose.ts'
+import { isWindlassError } from '../../src/errors.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { digestOf } from '../servers/push.ts'
 import { collectResult, waitUntil } from '../testbed/command.ts'
@@ -272,6 +273,15 @@ describe('the doctor looks at the newest engines', { skip, concurrency: 1 }, () 
 
 const visitorsCount = 4
 
+async function unlessGone<T>(looking: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looking
+  } catch (error) {
+    if (isWindlassError(error, 'NOT_FOUND')) return undefined
+    throw error
+  }
+}
+
 /** Looks so many times, from several sides, at pulls that go on: one as fast as it can, one whose processes run a fifth of the time, and so on. @returns how often what was said */
 async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<string> {
   const found: string[] = []
@@ -282,7 +292,10 @@ async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<str
     const { pid } = engine
     const visits = async () => {
       while (client.exitCode === null) {
-        const { findings } = await diagnose(new LiveHost(), { signal, pid })
+        // A command that pulls may end between two looks.
+        const seen = await unlessGone(diagnose(new LiveHost(), { signal, pid }))
+        if (seen === undefined) continue
+        const { findings } = seen
         const pulls = findings.filter(({ code }) => catalogue[code].area === 'pulls')
         for (const code of new Set(pulls.map(({ code }) => code))) said.set(code, (said.get(code) ?? 0) + 1)
         const accused = pulls.filter(({ severity }) => severity === 'problem')

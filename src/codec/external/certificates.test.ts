@@ -27,7 +27,7 @@ import { type ExternalProgram, findPrograms } from './programs.ts'
 const { signal } = new AbortController()
 const prober = new Prober({ signal, idleMs: 700, stressMs: 100 })
 /** For what does not hang: a busy machine may let nothing move for a while. */
-const patient = new Prober({ signal, idleMs: 20_000, stressMs: 100 })
+const patient = new Prober({ signal, idleMs: 20_000, deadlineMs: 60_000, stressMs: 100 })
 
 let directory = ''
 before(async () => {

@@ -30,6 +30,8 @@ export interface ProbeOptions {
   readonly signal: AbortSignal
   /** For tests: how long a program may be silent. */
   readonly idleMs?: number
+  /** For tests: how long one stream may take. */
+  readonly deadlineMs?: number
   readonly stressMs?: number
 }
 
@@ -93,7 +95,8 @@ export class Prober {
   }
 
   async #tryShape(program: ExternalProgram, shape: Shape): Promise<Problem | undefined> {
-    const deadline = AbortSignal.timeout(deadlineMs)
+    const ms = this.#options.deadlineMs ?? deadlineMs
+    const deadline = AbortSignal.timeout(ms)
     const signal = AbortSignal.any([this.#options.signal, deadline])
     const say = (verdict: Verdict, message: string) => ({ shape: shape.name, verdict, message })
     try {
@@ -102,7 +105,7 @@ export class Prober {
       const difference = await compare(chunks, shape)
       return difference === undefined ? undefined : say(shape.content ? 'wrong-bytes' : 'missing-error', difference)
     } catch (error) {
-      if (deadline.aborted) return say('hangs', `not done after ${deadlineMs / 1000} s`)
+      if (deadline.aborted) return say('hangs', `not done after ${ms / 1000} s`)
       const fault = programFault(error)
       if (fault === undefined) throw error
       const verdict = judge(fault, shape)

@@ -69,6 +69,9 @@ function assertComplete(registry: UploadRegistry): void {
     assert.equal(registry.blobs.get(digest)?.length, size, digest)
 }
 
+/** What docker-registry answers then. */
+const blobUnknown = JSON.stringify({ errors: [{ code: 'MANIFEST_BLOB_UNKNOWN', message: 'blob unknown to registry' }] })
+
 describe('one fault, and the push goes on', () => {
   const faults: readonly (readonly [UploadPhase, string, UploadFault])[] = [
     ['look', 'a reset', breaksAfter(0)],
@@ -90,6 +93,7 @@ describe('one fault, and the push goes on', () => {
     ['manifest', 'a reset when it is there', breaksBeforeAnswer()],
     ['manifest', 'silence', fallsSilent()],
     ['manifest', 'a 500', answers(500)],
+    ['manifest', 'a blob unknown that another push brings at the same time', answers(400, {}, blobUnknown)],
   ]
   for (const [phase, name, fault] of faults) {
     test(`${phase}: ${name}`, row, async () => {

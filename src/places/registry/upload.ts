@@ -123,7 +123,7 @@ class RegistrySink implements Sink {
     })
     const request = { ...plan, headers: { ...plan.headers, 'content-type': descriptor.mediaType }, body: bytes }
     const response = await connected.direct(request)
-    if (response.status !== 201 && response.status !== 200) throw await connected.refusal(response, request)
+    if (response.status !== 201 && response.status !== 200) throw asPassing(await connected.refusal(response, request))
     await drain(response)
     const stated = headerOf(response, 'docker-content-digest')
     if (stated === undefined || stated === descriptor.digest)
@@ -377,4 +377,13 @@ class Bytes {
     const result = await this.#iterator?.next()
     return result === undefined || result.done ? undefined : result.value
   }
+}
+
+/**
+ * docker-registry 2.8 writes down anew that a repository has a blob when another push brings it, too; who comes with the manifest at that moment is told
+ * that the blob is unknown. The next attempt finds it.
+ */
+function asPassing(error: WindlassError): WindlassError {
+  if (error.facts['status'] !== 400 || !/blob unknown/i.test(error.message)) return error
+  return new WindlassError('NETWORK', error.message, { cause: error, facts: error.facts })
 }

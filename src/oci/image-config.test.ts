@@ -104,6 +104,43 @@ describe('parseImageConfig', () => {
     it(`refuses ${name}`, () => assert.throws(() => read(document), { code: 'CORRUPT', message: pattern }))
   }
 
+  const twofold: [string, string][] = [
+    ['"config":{"User":"1000","user":"0"}', 'User'],
+    ['"config":{"uſer":"0"}', 'User'],
+    ['"config":{"EnV":[]}', 'Env'],
+    ['"rootfs":{"diff_ids":[],"Diff_ids":[]}', 'diff_ids'],
+    ['"Config":{}', 'config'],
+    ['"OS":"windows"', 'os'],
+  ]
+  for (const [text, key] of twofold) {
+    it(`refuses a key that Go would take for ${key}: ${text}`, () => {
+      const message = new RegExp(`the specification says "${key}"`)
+      assert.throws(() => read(text.startsWith('"rootfs"') ? `{${text}}` : `{"rootfs":{},${text}}`), {
+        code: 'CORRUPT',
+        message,
+      })
+    })
+  }
+
+  it('refuses a key that stands twice', () => {
+    const text = '{"rootfs":{},"config":{"User":"1000","User":"0"}}'
+    assert.throws(() => read(text), { code: 'CORRUPT', message: /"User" stands twice/ })
+  })
+
+  it('takes what real builders write beside it, and labels that differ in case alone', () => {
+    const Labels = { a: 'x', A: 'y', user: 'z', User: 'w' }
+    const config = { Hostname: '', Domainname: '', User: '', Image: '', OnBuild: null, ArgsEscaped: true, Labels }
+    const others = { id: 'x', container: 'y', container_config: config, docker_version: '', parent: '', Size: 1 }
+    const document = {
+      ...minimal,
+      ...others,
+      config,
+      'moby.buildkit.buildinfo.v1': 'e30=',
+      'moby.buildkit.cache.v0': 'x',
+    }
+    assert.deepEqual(read(document).config, { User: '', Labels })
+  })
+
   it('refuses more bytes than any image needs', () => {
     assert.throws(() => parseImageConfig(new Uint8Array(imageConfigSizeMax + 1)), { code: 'LIMIT_EXCEEDED' })
   })

@@ -4,10 +4,13 @@ import type { Digest } from './digest.ts'
 import {
   asDigest,
   asObject,
+  checkKeyCase,
+  checkUniqueKeys,
   corrupt,
+  decodeText,
   type JsonObject,
   kindOf,
-  parseJsonObject,
+  parseJson,
   present,
   readField,
   readList,
@@ -58,14 +61,26 @@ interface HistoryEntry {
 }
 
 const subject = 'image config'
+const documentKeys = [
+  ...['architecture', 'os', 'variant', 'os.version', 'os.features'],
+  ...['created', 'author', 'config', 'rootfs', 'history'],
+]
+const rootfsKeys = ['type', 'diff_ids']
+const containerKeys = [
+  ...['User', 'Env', 'Entrypoint', 'Cmd', 'WorkingDir', 'Labels'],
+  ...['ExposedPorts', 'Volumes', 'StopSignal'],
+]
 
 /**
  * Reads the configuration of an image, OCI's or docker's. An os that is not given is linux, as docker has it; an architecture that
- * is not given is `unknown`.
+ * is not given is `unknown`. Keys that stand twice, or are known but for their case, are refused: an engine would run something else.
  * @throws WindlassError CORRUPT, LIMIT_EXCEEDED
  */
 export function parseImageConfig(bytes: Uint8Array): ImageConfig {
-  const document = parseJsonObject(bytes, subject, imageConfigSizeMax)
+  const text = decodeText(bytes, subject, imageConfigSizeMax)
+  const document = asObject(parseJson(text, subject), subject)
+  checkUniqueKeys(text, subject)
+  checkKeyCase(document, documentKeys, subject)
   return {
     os: readString(document, 'os', subject) || 'linux',
     architecture: readString(document, 'architecture', subject) || 'unknown',
@@ -85,6 +100,7 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
 function readRootfs(document: JsonObject): ImageConfig['rootfs'] {
   const rootfs = readObject(document, 'rootfs', subject)
   if (rootfs === undefined) throw corrupt(subject, 'its rootfs is missing; an object with diff_ids is needed')
+  checkKeyCase(rootfs, rootfsKeys, `${subject}.rootfs`)
   const type = readField(rootfs, 'type')
   if (type !== undefined && type !== 'layers') {
     throw corrupt(`${subject}.rootfs.type`, `it is ${kindOf(type)}; "layers" is needed`)
@@ -95,6 +111,7 @@ function readRootfs(document: JsonObject): ImageConfig['rootfs'] {
 
 function readContainerConfig(config: JsonObject): ContainerConfig {
   const name = `${subject}.config`
+  checkKeyCase(config, containerKeys, name)
   return present({
     User: readString(config, 'User', name),
     Env: readStrings(config, 'Env', name),

@@ -80,6 +80,24 @@ function addKey(keys: Set<string> | undefined, quoted: string, subject: Subject)
   keys?.add(key)
 }
 
+/**
+ * Refuses a key that is a known one but for its case: Go reads `Layers` as `layers`, the last of both, so that an engine would see what we do not.
+ * @throws WindlassError CORRUPT
+ */
+export function checkKeyCase(object: JsonObject, known: readonly string[], subject: Subject): void {
+  const byFolded = new Map(known.map(key => [foldCase(key), key]))
+  for (const key of Object.keys(object)) {
+    const wanted = byFolded.get(foldCase(key))
+    if (wanted !== undefined && wanted !== key)
+      throw corrupt(subject, `it has the key ${quote(key)}; the specification says ${quote(wanted)}`)
+  }
+}
+
+/** As Go's encoding/json has it: the long s is an s, the Kelvin sign a k. */
+function foldCase(key: string): string {
+  return key.toUpperCase().toLowerCase()
+}
+
 /** The own field of that name; undefined where it is absent or null, which Go's writers use alike. */
 export function readField(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? (object[name] ?? undefined) : undefined

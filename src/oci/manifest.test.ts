@@ -94,6 +94,13 @@ describe('parseDocument', () => {
     refuses('CORRUPT', /neither manifests nor config/, { schemaVersion: 2 })
   })
 
+  it('takes annotations that differ in case alone', () => {
+    const annotations = { a: 'x', A: 'y', digest: 'z', Digest: 'w' }
+    const document = read({ ...manifest, annotations, layers: [{ ...layer, annotations }] })
+    assert.deepEqual(document.annotations, annotations)
+    assert.deepEqual(document.kind === 'manifest' && document.layers[0]?.annotations, annotations)
+  })
+
   it('keeps a key named __proto__ a key', () => {
     const text = JSON.stringify(manifest).replace('{', '{"__proto__":{"manifests":[]},"annotations":{"__proto__":"x"},')
     const { annotations } = read(text)
@@ -207,6 +214,9 @@ describe('what parseDocument refuses', () => {
     ['urls that are no strings', { urls: [1] }, /urls\[0\]: it is 1; a string/],
     ['annotations that are no strings', { annotations: { a: {} } }, /annotations\["a"\]: it is an object; a string/],
     ['a platform that is a string', { platform: 'linux' }, /platform: it is "linux"; an object/],
+    ['a key that Go would take for digest', { Digest: digest }, /"Digest"; the specification says "digest"/],
+    ['a key that Go would take for urls', { urlſ: [] }, /the specification says "urls"/],
+    ['a platform in another case', { platform: { os: 'a', OS: 'b' } }, /platform: it has the key "OS"/],
     ['an os that is a number', { platform: { os: 1 } }, /platform.os: it is 1; a string/],
   ]
   for (const [name, fields, pattern] of badDescriptors) {

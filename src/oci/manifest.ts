@@ -2,6 +2,7 @@ import { WindlassError } from '../errors.ts'
 import type { Descriptor, Platform } from './descriptor.ts'
 import {
   asObject,
+  checkKeyCase,
   checkUniqueKeys,
   corrupt,
   decodeText,
@@ -78,17 +79,15 @@ export function parseDocument(bytes: Uint8Array, origin: DocumentOrigin = {}): M
   throw new WindlassError('UNSUPPORTED', `Cannot read manifest: ${state}`)
 }
 
-const knownKeys = ['schemaVersion', 'mediaType', 'config', 'layers', 'manifests', 'fsLayers']
-const knownKeysByLowerCase = new Map(knownKeys.map(key => [key.toLowerCase(), key]))
+const documentKeys = [
+  ...['schemaVersion', 'mediaType', 'artifactType', 'subject', 'annotations'],
+  ...['config', 'layers', 'manifests', 'fsLayers'],
+]
+const descriptorKeys = ['mediaType', 'digest', 'size', 'annotations', 'platform', 'urls', 'artifactType']
+const platformKeys = ['os', 'architecture', 'variant', 'os.version', 'os.features']
 
-/** Go reads `Layers` as `layers`: a key that only differs in case would be seen by docker and not by us. */
 function checkKeys(document: JsonObject): void {
-  for (const key of Object.keys(document)) {
-    const known = knownKeysByLowerCase.get(key.toLowerCase())
-    if (known !== undefined && known !== key) {
-      throw corrupt('manifest', `it has the key ${quote(key)}; the specification says ${quote(known)}`)
-    }
-  }
+  checkKeyCase(document, documentKeys, 'manifest')
   const isIndex = readField(document, 'manifests') !== undefined
   const rivals = ['layers', 'config', 'fsLayers'].filter(key => readField(document, key) !== undefined)
   if (isIndex && rivals.length > 0) {
@@ -198,6 +197,7 @@ const mediaTypePattern = /^[A-Za-z0-9][\w!#$&^.+-]{0,126}\/[A-Za-z0-9][\w!#$&^.+
 
 function readDescriptor(value: unknown, subject: string): Descriptor {
   const descriptor = asObject(value, subject)
+  checkKeyCase(descriptor, descriptorKeys, subject)
   const mediaType = readString(descriptor, 'mediaType', subject)
   if (mediaType === undefined || !mediaTypePattern.test(mediaType)) {
     throw corrupt(subject, `its mediaType is ${kindOf(mediaType)}; type/subtype is needed`)
@@ -224,6 +224,7 @@ function readPlatform(descriptor: JsonObject, outer: string): Platform | undefin
   const platform = readObject(descriptor, 'platform', outer)
   if (platform === undefined) return undefined
   const subject = `${outer}.platform`
+  checkKeyCase(platform, platformKeys, subject)
   return {
     os: readString(platform, 'os', subject) || 'unknown',
     architecture: readString(platform, 'architecture', subject) || 'unknown',

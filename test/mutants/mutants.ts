@@ -281,7 +281,21 @@ const documents: Mutant[] = [
       'src/oci/manifest.test.ts',
       ['if (first !== undefined && rival !== undefined)', 'if (false)'],
     ],
-    ['src/oci/manifest.ts', 'src/oci/manifest.test.ts', ['if (known !== undefined && known !== key)', 'if (false)']],
+    ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (wanted !== undefined && wanted !== key)', 'if (false)']],
+    [
+      'src/oci/manifest.ts',
+      'src/oci/manifest.test.ts',
+      ['checkKeyCase(descriptor, descriptorKeys, subject)', ''],
+      ['checkKeyCase(platform, platformKeys, subject)', ''],
+    ],
+    [
+      'src/oci/image-config.ts',
+      'src/oci/image-config.test.ts',
+      ['checkKeyCase(document, documentKeys, subject)', ''],
+      ['checkKeyCase(rootfs, rootfsKeys,', 'checkKeyCase(rootfs, [],'],
+      ['checkKeyCase(config, containerKeys, name)', ''],
+    ],
+    ['src/oci/image-config.ts', 'src/oci/image-config.test.ts', ['checkUniqueKeys(text, subject)', '']],
     ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (keys?.has(key)) throw', 'if (false) throw']],
   ]),
   ...guardsOf('digests that are paths', [

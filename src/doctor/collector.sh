@@ -70,7 +70,7 @@ last_line=windlass-end-$$
 split() { tr '\n\0' ' \n' <"$1"; }
 words() {
   [ -r "$1" ] || return 0
-  within_told 10 split "$1" | redact_words | indent | sed "s#^b$late\$#?$1#"
+  within_told 30 split "$1" | redact_words | indent | sed "s#^b$late\$#?$1#"
 }
 
 # Sets table, and engines, family and workers: process IDs.
@@ -284,8 +284,8 @@ look_at_engine() {
   for path in fd environ; do true <"/proc/$pid/environ" || echo "!/proc/$pid/$path"; done
   echo "c/proc/$pid/cmdline"
   words "/proc/$pid/cmdline"
-  args=$(within_told 10 split "/proc/$pid/cmdline")
-  environ=$(within_told 10 split "/proc/$pid/environ")
+  args=$(within_told 30 split "/proc/$pid/cmdline")
+  environ=$(within_told 30 split "/proc/$pid/environ")
   case $environ in *"$late"*) echo "?/proc/$pid/environ" ;; ?*)
     echo "c/proc/$pid/environ"
     printf '%s\n' "$environ" |
@@ -300,17 +300,17 @@ look_at_engine() {
   file "/proc/$pid/cgroup"
   file "/proc/$pid/limits"
   named=$(printf '%s\n' "$args" | sed -n -e 's/^--config-file=//p' -e '/^--config-file$/{n;p;}')
-  within 10 tell_daemon_file "$root${named:-/etc/docker/daemon.json}"
-  within 10 file "$root/etc/resolv.conf"
+  within 30 tell_daemon_file "$root${named:-/etc/docker/daemon.json}"
+  within 30 file "$root/etc/resolv.conf"
   storage=$(printf '%s\n' "$environ" | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
-  kept=$(within_told 10 tell_storage)
+  kept=$(within_told 30 tell_storage)
   printf '%s\n' "$kept" | sed -n 's/^=//!p'
   kept=$(printf '%s\n' "$kept" | sed -n 's/^=//p' | sed 1q)
   look_at_groups
   unit=$(sed -n 's#^[0-9]*:\(name=systemd\)\{0,1\}:[^ ]*/\([^/ ]*\.service\)$#\2#p' "/proc/$pid/cgroup" 2>/dev/null | sed 1q)
   case $units in *" ${unit:- } "*) ;; *)
     units="$units$unit "
-    within 30 look_at_unit
+    within 100 look_at_unit
     ;;
   esac
   look_at_data
@@ -472,7 +472,7 @@ look_at_decompressors() {
   set --
   saved=$IFS
   IFS=:
-  for path in $(within_told 20 list_decompressors | tr '\n' :); do set -- "$@" "$path" "${path%/*}"; done
+  for path in $(within_told 50 list_decompressors | tr '\n' :); do set -- "$@" "$path" "${path%/*}"; done
   IFS=$saved
   [ $# -eq 0 ] || within 10 facts_of_files "$@"
   # What lives in a root of its own has a package manager of its own.

@@ -6,7 +6,7 @@ import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
-import { MemoryReader } from './memory-text.ts'
+import { memoryReader } from './memory-text.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
 import { within } from './processes.ts'
 import type { ProcView } from './tasks.ts'
@@ -101,10 +101,8 @@ export class LiveHost implements HostView {
   readonly denied = new Set<string>()
   readonly disk = new LiveDisk()
   readonly network: NetworkView = { lookUp, connect: tryConnection }
-  readonly #memory = new MemoryReader()
-
   get silent(): ReadonlySet<string> {
-    return this.#memory.silent
+    return memoryReader.silent
   }
 
   now(): number {
@@ -116,7 +114,7 @@ export class LiveHost implements HostView {
   }
 
   text(path: string): string | undefined {
-    return this.#try(path, () => (inMemory.test(path) ? this.#memory.read(path) : readHead(path)))
+    return this.#try(path, () => (inMemory.test(path) ? memoryReader.read(path) : readHead(path)))
   }
 
   link(path: string): string | undefined {

@@ -28,46 +28,70 @@ const threadUrl = new URL(
   import.meta.url,
 )
 
-/** @throws Error with the code of the kernel, as readFileSync does; `EAGAIN` for what does not answer */
-export class MemoryReader {
-  /** Files that did not come. */
-  readonly silent = new Set<string>()
-  #shared: SharedArrayBuffer | undefined
-  #stuck = 0
+/** A thread that reads, with the memory that it shares. */
+interface Reader {
+  readonly worker: Worker
+  readonly shared: SharedArrayBuffer
+}
 
+class MemoryReader {
+  /** Those that were left behind, by what they read. */
+  readonly #stuck = new Map<string, Reader>()
+  #reader: Reader | undefined
+
+  /** Files that did not come, and would not now. */
+  get silent(): ReadonlySet<string> {
+    this.#forgetReturned()
+    return new Set(this.#stuck.keys())
+  }
+
+  /** @throws Error with the code of the kernel, as readFileSync does; `EAGAIN` for what does not answer */
   read(path: string): string {
-    if (this.silent.has(path) || this.#stuck >= stuckMax) throw failure('EAGAIN')
-    this.#shared ??= start()
-    const shared = this.#shared
+    this.#forgetReturned()
+    if (this.#stuck.has(path) || this.#stuck.size >= stuckMax) throw failure('EAGAIN')
+    this.#reader ??= start()
+    const { shared } = this.#reader
     const words = new Int32Array(shared, 0, headBytes / 4)
-    if (!wait(words, states.starting, patienceMs)) throw this.#giveUp(path)
+    if (!wait(words, states.starting, patienceMs)) throw this.#giveUp(path, this.#reader)
     const bytes = Buffer.from(shared, headBytes)
     words[lengthAt] = bytes.write(path)
     Atomics.store(words, stateAt, states.asked)
     Atomics.notify(words, stateAt)
-    const ms = Math.max(shortestMs, firstMs / 2 ** this.#stuck)
-    if (!wait(words, states.asked, ms)) throw this.#giveUp(path)
+    const ms = Math.max(shortestMs, firstMs / 2 ** this.#stuck.size)
+    if (!wait(words, states.asked, ms)) throw this.#giveUp(path, this.#reader)
     const text = bytes.toString('utf8', 0, words[lengthAt])
     const isRefused = Atomics.exchange(words, stateAt, states.idle) === states.refused
     if (isRefused) throw failure(text)
     return text
   }
 
-  #giveUp(path: string): Error {
-    this.#shared = undefined
-    this.#stuck++
-    this.silent.add(path)
+  #giveUp(path: string, reader: Reader): Error {
+    this.#reader = undefined
+    this.#stuck.set(path, reader)
     return failure('EAGAIN')
+  }
+
+  /** A process that is let go, or ends, lets go who read its memory. */
+  #forgetReturned(): void {
+    for (const [path, { worker, shared }] of this.#stuck) {
+      const state = Atomics.load(new Int32Array(shared, 0, 1), 0)
+      if (state === states.asked || state === states.starting) continue
+      this.#stuck.delete(path)
+      worker.terminate().catch(() => {})
+    }
   }
 }
 
+/** One for the whole program, however often it looks: what is left behind stays. */
+export const memoryReader = new MemoryReader()
+
 /** No reason for the process to stay. */
-function start(): SharedArrayBuffer {
+function start(): Reader {
   const shared = new SharedArrayBuffer(headBytes + memoryTextMax)
   const worker = new Worker(threadUrl, { workerData: shared, env: {} })
   worker.on('error', () => {})
   worker.unref()
-  return shared
+  return { worker, shared }
 }
 
 /** @returns false if it is still in that state, and not because it has no processor */

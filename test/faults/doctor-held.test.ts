@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { LiveHost } from '../../src/sys/host-view.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
 import { program, type Visit } from './doctor-bed.ts'
@@ -36,6 +37,13 @@ test('neither the doctor nor its collector waits for the memory of a process, an
       assert.equal(finding?.subject, `podman ${pid}`, findings.map(({ code }) => code).join(' '))
     }
     rmSync(directory, { recursive: true })
+    const host = new LiveHost()
+    const path = `/proc/${pid}/cmdline`
+    assert.equal(host.text(path), undefined)
+    assert.ok(host.silent.has(path) && new LiveHost().silent.has(path))
+    await fuse.order({})
+    await waitUntil('its command line is there again', 20_000, () => host.text(path)?.includes('held-memory') === true)
+    assert.deepEqual([...host.silent], [])
   } finally {
     held.kill('SIGKILL')
     await fuse.order({})

@@ -382,7 +382,7 @@ const fuse: Scenario = {
     const filesystem = await openFailingFilesystem()
     return await unlessItFails(filesystem, async () => {
       await filesystem.order({ requests: ['LOOKUP'], hang: true })
-      engine.useScript(`head -c 1000; read -r line <${filesystem.directory}/file`)
+      engine.useScript(`head -c 1000 >/dev/null; read -r line <${filesystem.directory}/file`)
       engine.startPull(bed.image)
       await engine.unpacking(false)
       await sleep(500)

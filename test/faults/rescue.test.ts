@@ -59,20 +59,10 @@ interface Outcome {
   readonly facts?: Readonly<Record<string, unknown>>
 }
 
-async function rescue(pid: number, args: readonly string[] = ['--yes'], wrapper: readonly string[] = []) {
+async function rescue(pid: number, args: readonly string[] = ['--yes']) {
   const root = mkdtempSync(join(directory, 'root-'))
-  const [file = '', ...rest] = [
-    ...wrapper,
-    program,
-    'doctor',
-    '--rescue',
-    '--json',
-    '--root',
-    root,
-    '--pid',
-    String(pid),
-  ]
-  const { status, stdout, stderr } = await runCommand(file, [...rest, ...args], { timeoutMs: row.timeout })
+  const own = ['doctor', '--rescue', '--json', '--root', root, '--pid', String(pid)]
+  const { status, stdout, stderr } = await runCommand(program, [...own, ...args], { timeoutMs: row.timeout })
   assert.notEqual(stdout, '', stderr)
   return { status, root, outcomes: (JSON.parse(stdout) as { readonly outcomes: readonly Outcome[] }).outcomes }
 }
@@ -269,9 +259,39 @@ function testRefusals(patient: () => Patient): void {
     })
   })
 
-  test('that is refused without the right to trace, and without the right to look', row, async () => {
-    const seize = ['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace']
-    await expectRefusal(patient(), 'sleep', undefined, undefined, seize)
+  test('that is refused without the right to look and to trace', row, async () => {
+    const { sick } = patient()
+    await startStuckPull(patient(), 'sleep')
+    const { decompressor } = await sick.unpacking(true)
+    const before = snapshotOf(decompressor)
+    const powerless = [
+      'setpriv',
+      '--bounding-set=-sys_ptrace',
+      '--inh-caps=-sys_ptrace',
+      program,
+      'doctor',
+      '--rescue',
+      '--yes',
+    ]
+    const [file = '', ...args] = powerless
+    const named = await runCommand(file, [...args, '--pid', String(decompressor)])
+    assert.equal(named.status, 7, named.stdout + named.stderr)
+    assert.match(named.stderr, /what it has open may not be seen/)
+    const found = await runCommand(file, [...args, '--pid', String(sick.pid)])
+    assert.equal(found.status, 10, found.stdout + found.stderr)
+    assert.match(found.stdout, /not all can be seen without root \(PULLS_HIDDEN\)/)
+    assert.deepEqual(snapshotOf(decompressor), before)
+  })
+
+  test('of a process that is none of an engine, or not there: it is said', row, async () => {
+    for (const [pid, told] of [
+      [process.pid, /it is no decompressor of an engine/],
+      [4_194_305, /there is no such process/],
+    ] as const) {
+      const { status, stderr } = await runCommand(program, ['doctor', '--rescue', '--yes', '--pid', String(pid)])
+      assert.equal(status, 2, stderr)
+      assert.match(stderr, told)
+    }
   })
 
   test('that is refused, since the decompressor is no 64-bit program', row, async () => {
@@ -440,38 +460,34 @@ function makeSpinner32(): Buffer {
   return file
 }
 
-/** @param code any if undefined; `prepare` makes it impossible, and gives how that is taken back */
+/** @param prepare makes it impossible, and gives how that is taken back */
 async function expectRefusal(
   patient: Patient,
   fault: Fault,
-  code: string | undefined,
+  code: string,
   prepare: (pid: number) => Promise<() => Promise<void>> = async () => async () => {},
-  wrapper: readonly string[] = [],
 ): Promise<void> {
   const { sick, hasUntar } = patient
   await startStuckPull(patient, fault)
   const { decompressor } = await sick.unpacking(hasUntar)
   const takeBack = await prepare(decompressor)
   try {
-    await assertRefused(decompressor, code, wrapper)
+    await assertRefused(decompressor, code)
   } finally {
     await takeBack()
   }
 }
 
 /** Nothing has changed then: the process, what it has open, what it has given, and what is claimed. */
-async function assertRefused(pid: number, code: string | undefined, wrapper: readonly string[] = []): Promise<void> {
+async function assertRefused(pid: number, code: string): Promise<void> {
   const before = snapshotOf(pid)
-  const { status, outcomes, root } = await rescue(pid, ['--yes'], wrapper)
-  if (wrapper.length === 0 || outcomes.length > 0) {
-    assert.deepEqual(
-      outcomes.map(({ result }) => result),
-      ['refused'],
-      JSON.stringify(outcomes),
-    )
-    assert.equal(status, 11)
-  }
-  if (code !== undefined) assert.equal(outcomes[0]?.code, code, JSON.stringify(outcomes))
+  const { status, outcomes, root } = await rescue(pid)
+  assert.deepEqual(
+    outcomes.map(one => [one.result, one.code]),
+    [['refused', code]],
+    JSON.stringify(outcomes),
+  )
+  assert.equal(status, 11)
   await sleep(300)
   assert.deepEqual(snapshotOf(pid), before)
   assert.equal(countOf(root), '')

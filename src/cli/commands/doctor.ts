@@ -92,7 +92,8 @@ export const command = defineCommand({
     },
     watch: {
       type: 'boolean',
-      summary: 'look again and again, and print what changes; ends with a signal, and writes no files',
+      summary:
+        'look again and again, and print what changes; with --rescue also rescue what is found, without asking; ends with a signal, and writes no files',
     },
   },
   examples: [

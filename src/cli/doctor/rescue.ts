@@ -9,7 +9,10 @@ import { proveEnd, readTaken } from '../../doctor/rescue/prove-end.ts'
 import { Refusal, type RefusalCode, refusals } from '../../doctor/rescue/refusal.ts'
 import { planRescue, type RescuePlan } from '../../doctor/rescue/rescue.ts'
 import { findUnfinished } from '../../doctor/rescue/unfinished.ts'
+import { WindlassError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { readDescriptors } from '../../sys/process-files.ts'
+import { readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { confirm } from '../confirm.ts'
 import { writeJson, writeLine, writeNote } from '../output.ts'
@@ -50,7 +53,8 @@ export async function rescue(context: Context, host: HostView, options: RescueOp
   let outcomes: Outcome[] = []
   let isHidden = false
   for (let quiet = 0; ; ) {
-    const { stuck, findings } = await findStuck(host, { signal: context.signal, pid: options.pid })
+    const { isOfEngines, stuck, findings } = await findStuck(host, { signal: context.signal, pid: options.pid })
+    if (!isOfEngines && stuck.length === 0) throw cannotRescue(host, options.pid ?? 0)
     const fresh = stuck.filter(({ line }) => !outcomes.some(({ pid }) => pid === line.decompressor[0]?.pid))
     isHidden = findings.some(({ code }) => code === 'PULLS_HIDDEN')
     const round: Outcome[] = []
@@ -58,14 +62,25 @@ export async function rescue(context: Context, host: HostView, options: RescueOp
     // What could not be told while another one worked on the same layer may be clear now that one is gone.
     const isFreer = round.some(({ result }) => result === 'rescued')
     outcomes = [...outcomes, ...round].filter(({ code }) => !(isFreer && code === 'RESCUE_POSITION_UNPROVEN'))
-    if (fresh.length > 0) quiet = 0
-    else if (++quiet > looksAfter(outcomes, findings)) {
+    if (fresh.length > 0 && isOfEngines) quiet = 0
+    else if (!isOfEngines || ++quiet > looksAfter(outcomes, findings)) {
       if (context.json) writeJson(context, { outcomes, pulls: findings })
       else if (findings.length > 0) writeLine(context, lastWord(outcomes, findings))
       break
     }
   }
   return exitOf(outcomes, isHidden)
+}
+
+function cannotRescue(host: HostView, pid: number): WindlassError {
+  const cannot = `Cannot rescue process ${pid}`
+  if (readProcess(pid, host) === undefined) return new WindlassError('NOT_FOUND', `${cannot}: there is no such process`)
+  if (readDescriptors(host, pid).every(({ target }) => target === ''))
+    return new WindlassError('PERMISSION', `${cannot}: what it has open may not be seen`, {
+      hint: refusals.RESCUE_DENIED.en.next,
+    })
+  const hint = 'windlass doctor tells which processes pulls wait for; without --pid all are looked at'
+  return new WindlassError('NOT_FOUND', `${cannot}: it is no decompressor of an engine`, { hint })
 }
 
 /** Between one layer and the next an engine may seem to do nothing. What moves may still get stuck, but is not waited for without an end. */
@@ -76,7 +91,9 @@ function looksAfter(outcomes: readonly Outcome[], findings: readonly Finding[]):
 
 function lastWord(outcomes: readonly Outcome[], findings: readonly Finding[]): string {
   const codes = [...new Set(findings.filter(({ code }) => catalogue[code].area === 'pulls').map(({ code }) => code))]
-  const rest = outcomes.length === 0 ? 'No decompressor is stuck' : 'No other decompressor is stuck'
+  const isHidden = codes.includes('PULLS_HIDDEN')
+  const what = outcomes.length === 0 ? 'decompressor' : 'other decompressor'
+  const rest = isHidden ? `No ${what} is seen to be stuck, but not all can be seen without root` : `No ${what} is stuck`
   return codes.length === 0 ? rest : `${rest} (${codes.join(', ')})`
 }
 

@@ -19,6 +19,8 @@ export interface StuckOptions {
 }
 
 export interface StuckLook {
+  /** `pid` is that of an engine, or none was given: there may be more to find, now and later. */
+  readonly isOfEngines: boolean
   readonly stuck: readonly Stuck[]
   /** All that was seen of pulls; nothing if a decompressor was named, which is not watched first. */
   readonly findings: readonly Finding[]
@@ -28,17 +30,16 @@ export async function findStuck(host: HostView, { signal, pid }: StuckOptions): 
   const table = readProcessTable(host)
   const all = await findEngines(host, table)
   const engine = all.find(({ process }) => process.pid === pid)
-  const named = engine === undefined && pid !== undefined ? findNamed(host, all, table, pid) : []
-  if (named.length > 0) return { stuck: named, findings: [] }
+  if (engine === undefined && pid !== undefined)
+    return { isOfEngines: false, stuck: findNamed(host, all, table, pid), findings: [] }
   const { lines, findings } = await examinePulls(host, engine === undefined ? all : [engine], { signal })
   const stuck = lines.flatMap(({ line }): Stuck[] => {
     const [filter] = line.decompressor
     if (filter === undefined) return []
-    if (pid !== undefined && engine === undefined) return []
     const finding = findings.find(found => accuses(found, filter.pid))
     return finding === undefined ? [] : [{ line, finding }]
   })
-  return { stuck, findings }
+  return { isOfEngines: true, stuck, findings }
 }
 
 function findNamed(host: HostView, engines: readonly Engine[], table: ProcessTable, pid: number): Stuck[] {

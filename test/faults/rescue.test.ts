@@ -230,9 +230,29 @@ function factsIfThere(pid: number): readonly string[] {
   }
 }
 
+/** Programs with a clock of their own write to themselves, and the kernel counts that like all that they write. */
+function testWritesElsewhere(patient: () => Patient): void {
+  test('whose decompressor takes nothing, and writes to something else all the time', row, async () => {
+    const { sick, hasUntar } = patient()
+    const shim = join(sick.shims, sick.decompressor)
+    rmSync(shim)
+    const writing = `open(my $other, '>', '/dev/null'); while (1) { syswrite($other, 'x'); select(undef, undef, undef, 0.01) }`
+    writeFileSync(shim, `#!/usr/bin/perl\n${writing}\n`, { mode: 0o755 })
+    const reference = image.references[1] as string
+    const client = sick.startPull(reference)
+    const { decompressor } = await sick.unpacking(hasUntar)
+    await sleep(1000) // its input fills
+    const { outcomes } = await rescue(decompressor)
+    assert.equal(outcomes[0]?.result, 'rescued', JSON.stringify(outcomes))
+    await endsWell(client)
+    await assertWhole(patient(), reference)
+  })
+}
+
 /** What must be refused, and leaves all as it was, and what makes no difference between engines: tried with one of them. */
 function testWithOne(patient: () => Patient): void {
   testDeadlock(patient)
+  testWritesElsewhere(patient)
   testRefusals(patient)
 }
 

@@ -9,7 +9,7 @@ import {
   readDescriptors,
   readTraffic,
 } from '../../sys/process-files.ts'
-import type { ProcessFacts } from '../../sys/tasks.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Line } from '../lines.ts'
 import { Refusal } from './refusal.ts'
 
@@ -63,8 +63,7 @@ export function readSubject(
   if (waited === undefined) throw new Refusal('RESCUE_GONE', 'the engine waits for no decompressor')
   const writer = group.find(({ pid }) => (readTraffic(host, pid)?.written ?? 0) > 0) ?? group[0] ?? waited
   const traffic = readTraffic(host, writer.pid)
-  if (traffic === undefined)
-    throw new Refusal('RESCUE_DENIED', `what process ${writer.pid} has written may not be seen`)
+  if (traffic === undefined) throw unseen(host, writer.pid)
   if (by === 'nobody') checkTracers(host, table, group)
   const stdout = line.stdout === undefined ? undefined : `/proc/${writer.pid}/fd/1`
   const below = readHoldersBelow(host, { line, table, waited })
@@ -83,6 +82,11 @@ export function readSubject(
     files: readDescriptors(host, unpacker).flatMap(descriptor => openFile(host, unpacker, descriptor)),
     inFlight: fillOf(host, line.stdout?.path) + fillOf(host, line.untarStdin?.path),
   }
+}
+
+function unseen(host: HostView, pid: number): Refusal {
+  if (readProcess(pid, host) === undefined) return new Refusal('RESCUE_GONE', `process ${pid} has ended meanwhile`)
+  return new Refusal('RESCUE_DENIED', `what process ${pid} has written may not be seen`)
 }
 
 function fillOf(host: HostView, path: string | undefined): number {

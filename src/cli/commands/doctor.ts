@@ -56,7 +56,8 @@ export const command = defineCommand({
     metrics: {
       type: 'string',
       value: 'FILE',
-      summary: 'with --watch --rescue: keep counts in this file, as the textfile collector of Prometheus reads them',
+      summary:
+        'with --watch --rescue, and --install-service: keep counts in this file, as the textfile collector of Prometheus reads them',
     },
     'install-service': {
       type: 'boolean',

@@ -1,5 +1,5 @@
 /** `windlass doctor --fixes`, `--fix ID`, `--undo ID`: what can be done to an engine, shown before it is done, and taken back. */
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { applyCure, undoable, undoCure } from '../../doctor/cures/apply.ts'
 import { type Cure, hasSystemd, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
 import { addedBy, type DeliveryPlace, deliver, isDelivery, undoDelivery } from '../../doctor/cures/deliver.ts'
@@ -128,14 +128,17 @@ function tell(context: Context, told: Told): number {
 export async function installService(
   context: Context,
   host: HostView,
-  options: Pick<CureOptions, 'dry-run' | 'yes'>,
+  options: Pick<CureOptions, 'dry-run' | 'yes'> & { readonly metrics: string | undefined },
 ): Promise<number> {
   const id = 'service'
   if (!(await hasSystemd(host))) {
     const hint = 'have whatever starts services here run: windlass doctor --watch --rescue --yes'
     throw new WindlassError('UNSUPPORTED', 'Cannot install the service: systemd does not run here', { hint })
   }
-  const change = planService(join(import.meta.dirname, '../../../bin/windlass'))
+  const change = planService(
+    join(import.meta.dirname, '../../../bin/windlass'),
+    options.metrics === undefined ? undefined : resolve(options.metrics),
+  )
   const commands = [['systemctl', 'daemon-reload']]
   if (!context.json) for (const line of formatDiff(change)) writeLine(context, `  ${line}`)
   if (options['dry-run']) return tell(context, { id, result: 'planned', message: 'nothing was done' })

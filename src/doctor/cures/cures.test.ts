@@ -292,4 +292,6 @@ test('the service runs the program that installs it, and leaves the writer of a 
   assert.equal(path, '/etc/systemd/system/windlass-rescue.service')
   assert.match(after, /^ExecStart=\/opt\/a\\x20b\/windlass doctor --watch --rescue --yes$/m)
   assert.match(after, /^KillMode=process$/m)
+  const { after: counting } = planService('/opt/windlass', '/var/lib/node exporter/windlass.prom')
+  assert.match(counting, / --yes --metrics \/var\/lib\/node\\x20exporter\/windlass\.prom$/m)
 })

@@ -1,8 +1,12 @@
 /** The rescue as a service of systemd. */
 import type { FileChange } from './file-change.ts'
 
-/** @param program the absolute path of windlass */
-export function planService(program: string): FileChange {
+/**
+ * @param program the absolute path of windlass
+ * @param metrics that of the file in which it keeps its counts, if it is to
+ */
+export function planService(program: string, metrics?: string): FileChange {
+  const counted = metrics === undefined ? '' : ` --metrics ${quote(metrics)}`
   const lines = [
     '# Made by windlass.',
     '[Unit]',
@@ -10,7 +14,7 @@ export function planService(program: string): FileChange {
     'After=docker.service containerd.service',
     '',
     '[Service]',
-    `ExecStart=${program.replace(/[%$"\\ ]/g, character => (character === '%' || character === '$' ? character + character : `\\x${character.charCodeAt(0).toString(16)}`))} doctor --watch --rescue --yes`,
+    `ExecStart=${quote(program)} doctor --watch --rescue --yes${counted}`,
     'Restart=always',
     'RestartSec=10',
     '# A rescue that is broken off is finished by the process that writes for it.',
@@ -26,4 +30,10 @@ export function planService(program: string): FileChange {
     after: lines.join('\n'),
     mode: 0o644,
   }
+}
+
+function quote(path: string): string {
+  return path.replace(/[%$"\\ ]/g, character =>
+    character === '%' || character === '$' ? character + character : `\\x${character.charCodeAt(0).toString(16)}`,
+  )
 }

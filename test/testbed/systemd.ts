@@ -121,6 +121,7 @@ const isolate = `
       mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
       mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices
     else
+      umount /sys/fs/cgroup # the kernel does not mount it over itself
       mount -t cgroup2 cgroup2 /sys/fs/cgroup
     fi
     export container=windlass-test SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/targets SYSTEMD_GENERATOR_PATH=/nonexistent

@@ -116,14 +116,13 @@ interface Holding {
 function readHoldersBelow(host: HostView, { line, table, waited }: Holding): ProcessFacts[] {
   const group = new Set(line.decompressor.map(({ pid }) => pid))
   const complaints = host.link(`/proc/${waited.pid}/fd/2`) ?? ''
-  const pipes = [
-    ...(line.stdout === undefined ? [] : [`pipe:[${line.stdout.inode}]`]),
-    ...(isReadBy(host, line.engine.process.pid, complaints) ? [complaints] : []),
-  ]
+  const output = line.stdout === undefined ? [] : [`pipe:[${line.stdout.inode}]`]
+  const pipes = isReadBy(host, line.engine.process.pid, complaints) ? [...output, complaints] : output
   const holders = [...table.values()].filter(({ pid }) => !group.has(pid) && isWriterOf(host, pid, pipes))
   const below = new Set(descendantsOf(table, waited.pid).map(({ pid }) => pid))
   // Which of two has written to the output cannot be told.
-  const stranger = holders.find(({ pid }) => !below.has(pid) || readTraffic(host, pid)?.written !== 0)
+  const mayHaveWritten = (pid: number) => isWriterOf(host, pid, output) && readTraffic(host, pid)?.written !== 0
+  const stranger = holders.find(({ pid }) => !below.has(pid) || mayHaveWritten(pid))
   if (stranger === undefined) return holders
   throw new Refusal('RESCUE_PIPE_SHARED', `process ${stranger.pid} (${stranger.name}) holds its output open, too`)
 }

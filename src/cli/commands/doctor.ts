@@ -94,7 +94,7 @@ export const command = defineCommand({
     watch: {
       type: 'boolean',
       summary:
-        'look again and again, and print what changes; with --rescue also rescue what is found, without asking; ends with a signal, and writes no files',
+        'look again and again, and print what changes, without writing files; with --rescue also rescue what is found, without asking; ends with a signal',
     },
   },
   examples: [

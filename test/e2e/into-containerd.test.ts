@@ -191,6 +191,37 @@ test('an image of an index, and one of zstd layers', async () => {
   }
 })
 
+test('a platform of an index that is there stays when another one comes, and the index is labelled as by containerd itself', async () => {
+  const inNamespace = async (...words: string[]) => (await broken.ctr('-n', 'platforms', ...words)).split('\n').sort()
+  const list = async () => [...(await inNamespace('content', 'ls', '-q')), ...(await inNamespace('snapshots', 'ls'))]
+  const pull = (architecture: string) =>
+    windlass.run('pull', '--platform', `linux/${architecture}`, '--into', 'containerd:platforms', bed.refer('multi'))
+  await pull('amd64')
+  const first = await list()
+  await pull('arm64')
+  // To delete a lease synchronously is to collect what nothing refers to.
+  await inNamespace('leases', 'create', '--id', 'collect')
+  await inNamespace('leases', 'delete', '--sync', 'collect')
+  const both = new Set(await list())
+  assert.deepEqual(
+    first.filter(line => !both.has(line)),
+    [],
+  )
+  assert.ok(both.size > first.length)
+  await pullByItself(healthy, bed.refer('multi'))
+  const labels = async ({ ctr }: TestContainerd, ...words: string[]) => {
+    const lines = (await ctr(...words, 'content', 'ls')).split('\n')
+    return lines
+      .find(line => /gc\.ref\.content\.m\./.test(line))
+      ?.trim()
+      .split(/\s+/)
+      .at(-1)
+      ?.split(',')
+      .sort()
+  }
+  assert.deepEqual(await labels(broken, '-n', 'platforms'), await labels(healthy))
+})
+
 test('an image of containerd is a source like its registry', async () => {
   await pullInto('multi')
   const { signal } = new AbortController()

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
+import { parseDocument } from '../../oci/manifest.ts'
+import { isManifestType } from '../../oci/media-types.ts'
 import { hasEnded, ownIdentity } from '../../sys/process-identity.ts'
 import type { Document } from '../place.ts'
 import { type ContainerdClient, isAlreadyExists } from './client.ts'
@@ -76,11 +78,25 @@ export async function writeDocuments(
     'containerd.io/gc.ref.content.config': config.descriptor.digest,
     ...Object.fromEntries(children),
   }
-  for (const [at, document] of [...documents.entries()].reverse()) {
-    const below = documents[at + 1]
-    const ofIndex = below && { 'containerd.io/gc.ref.content.m.0': below.descriptor.digest }
-    await write(document, ofIndex ?? ofManifest)
+  for (const document of documents.toReversed()) await write(document, indexReferences(document) ?? ofManifest)
+}
+
+/**
+ * An index refers to everything that it names, by its place among its like, whether that is there or not: so does containerd's own pull, of whatever platform
+ * (`SetChildrenMappedLabels`), and no pull of another platform takes a reference away.
+ */
+function indexReferences({ descriptor, bytes }: Document): Labels | undefined {
+  const document = parseDocument(bytes, { descriptor })
+  if (document.kind !== 'index') return undefined
+  const labels: Record<string, string> = {}
+  const counts = new Map<string, number>()
+  for (const { mediaType, digest } of document.manifests) {
+    const kind = isManifestType(mediaType) ? 'm.' : ''
+    const at = counts.get(kind) ?? 0
+    counts.set(kind, at + 1)
+    labels[`containerd.io/gc.ref.content.${kind}${at}`] = digest
   }
+  return labels
 }
 
 /** The image of that name. @throws WindlassError */

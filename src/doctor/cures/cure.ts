@@ -5,6 +5,7 @@ import { findClientPulls } from '../clients.ts'
 import { type Engine, type FoundEngine, isOlder } from '../engines.ts'
 import type { FileChange } from './file-change.ts'
 import { formatShim } from './shim-file.ts'
+import { type EngineUnit, findUnit } from './unit.ts'
 
 type CureKind = 'deliver' | 'shim' | 'disable' | 'restart'
 
@@ -38,8 +39,10 @@ interface Delivery {
 
 /** What of the host decides how a cure looks. */
 export interface CureFacts {
-  /** Of the engine, if systemd started it: `docker.service`. */
+  /** Of the engine, if this host's systemd started it: `docker.service`. */
   readonly unit: string | undefined
+  /** Why it has none that can be used, where more is known than that systemd has not started it. */
+  readonly unitObstacle?: string | undefined
   /** Where the shim of each decompressor can be put, and what is there. */
   readonly shims: readonly ShimPlace[]
   /** Settings file of an init that is no systemd. */
@@ -136,7 +139,7 @@ function obstacleOf({ rootPrefix }: Engine, shims: readonly ShimPlace[]): string
   return 'no directory on the PATH of the engine comes before that of its decompressor and is free, its own and safe'
 }
 
-function planDisable(engine: Engine, suffix: string, { unit, settings }: CureFacts): Cure {
+function planDisable(engine: Engine, suffix: string, { unit, unitObstacle, settings }: CureFacts): Cure {
   const variables = engine.decompressors.flatMap(({ variable }) => (variable === undefined ? [] : [variable]))
   const lines = variables.map(name => `Environment=${name}=true\n`).join('')
   const dropIn = `/etc/systemd/system/${unit}.d/windlass-no-decompressor.conf`
@@ -165,13 +168,14 @@ function planDisable(engine: Engine, suffix: string, { unit, settings }: CureFac
     reaches: `${nameOf(engine)} alone, which decompresses on one processor then`,
     effect: `after a restart of the engine, which is not done here (restart-${suffix})`,
     undo: 'the file is removed, or gets its old content',
-    obstacle: isPossible ? undefined : disableObstacle(engine, variables),
+    obstacle: isPossible ? undefined : disableObstacle(engine, variables, unitObstacle),
   }
 }
 
-function disableObstacle(engine: Engine, variables: readonly string[]): string {
+function disableObstacle(engine: Engine, variables: readonly string[], unitObstacle: string | undefined): string {
   if (variables.length === 0) return `${engine.kind} reads no variable that forbids it its decompressor`
   const settings = variables.map(name => `${name}=true`).join(' ')
+  if (unitObstacle !== undefined) return `${unitObstacle}; put ${settings} into its environment`
   return `neither systemd nor an init that is known has started it: put ${settings} into the environment of whatever does`
 }
 
@@ -179,7 +183,8 @@ function withEnd(text: string): string {
   return text === '' || text.endsWith('\n') ? text : `${text}\n`
 }
 
-function planRestart(engine: Engine, suffix: string, { unit, containers, isLiveRestore }: CureFacts): Cure {
+function planRestart(engine: Engine, suffix: string, facts: CureFacts): Cure {
+  const { unit, unitObstacle, containers, isLiveRestore } = facts
   const isKept = engine.kind === 'containerd' || isLiveRestore === true
   const count = containers === undefined ? 'an unknown number of' : String(containers)
   const fate = isKept ? 'go on' : 'ARE STOPPED (live-restore is off)'
@@ -193,7 +198,8 @@ function planRestart(engine: Engine, suffix: string, { unit, containers, isLiveR
     reaches: `all pulls and builds of this engine are broken off; ${count} running containers ${fate}`,
     effect: 'at once',
     undo: 'there is none',
-    obstacle: unit === undefined ? 'systemd has not started it: restart it with whatever does' : undefined,
+    obstacle:
+      unit === undefined ? (unitObstacle ?? 'systemd has not started it: restart it with whatever does') : undefined,
   }
 }
 
@@ -208,13 +214,12 @@ interface ImageChoice {
 
 /** Everything about the host that `planCures` wants to know of one engine. */
 export async function readCureFacts(host: HostView, engine: Engine, { image }: ImageChoice = {}): Promise<CureFacts> {
-  const { pid } = engine.process
-  const cgroup = host.text(`/proc/${pid}/cgroup`) ?? ''
-  const [, unit] = /^(?:0:|\d+:name=systemd):(?:\/[^\n]*)?\/([\w@.-]+\.service)$/m.exec(cgroup) ?? []
   const isBooted = await hasSystemd(host)
+  const { unit, obstacle: unitObstacle }: EngineUnit = isBooted ? await findUnit(host, engine) : {}
   const info = engine.kind === 'dockerd' ? await askDocker(host, engine) : {}
   return {
-    unit: isBooted ? unit : undefined,
+    unit,
+    unitObstacle,
     shims: await Promise.all(
       engine.decompressors
         .filter(({ path }) => path !== undefined)

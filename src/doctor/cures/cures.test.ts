@@ -110,6 +110,15 @@ test('a restart says what it stops', () => {
   )
 })
 
+test('the unit of another engine is neither restarted nor changed', () => {
+  const known = { ...facts, unit: undefined, unitObstacle: 'as that user' }
+  for (const kind of ['restart', 'disable'] as const) {
+    const { obstacle, changes, commands } = cureOf(kind, engineOf(), known)
+    assert.match(obstacle ?? '', /^as that user/)
+    assert.deepEqual([changes, commands], [[], []])
+  }
+})
+
 test('an image is delivered whose pull waits, by the command that the user could give; which one is never guessed', () => {
   assert.deepEqual(cureOf('deliver').commands, [['windlass', 'pull', 'team/app:1', '--into', 'docker']])
   const images = [{ reference: 'team/app:1', namespace: 'k8s.io' }]

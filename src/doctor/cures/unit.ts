@@ -1,0 +1,47 @@
+/** The unit of this host's systemd by which an engine is started and restarted; of another engine's unit nothing is done. */
+import type { HostView } from '../../sys/host-view.ts'
+import type { Engine } from '../engines.ts'
+
+/** The unit, or why there is none and what can be done instead; neither if systemd has not started it. */
+export interface EngineUnit {
+  readonly unit?: string
+  readonly obstacle?: string
+}
+
+const slices = /^(?:\/[^/\n]+\.slice)*$/
+
+export async function findUnit(host: HostView, { kind, process, rootPrefix }: Engine): Promise<EngineUnit> {
+  const path = groupOf(host, process.pid)
+  const [, before = '', unit] = /^(.*)\/([\w@.\\:-]+\.service)$/.exec(path) ?? []
+  const [, user] = /\/user@(\d+)\.service(?:\/|$)/.exec(path) ?? []
+  if (user !== undefined)
+    return {
+      obstacle: `it belongs to user ${user}: as that user, systemctl --user restart ${unit ?? `what runs ${kind}`}`,
+    }
+  const isBeside = host.link(`/proc/${process.pid}/ns/pid`) === host.link('/proc/self/ns/pid')
+  if (rootPrefix !== '' || !isBeside)
+    return { obstacle: 'it lives in namespaces of its own: run windlass inside, beside whatever has started it' }
+  if (unit === undefined || before.startsWith('/user.slice')) return {}
+  if (!slices.test(before)) return { obstacle: `it lives in ${before.slice(1)}: run windlass inside` }
+  return await checkMain(host, unit, process.pid)
+}
+
+/** As the systemd that is the first process here names it: it may itself have been started in a group of another one. */
+function groupOf(host: HostView, pid: number): string {
+  const root = readGroup(host, 1).replace(/\/init\.scope$/, '')
+  const path = readGroup(host, pid)
+  return path.startsWith(`${root}/`) ? path.slice(root.length) : path
+}
+
+function readGroup(host: HostView, pid: number): string {
+  return /^(?:0:|\d+:name=systemd):(\/[^\n]*)$/m.exec(host.text(`/proc/${pid}/cgroup`) ?? '')?.[1] ?? ''
+}
+
+/** A group's name alone is no proof: what stands in the unit's group may have been started by its main process, or by hand. */
+async function checkMain(host: HostView, unit: string, pid: number): Promise<EngineUnit> {
+  const told = await host.tell('systemctl', ['show', '-p', 'MainPID', unit])
+  const [, main] = /^MainPID=(\d+)$/m.exec(told ?? '') ?? []
+  if (main === String(pid)) return { unit }
+  if (main === undefined) return { obstacle: `systemctl does not tell the main process of ${unit}` }
+  return { obstacle: `the main process of ${unit} is ${main === '0' ? 'none' : main}, and not this engine` }
+}

@@ -63,6 +63,7 @@ export class HeldProcess implements Disposable {
       return held
     } catch (error) {
       held[Symbol.dispose]()
+      await letGoInTime(held.#threads)
       throw error
     }
   }
@@ -109,12 +110,14 @@ export class HeldProcess implements Disposable {
   [Symbol.dispose](): void {
     if (this.#isOver) return
     this.#isOver = true
-    for (const tid of this.#threads) quietly(() => ptrace(PTRACE.DETACH, tid))
+    for (const tid of this.#threads) letGo(tid, this.#standing.has(tid))
     if (this.#wasToldToStop && !this.wasStopped && !this.#staysStopped) quietly(() => process.kill(this.pid, 'SIGCONT'))
   }
 
   #seize(tid: number): void {
     if (this.#threads.has(tid)) return
+    if (lingering.has(tid))
+      throw new HoldFailure('in-kernel', `the kernel holds thread ${tid} of process ${this.pid} since an earlier try`)
     try {
       ptrace(PTRACE.SEIZE, tid)
     } catch (error) {
@@ -198,6 +201,51 @@ function findEntryOf(pid: number, machine: Machine): bigint {
   const at = findKernelEntry(machine, code)
   if (at < 0) throw new HoldFailure('architecture', `process ${pid} has no place from which the kernel can be entered`)
   return start + BigInt(at)
+}
+
+/**
+ * Threads that are to be let go and do not stand yet: the kernel lets a tracer go of one that stands alone, and freezes one that is traced, and that nobody waits for, at its next signal.
+ * Should we die before they report, the kernel lets go of them.
+ */
+const lingering = new Set<number>()
+let lingerTimer: NodeJS.Timeout | undefined
+const lingerMs = 10
+/** For all but those that the kernel holds this is long. */
+const letGoMs = 2000
+
+/** @param isStanding it has reported that it stands */
+function letGo(tid: number, isStanding: boolean): void {
+  if (hasBeenLetGo(tid, isStanding)) return
+  quietly(() => ptrace(PTRACE.INTERRUPT, tid))
+  lingering.add(tid)
+  lingerTimer ??= setInterval(letGoOfLingering, lingerMs).unref()
+}
+
+function letGoOfLingering(): void {
+  for (const tid of lingering) if (hasBeenLetGo(tid, false)) lingering.delete(tid)
+  if (lingering.size > 0) return
+  clearInterval(lingerTimer)
+  lingerTimer = undefined
+}
+
+/** What it was about to be told is its own matter: a signal that has come meanwhile is passed on. */
+function hasBeenLetGo(tid: number, isStanding: boolean): boolean {
+  const status = waitTraced(tid)
+  if (status === 'gone' || (status !== undefined && !isStop(status))) return true
+  if (status === undefined && !isStanding) return false
+  const signal = status === undefined || status >> 16 === eventStop ? 0 : (status >> 8) & 0xff
+  try {
+    ptrace(PTRACE.DETACH, tid, signal)
+    return true
+  } catch {
+    return false // it is being ended, or goes from one stop to the next
+  }
+}
+
+async function letGoInTime(tids: Iterable<number>): Promise<void> {
+  const deadline = performance.now() + letGoMs
+  const all = [...tids]
+  while (all.some(tid => lingering.has(tid)) && performance.now() < deadline) await sleep(lingerMs)
 }
 
 /** WIFSTOPPED of wait(2). */

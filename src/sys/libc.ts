@@ -523,7 +523,14 @@ export function tee(from: number, to: number, length: number): number {
 }
 
 /** Requests of ptrace(2), by number because glibc's wrapper takes some of them apart. */
-export const PTRACE = { CONT: 7, DETACH: 17, GETREGSET: 0x4204, SETREGSET: 0x4205, SEIZE: 0x4206 } as const
+export const PTRACE = {
+  CONT: 7,
+  DETACH: 17,
+  GETREGSET: 0x4204,
+  SETREGSET: 0x4205,
+  SEIZE: 0x4206,
+  INTERRUPT: 0x4207,
+} as const
 const ptraceNumber = arm ? 117 : 101
 
 /** The caller's thread is the tracer: all calls for a task have to come from one thread. */

@@ -114,6 +114,33 @@ test('a rescue that wrote goes on behind what it wrote, and one that wrote nothi
   assert.equal(positionAfter(twice), 1077)
 })
 
+test('whoever came furthest says where the next one goes on, also where three attempts had two homes for their journals', () => {
+  const claims = join(directory, 'a-b-a')
+  const take = (journals: string) => {
+    using claim = Claim.take(claims, subject, journals)
+    claim.keep()
+    return findUnfinished(host, subject, claim.journalDirectories.flatMap(readJournals))?.position
+  }
+  const a = join(directory, 'home-a')
+  const b = join(directory, 'home-b')
+  assert.equal(take(a), undefined)
+  brokenOff('home-a', formatWritten(100, 'done'), 100)
+  assert.equal(take(b), 200)
+  brokenOff('home-b', formatWritten(300, 'done'), 200)
+  assert.equal(take(a), 500)
+})
+
+test('a rescue that owed nothing has written all as soon as it says so', () => {
+  const journals = join(directory, 'owes-nothing')
+  using journal = new Journal(journals, 'rescue')
+  const layer = { name: 'layer', total: 5000 }
+  journal.write('begin', { boot: readBoot(host), process: subject, others: [], layer, position: 5000 })
+  journal.write('held', { wereStopped: [] })
+  assert.equal(findUnfinished(host, subject, readJournals(journals))?.written, undefined)
+  journal.write('written', { bytes: 0 })
+  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.written, layer)
+})
+
 test('of a layer that was written to its end nothing is wanted any more', () => {
   const written = (count: string) =>
     findUnfinished(host, subject, readJournals(brokenOff(`all-${count.trim()}`, count)))?.written

@@ -35,18 +35,31 @@ export function findUnfinished(
   journals: readonly JournalRecord[],
 ): Unfinished | undefined {
   const boot = readBoot(host)
-  const mine = journals.filter(({ steps: [begin] }) => {
+  const isMine = ({ steps: [begin] }: JournalRecord) => {
     const its = begin?.['process'] as { pid?: number; startTicks?: number } | undefined
     return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
+  }
+  const mine = journals.filter(isMine).sort((a, b) => beginOf(a).localeCompare(beginOf(b)))
+  const last = mine.at(-1)
+  if (last === undefined) return undefined
+  const furthest = furthestOf(host, mine)
+  const layer = furthest?.record.steps[0]?.['layer'] as WrittenLayer | undefined
+  const written = layer !== undefined && layer.total === furthest?.position ? layer : undefined
+  return { position: furthest?.position, written, leftStopped: new Set(stoppedBy(last)) }
+}
+
+/** Those of one directory have an order; those of several are brought into one. */
+function beginOf({ steps: [begin] }: JournalRecord): string {
+  return String(begin?.['time'])
+}
+
+/** A stream only grows: whoever came furthest says how far it is, whatever clocks say. */
+function furthestOf(host: HostView, mine: readonly JournalRecord[]) {
+  const all = mine.flatMap(record => {
+    const position = positionAfter(host, record.steps)
+    return position === undefined ? [] : [{ record, position }]
   })
-  if (mine.length === 0) return undefined
-  const positions = mine.flatMap(({ steps }) =>
-    stepOf(steps, 'write') === undefined ? [] : (positionAfter(host, steps) ?? []),
-  )
-  const position = positions.at(-1)
-  const layer = mine.at(-1)?.steps[0]?.['layer'] as WrittenLayer | undefined
-  const written = layer !== undefined && layer.total === position ? layer : undefined
-  return { position, written, leftStopped: new Set(mine.flatMap(stoppedBy)) }
+  return all.sort((a, b) => a.position - b.position).at(-1)
 }
 
 function stepOf(steps: readonly Step[], name: string): Step | undefined {
@@ -62,11 +75,18 @@ function stoppedBy({ steps: [begin, ...rest] }: JournalRecord): number[] {
   return held === undefined || stepOf(rest, 'let-go') !== undefined ? [] : all.filter(pid => !before.includes(pid))
 }
 
+/** Of a rescue that owed nothing: it is at its end without a write, and the input that proved it may be gone. */
+function positionOfAll(steps: readonly Step[]): number | undefined {
+  const { total } = (steps[0]?.['layer'] ?? {}) as Partial<WrittenLayer>
+  return stepOf(steps, 'written') === undefined ? undefined : total
+}
+
 /** Undefined if nothing was written: all that tells the position is looked at anew then. */
 function positionAfter(host: HostView, steps: readonly Step[]): number | undefined {
   const write = stepOf(steps, 'write')
-  const start = Number(write?.['position'])
-  const written = readWritten(String(write?.['countFile']))
+  if (write === undefined) return positionOfAll(steps)
+  const start = Number(write['position'])
+  const written = readWritten(String(write['countFile']))
   if (written === undefined) return undefined // the file is made before anything is written
   if (written.state !== 'writing') return written.bytes === 0 ? undefined : start + written.bytes
   const writer = Number(stepOf(steps, 'writer')?.['pid'] ?? 0)

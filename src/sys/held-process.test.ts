@@ -61,8 +61,12 @@ async function isFree(pid: number): Promise<void> {
     assert.ok(performance.now() < deadline, status)
   }
   process.kill(pid, 'SIGTERM')
-  for (const deadline = performance.now() + 30_000; stateOf(pid) !== ''; await sleep(10))
-    assert.ok(performance.now() < deadline, `SIGTERM has not reached it: ${stateOf(pid)}`)
+  await hasState(pid, '')
+}
+
+async function hasState(pid: number, state: string): Promise<void> {
+  for (const deadline = performance.now() + 30_000; stateOf(pid) !== state; await sleep(10))
+    assert.ok(performance.now() < deadline, `its state is ${stateOf(pid)}, not ${state}`)
 }
 
 function failsWith(problem: HoldProblem) {
@@ -103,8 +107,7 @@ test('a process that was stopped before stays stopped', async () => {
     using held = await HeldProcess.hold(pid, startTicksOf(pid))
     assert.equal(held.wasStopped, true)
   }
-  await sleep(50)
-  assert.equal(stateOf(pid), 'T')
+  await hasState(pid, 'T')
 })
 
 test('a process with the same number that was started at another time is not held, and goes on', async () => {
@@ -118,9 +121,9 @@ test('a process with the same number that was started at another time is not hel
 test('one with the same number that somebody has stopped stays stopped, and is traced no more', async () => {
   const { pid } = await startUnderShell('sleep 1000')
   process.kill(pid, 'SIGSTOP')
-  while (stateOf(pid) !== 'T') await sleep(10)
+  await hasState(pid, 'T')
   await assert.rejects(HeldProcess.hold(pid, startTicksOf(pid) - 1), failsWith('another'))
-  assert.equal(stateOf(pid), 'T')
+  await hasState(pid, 'T') // it runs for a moment, and stops again
   process.kill(pid, 'SIGCONT')
   await isFree(pid)
 })
@@ -163,8 +166,7 @@ test('when the holder dies by SIGKILL, the process stays stopped and can be held
   await once(holder.stdout, 'data')
   holder.kill('SIGKILL')
   await once(holder, 'exit')
-  await sleep(50)
-  assert.equal(stateOf(pid), 'T')
+  await hasState(pid, 'T')
   assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^TracerPid:\t0$/m)
   const held = await HeldProcess.hold(pid, startTicksOf(pid), true)
   assert.equal(held.wasStopped, false)

@@ -1,5 +1,21 @@
-import type { BigIntStats } from 'node:fs'
-import { chmod, chown, lstat, mkdir, mkdtemp, readdir, realpath, rename, rmdir, stat } from 'node:fs/promises'
+import { type BigIntStats, constants, fstatSync } from 'node:fs'
+import {
+  chmod,
+  chown,
+  type FileHandle,
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { WindlassError } from '../errors.ts'
 import { adoptImplied } from '../layer/implied.ts'
@@ -7,31 +23,35 @@ import { quote } from '../oci/quote.ts'
 import { removeTree } from '../places/store/remove-tree.ts'
 import { type DirectoryLock, tryLockDirectory } from '../sys/directory-lock.ts'
 import { FilesystemSync, syncDirectory } from '../sys/disk.ts'
-import { AT_FDCWD, cPath, lutimensat, writeTimespec } from '../sys/libc.ts'
+import { AT_FDCWD, cPath, fchmod, fchown, lutimensat, writeTimespec } from '../sys/libc.ts'
 
 const buildingPrefix = '.windlass-'
+/** Stands beside what is built, and holds the inode number of their directory: an image cannot know it, so that nothing else is taken for one. */
+const markName = 'windlass'
+const treeName = 'tree'
 
 /** mkfs makes it in the root of every ext4. */
 const lostAndFound = 'lost+found'
 
 /**
- * A directory that is being made. A new one is built beside its place and renamed. One that exists is built inside, so on its own filesystem, and
+ * A directory that is being made. A new one is built beside its place and moved there. One that exists is built inside, so on its own filesystem, and
  * what was built is moved up: it stays the directory that it is, which may be a mount point or where a shell stands. What others were building there when they
  * died is removed.
+ *
+ * The place may be another user's, who may put symlinks where a name was a moment ago: so directories are held open, and all is done through
+ * their descriptors. What is built stands in a directory that nobody else may enter.
  */
 export class TargetDirectory {
   /** An empty directory of root's with mode 0755: what is to become the content of the target. */
   readonly building: string
-  readonly #place: string
-  readonly #isNew: boolean
+  readonly #workshop: Workshop
+  readonly #newName: string | undefined
   readonly #doing: string
-  readonly #lock: DirectoryLock
 
-  private constructor({ building, lock }: Building, place: string, options: { isNew: boolean; doing: string }) {
-    this.building = building
-    this.#lock = lock
-    this.#place = place
-    this.#isNew = options.isNew
+  private constructor(workshop: Workshop, options: { newName?: string; doing: string }) {
+    this.building = join(workshop.lock.here, treeName)
+    this.#workshop = workshop
+    this.#newName = options.newName
     this.#doing = options.doing
   }
 
@@ -42,16 +62,21 @@ export class TargetDirectory {
    */
   static async open(directory: string, doing: string): Promise<TargetDirectory> {
     const existing = await findExisting(directory, doing)
-    if (existing !== undefined) {
-      await sweepDead(existing)
-      await checkEmpty(existing, doing)
-      return new TargetDirectory(await makeBuilding(existing), existing, { isNew: false, doing })
-    }
+    if (existing !== undefined) return await TargetDirectory.#within(await holdDirectory(existing), { doing })
     await mkdir(dirname(directory), { recursive: true })
-    const parent = await realpath(dirname(directory))
-    const place = join(parent, basename(directory))
-    await sweepDead(parent)
-    return new TargetDirectory(await makeBuilding(parent), place, { isNew: true, doing })
+    const parent = await holdDirectory(await realpath(dirname(directory)))
+    return await TargetDirectory.#within(parent, { doing, newName: basename(directory) })
+  }
+
+  static async #within(around: Held, options: { newName?: string; doing: string }): Promise<TargetDirectory> {
+    try {
+      await sweepDead(around)
+      if (options.newName === undefined) await checkEmpty(around.here, options.doing)
+      return new TargetDirectory(await openWorkshop(around), options)
+    } catch (error) {
+      await around.handle.close()
+      throw error
+    }
   }
 
   /**
@@ -60,38 +85,49 @@ export class TargetDirectory {
    * @param adopts whether an existing directory gets owner, mode, times and attributes of `building`
    */
   async commit(adopts: boolean): Promise<void> {
+    const { around, name } = this.#workshop
     await syncFilesystem(this.building)
-    if (this.#isNew) {
-      await rename(this.building, this.#place)
-      await syncDirectory(dirname(this.#place))
+    if (this.#newName !== undefined) {
+      await rename(this.building, join(around.here, this.#newName))
+      await closeWorkshop(this.#workshop)
+      await syncDirectory(around.here)
     } else {
-      await checkEmpty(this.#place, this.#doing, basename(this.building))
+      await checkEmpty(around.here, this.#doing, name)
       await this.#moveUp(adopts)
-      await syncDirectory(this.#place)
+      await syncDirectory(around.here)
     }
-    this.#lock[Symbol.dispose]()
+    await this.#release()
   }
 
   /** Removes what was built. */
   async discard(): Promise<void> {
-    await removeBuilding(this.building)
-    this.#lock[Symbol.dispose]()
+    try {
+      await closeWorkshop(this.#workshop)
+    } finally {
+      await this.#release()
+    }
   }
 
   async #moveUp(adopts: boolean): Promise<void> {
-    const before = await lstat(this.#place)
+    const { around } = this.#workshop
+    const before = await around.handle.stat()
     const facts = await lstat(this.building, { bigint: true })
     try {
-      if (adopts) await adoptImplied(this.#place, [this.building], ['.'])
-      await moveNames(this.building, this.#place)
+      if (adopts) await adoptImplied(around.here, [this.building], ['.'])
+      await moveNames(this.building, around.here)
     } catch (error) {
-      await chown(this.#place, before.uid, before.gid)
-      await chmod(this.#place, before.mode & 0o7777)
+      await around.handle.chown(before.uid, before.gid)
+      await around.handle.chmod(before.mode & 0o7777)
       throw error
     }
-    await rmdir(this.building)
+    await closeWorkshop(this.#workshop)
     // Last of all: each name that came and went has changed them.
-    if (adopts) setTimes(this.#place, facts)
+    if (adopts) setTimes(`${around.here}/.`, facts)
+  }
+
+  async #release(): Promise<void> {
+    this.#workshop.lock[Symbol.dispose]()
+    await this.#workshop.around.handle.close()
   }
 }
 
@@ -121,36 +157,95 @@ async function isEmptyDirectory(path: string): Promise<boolean> {
   return (await lstat(path)).isDirectory() && (await readdir(path)).length === 0
 }
 
-interface Building {
-  readonly building: string
+/** A directory held open. */
+interface Held {
+  readonly handle: FileHandle
+  /** A path to this very directory, whatever takes its name meanwhile. */
+  readonly here: string
+}
+
+/** @param path real: what became a symlink meanwhile is not followed */
+async function holdDirectory(path: string): Promise<Held> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  return { handle, here: `/proc/self/fd/${handle.fd}` }
+}
+
+/** Where something is built: a directory that nobody else may enter. */
+interface Workshop {
+  readonly around: Held
+  readonly name: string
   readonly lock: DirectoryLock
 }
 
-/** The parent may hand down its group or a default ACL's mode. */
-async function makeBuilding(parent: string): Promise<Building> {
-  const building = await mkdtemp(join(parent, buildingPrefix))
-  const lock = tryLockDirectory(building)
+async function openWorkshop(around: Held): Promise<Workshop> {
+  const path = await mkdtemp(join(around.here, buildingPrefix))
+  const lock = tryLockDirectory(path)
   // Between the two it looked dead to a sweep.
-  if (lock === undefined) return await makeBuilding(parent)
-  await chown(building, 0, 0)
-  await chmod(building, 0o755)
-  return { building, lock }
-}
-
-/** Removes what nobody is building any more. What cannot be removed stays, and does no harm to what is made now. */
-async function sweepDead(parent: string): Promise<void> {
-  for (const name of await readdir(parent)) {
-    const path = join(parent, name)
-    if (!/^\.windlass-[A-Za-z0-9]{6}$/.test(name) || (await lstat(path).catch(ignoreAbsent))?.uid !== 0) continue
-    using lock = tryLockDirectory(path)
-    if (lock !== undefined) await removeBuilding(path).catch(() => {})
+  if (lock === undefined) return await openWorkshop(around)
+  if (!isOwn(lock.fd) || (await readdir(lock.here)).length > 0) {
+    lock[Symbol.dispose]()
+    throw new Error('somebody has put another directory in the place of the one that is built in')
+  }
+  const workshop = { around, name: basename(path), lock }
+  try {
+    await furnish(lock)
+    return workshop
+  } catch (error) {
+    await closeWorkshop(workshop).catch(() => {})
+    lock[Symbol.dispose]()
+    throw error
   }
 }
 
-/** Nobody else may enter it any more: users of this host may own parts of it, and would put others in the way. */
-async function removeBuilding(building: string): Promise<void> {
-  await chmod(building, 0o700).catch(ignoreAbsent)
-  await removeTree(building)
+/** The directory around it may hand down its group or a default ACL's mode. */
+async function furnish(lock: DirectoryLock): Promise<void> {
+  fchown(lock.fd, 0, 0)
+  fchmod(lock.fd, 0o700)
+  await writeFile(join(lock.here, markName), markOf(lock.fd), { flag: 'wx', mode: 0o600 })
+  const tree = join(lock.here, treeName)
+  await mkdir(tree)
+  await chown(tree, 0, 0)
+  await chmod(tree, 0o755)
+}
+
+function isOwn(fd: number): boolean {
+  return fstatSync(fd).uid === process.geteuid?.()
+}
+
+function markOf(fd: number): string {
+  return `${fstatSync(fd, { bigint: true }).ino}\n`
+}
+
+/** Removes what nobody is building any more. What cannot be removed stays, and does no harm to what is made now. */
+async function sweepDead(around: Held): Promise<void> {
+  for (const name of await readdir(around.here)) {
+    if (!/^\.windlass-[A-Za-z0-9]{6}$/.test(name)) continue
+    using lock = tryLockDirectory(join(around.here, name))
+    if (lock !== undefined && isOwn(lock.fd) && (await isMarked(lock)))
+      await closeWorkshop({ around, name, lock }).catch(() => {})
+  }
+}
+
+/** Who may rename things there could give that name to any directory of ours. One that died before it had its mark is empty. */
+async function isMarked(lock: DirectoryLock): Promise<boolean> {
+  const names = await readdir(lock.here)
+  if (!names.includes(markName)) return names.length === 0
+  const path = join(lock.here, markName)
+  if (!(await lstat(path)).isFile()) return false
+  return (await readFile(path, 'latin1')) === markOf(lock.fd)
+}
+
+/** Removes it with all it holds, the mark last: one who dies meanwhile leaves what is swept. */
+async function closeWorkshop({ around, name, lock }: Workshop): Promise<void> {
+  fchmod(lock.fd, 0o700)
+  for (const held of await readdir(lock.here)) if (held !== markName) await removeTree(join(lock.here, held))
+  await rm(join(lock.here, markName), { force: true })
+  await rmdir(join(around.here, name)).catch(ignoreExchanged)
+}
+
+/** Somebody else has put something in its place, or moved it: then it is his, and it is empty. */
+function ignoreExchanged(error: NodeJS.ErrnoException): void {
+  if (!/^(ENOENT|ENOTDIR|ENOTEMPTY)$/.test(error.code ?? '')) throw error
 }
 
 async function syncFilesystem(directory: string): Promise<void> {

@@ -185,21 +185,25 @@ test('a bundle keeps the owner and mode of its directory; the root filesystem in
 
 test('what a dead process was building is removed, and nothing else', async t => {
   const { directory, unpack } = await openImage(t)
-  const makeLeft = async (parent: string, name: string): Promise<string> => {
+  const makeLeft = async (parent: string, name: string, isMarked = true): Promise<string> => {
     const path = join(parent, name)
-    await mkdir(join(path, 'etc'), { recursive: true })
-    await writeFile(join(path, 'etc/half'), 'x')
+    await mkdir(join(path, 'tree/etc'), { recursive: true })
+    await writeFile(join(path, 'tree/etc/half'), 'x')
+    await writeFile(join(path, 'windlass'), `${statSync(path).ino + (isMarked ? 0 : 1)}\n`)
     return path
   }
   await makeLeft(directory, '.windlass-dead01')
   using _lock = tryLockDirectory(await makeLeft(directory, '.windlass-living')) ?? assert.fail('it was locked')
   await chown(await makeLeft(directory, '.windlass-others'), 7, 7)
   await makeLeft(directory, '.windlass-x')
+  await makeLeft(directory, '.windlass-amark1', false)
+  await mkdir(join(directory, '.windlass-roots1/data'), { recursive: true })
+  await mkdir(join(directory, '.windlass-empty1'))
   await symlink('.windlass-x', join(directory, '.windlass-symlnk'))
   await unpack(join(directory, 'new'))
   assertUnpacked(join(directory, 'new'))
-  const left = ['.windlass-living', '.windlass-others', '.windlass-symlnk', '.windlass-x', 'new']
-  assert.deepEqual(namesIn(directory), left)
+  const left = ['amark1', 'living', 'others', 'roots1', 'symlnk', 'x'].map(name => `.windlass-${name}`)
+  assert.deepEqual(namesIn(directory), [...left, 'new'])
   const existing = join(directory, 'existing')
   await mkdir(existing)
   await makeLeft(existing, '.windlass-dead03')

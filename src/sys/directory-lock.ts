@@ -9,6 +9,16 @@ export class DirectoryLock implements Disposable {
     this.#fd = fd
   }
 
+  /** Open on the directory until the lock is disposed. */
+  get fd(): number {
+    return this.#fd
+  }
+
+  /** A path to this very directory, whatever takes its name meanwhile. */
+  get here(): string {
+    return `/proc/self/fd/${this.#fd}`
+  }
+
   [Symbol.dispose](): void {
     closeSync(this.#fd)
   }

@@ -516,6 +516,28 @@ const documents: Mutant[] = [
     ['src/layer/pack.ts', 'src/layer/pack.test.ts', ['here: `/proc/self/fd/$', 'here: path.toString() ?? `$']],
     ['src/layer/pack.ts', 'src/layer/pack.test.ts', ['O.PATH | O.NOFOLLOW', 'O.PATH']],
   ]),
+  ...guardsOf('a user who may rename things where root unpacks', [
+    [
+      'src/copy/target-directory.ts',
+      'src/copy/target-directory.test.ts',
+      ['return { handle, here:', 'return { handle, here: path, there:'],
+    ],
+    [
+      'src/copy/target-directory.ts',
+      'src/copy/unpack.test.ts',
+      ["return (await readFile(path, 'latin1')) === markOf(lock.fd)", 'return true'],
+    ],
+    [
+      'src/copy/target-directory.ts',
+      'src/copy/unpack.test.ts',
+      ['if (!names.includes(markName)) return names.length === 0', 'if (!names.includes(markName)) return true'],
+    ],
+    [
+      'src/copy/target-directory.ts',
+      'src/copy/target-directory.test.ts',
+      ['  fchmod(lock.fd, 0o700)\n  await writeFile', '  fchmod(lock.fd, 0o755)\n  await writeFile'],
+    ],
+  ]),
   ...guardsOf('names of files that a layer', [
     ['src/layer/pack.ts', 'src/layer/pack.test.ts', [".indexOf('.wh.') === 0", ".indexOf('.wh.') === -2"]],
   ]),

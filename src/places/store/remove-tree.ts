@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Dirent } from 'node:fs'
-import { chmod, lstat, readdir, rename, rmdir, unlink } from 'node:fs/promises'
+import { chmod, lstat, readdir, realpath, rename, rmdir, unlink } from 'node:fs/promises'
 import { WindlassError } from '../../errors.ts'
 import { isUnder, readMounts } from '../../sys/mounts.ts'
 
@@ -19,7 +19,7 @@ export async function removeTree(path: string, signal?: AbortSignal): Promise<vo
   const top = Buffer.from(path)
   try {
     const isDirectory = (await lstat(top)).isDirectory()
-    const mount = isDirectory ? readMounts().find(({ target }) => isUnder(target, path)) : undefined
+    const mount = isDirectory ? await findMount(path) : undefined
     if (mount !== undefined)
       throw new WindlassError('FAILED', `Cannot remove ${path}: something is mounted on ${mount.target}`)
     if (isDirectory) await removeDirectory(top, top, signal)
@@ -27,6 +27,11 @@ export async function removeTree(path: string, signal?: AbortSignal): Promise<vo
   } catch (error) {
     ignoreAbsent(error)
   }
+}
+
+async function findMount(path: string): Promise<{ readonly target: string } | undefined> {
+  const real = await realpath(path)
+  return readMounts().find(({ target }) => isUnder(target, real))
 }
 
 async function removeDirectory(path: Buffer, top: Buffer, signal: AbortSignal | undefined): Promise<void> {

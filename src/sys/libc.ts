@@ -129,6 +129,8 @@ const c = {
   ioctl: declare('int ioctl(int fd, uint64_t request, void *argument)'),
   socket: declare('int socket(int family, int type, int protocol)'),
   setsockopt: declare('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
+  getsockopt: declare('int getsockopt(int fd, int level, int name, void *value, void *length)'),
+  connect: declare('int connect(int fd, const void *address, unsigned int length)'),
   tee: declare('int64_t tee(int from, int to, size_t length, unsigned int flags)'),
   ptrace: declare('int64_t syscall(int64_t number, int64_t request, int64_t tid, int64_t address, int64_t data)'),
   ptraceRegisters: declare(
@@ -511,6 +513,24 @@ export function openTcpSocket(family: 4 | 6, segmentMax: number): number {
   const errno = lastErrno()
   close(fd)
   throw new SystemError('setsockopt', errno)
+}
+
+const AF_UNIX = 1
+const SOL_SOCKET = 1
+const SO_PEERCRED = 17
+
+/** The process that listens on a Unix socket, SO_PEERCRED of unix(7); 0 for one of another PID namespace. Waits for nobody: where the queue is full, it fails. */
+export function readListener(path: Uint8Array): number {
+  const fd = check(c.socket(AF_UNIX, SOCK_STREAM | O.CLOEXEC | O.NONBLOCK, 0), 'socket')
+  try {
+    const address = Buffer.concat([Buffer.of(AF_UNIX, 0), path])
+    check(c.connect(fd, address, address.length), 'connect', path)
+    const [credentials, length] = [Buffer.alloc(12), Buffer.of(12, 0, 0, 0)]
+    check(c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length), 'getsockopt')
+    return credentials.readInt32LE(0)
+  } finally {
+    close(fd)
+  }
 }
 
 const SPLICE_F_NONBLOCK = 2

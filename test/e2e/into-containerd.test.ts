@@ -1,11 +1,15 @@
 /** Into a containerd whose decompressors hang. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { lstatSync, mkdirSync } from 'node:fs'
+import { once } from 'node:events'
+import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { readHostPlatform } from '../../src/copy/resolve.ts'
+import { WindlassError } from '../../src/errors.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import { parseDocument } from '../../src/oci/manifest.ts'
 import { parseReference } from '../../src/oci/reference.ts'
@@ -267,6 +271,44 @@ test('a pull that is stopped leaves nothing in containerd, and the next one goes
   assert.ok(proxy.requests.some(({ range, status }) => /^bytes=[1-9]/.test(range ?? '') && status === 206))
   assert.match(await inNamespace('images', 'check'), /complete \(\d+\/\d+\).*true/)
 })
+
+test('a containerd with other mounts is refused before anything is written where its paths lead here', async () => {
+  const outside = await bed.makeDirectory('elsewhere')
+  const inside = await bed.makeDirectory('elsewhere-inside')
+  const enter = ['unshare', '--mount', 'sh', '-ec', `mount --bind ${inside} ${outside}; exec "$@"`, 'sh']
+  const victims = Array.from({ length: 30 }, (_, id) =>
+    join(outside, `root/io.containerd.snapshotter.v1.overlayfs/snapshots/${id}/fs`),
+  )
+  for (const victim of victims) mkdirSync(victim, { recursive: true })
+  const old = setTimeout(2000)
+  await using containerd = await startContainerd(outside, undefined, enter)
+  await using passing = await passOn(containerd.socket)
+  const pullInto = (CONTAINERD_ADDRESS: string) =>
+    windlassFor(bed.root, { CONTAINERD_ADDRESS }).try('pull', '--into', 'containerd', bed.refer('multi'))
+  const seen = await pullInto(containerd.socket)
+  assert.match(seen.stderr, /\/fs is another directory here than for its process \d+/)
+  assert.match(seen.stderr, /same mount namespace/)
+  await old
+  const aged = await pullInto(passing.socket)
+  assert.match(aged.stderr, /\/fs, which was to be made just now, is older than that here/)
+  for (const victim of victims) writeFileSync(join(victim, 'mine'), '')
+  const filled = await pullInto(passing.socket)
+  assert.match(filled.stderr, /\/fs, which was to be made just now, is not empty here/)
+  for (const { status } of [seen, aged, filled]) assert.equal(status, new WindlassError('UNSUPPORTED', '').exitStatus)
+  for (const victim of victims) assert.deepEqual(readdirSync(victim), ['mine'])
+})
+
+/** Who connects to this socket sees us, and not whom it is passed on to. */
+async function passOn(socket: string) {
+  const server = createServer(client => {
+    const beyond = connect(socket)
+    client.on('error', () => beyond.destroy()).pipe(beyond)
+    beyond.on('error', () => client.destroy()).pipe(client)
+  })
+  const path = `${socket}-passed-on`
+  await once(server.listen(path), 'listening')
+  return { socket: path, [Symbol.asyncDispose]: async () => void server.close() }
+}
 
 test('nothing is left that nobody refers to', async () => {
   assert.equal(await broken.ctr('leases', 'ls', '-q'), '')

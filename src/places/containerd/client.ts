@@ -32,6 +32,8 @@ export interface CallContext {
 /** containerd's gRPC API, in one namespace, and under one lease once there is one: what is made under it stays until the lease goes. */
 export class ContainerdClient implements Disposable {
   readonly name: string
+  /** The path of its socket. */
+  readonly socket: string
   /** Active while an answer is owed; counts the answers. Whoever watches puts in their own. */
   meter = new StageMeter('process', 'engine')
   readonly #client: Client
@@ -42,6 +44,7 @@ export class ContainerdClient implements Disposable {
 
   constructor({ socket, namespace, callMs = callMsDefault }: ContainerdAddress & { readonly callMs?: number }) {
     this.#callMs = callMs
+    this.socket = socket
     this.name = `containerd at ${socket}, namespace ${namespace}`
     this.#client = new Client(`unix:${socket}`, credentials.createInsecure(), {
       'grpc.max_receive_message_length': messageBytesMax,

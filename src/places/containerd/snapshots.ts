@@ -1,15 +1,18 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, rename } from 'node:fs/promises'
+import { mkdir, readdir, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { FilesystemSync, syncDirectory } from '../../sys/disk.ts'
+import { findListener, meansSameTo } from '../../sys/socket-peer.ts'
 import { type ContainerdClient, isAlreadyExists } from './client.ts'
 import { type Mount, methods } from './messages.ts'
 
 /** Removing what was prepared must end, too. */
 const removeMs = 30_000
+/** The kernel's times for files lag behind the clock by a tick, and the clock may be stepped a little. */
+const clockSlackMs = 1000
 
 /** The snapshots of one snapshotter, by chain ID: layers as they are unpacked. */
 export class Snapshots {
@@ -18,6 +21,8 @@ export class Snapshots {
   readonly #signal: AbortSignal
   /** The directories of a layer and of those below it, nearest first. */
   readonly #directories = new Map<Digest, readonly string[]>()
+  /** Whose paths they are; looked up once. */
+  #listener: { readonly pid: number | undefined } | undefined
 
   constructor(client: ContainerdClient, snapshotter: string, signal: AbortSignal) {
     this.#client = client
@@ -39,12 +44,14 @@ export class Snapshots {
     const doing = `Cannot prepare ${chainId} in ${this.#client.name}`
     if (parent !== undefined && !this.#directories.has(parent)) await this.#readBelow(parent)
     const key = newKey(chainId)
+    const since = Date.now()
     const { mounts } = await this.#client.call(
       methods.prepare,
       { ...this.#name(key), parent: '', labels: {} },
       { signal: this.#signal, doing },
     )
-    const directory = this.#onlyDirectory(mounts, doing)
+    const directory = await this.#onlyDirectory(mounts, doing)
+    await this.#checkNew(directory, since, doing)
     return new PreparedSnapshot(this, { chainId, parent, key, directory })
   }
 
@@ -62,6 +69,7 @@ export class Snapshots {
     const doing = `Cannot commit ${chainId} in ${this.#client.name}`
     const upperKey = newKey(chainId)
     const context = { signal: this.#signal, doing }
+    const since = Date.now()
     const { mounts } = await this.#client.call(
       methods.prepare,
       { ...this.#name(upperKey), parent, labels: {} },
@@ -69,6 +77,8 @@ export class Snapshots {
     )
     const upper = optionOf(mounts[0], 'upperdir')
     if (mounts.length !== 1 || upper === undefined || !existsSync(upper)) throw this.#unsupported(doing)
+    await this.#checkSame(upper, doing)
+    await this.#checkNew(upper, since, doing)
     try {
       // The empty upper directory gives way to the one that was filled, which has the root's owner, mode and times already.
       await rename(directory, upper)
@@ -116,14 +126,43 @@ export class Snapshots {
     await this.remove(key)
     const [mount] = mounts
     const lower = optionOf(mount, 'lowerdir')
-    this.#directories.set(chainId, lower === undefined ? [this.#onlyDirectory(mounts, doing)] : lower.split(':'))
+    if (lower === undefined) return void this.#directories.set(chainId, [await this.#onlyDirectory(mounts, doing)])
+    const directories = lower.split(':')
+    for (const directory of directories) await this.#checkSame(directory, doing)
+    this.#directories.set(chainId, directories)
   }
 
-  #onlyDirectory(mounts: readonly Mount[], doing: string): string {
+  async #onlyDirectory(mounts: readonly Mount[], doing: string): Promise<string> {
     const [mount] = mounts
     const isBind = mount?.type === 'bind' || mount?.options.some(option => option === 'bind' || option === 'rbind')
-    if (mounts.length === 1 && mount !== undefined && isBind && existsSync(mount.source)) return mount.source
-    throw this.#unsupported(doing)
+    if (mounts.length !== 1 || mount === undefined || !isBind || !existsSync(mount.source))
+      throw this.#unsupported(doing)
+    await this.#checkSame(mount.source, doing)
+    return mount.source
+  }
+
+  /** With mounts of its own (a node in a container), containerd's path may lead here to a layer of another engine. */
+  async #checkSame(directory: string, doing: string): Promise<void> {
+    this.#listener ??= { pid: findListener(this.#client.socket) }
+    const { pid } = this.#listener
+    if (pid === undefined || (await meansSameTo(pid, directory)) !== false) return
+    throw this.#elsewhere(`${doing}: ${directory} is another directory here than for its process ${pid}`)
+  }
+
+  /** Also where the process that made it is not seen from here, or something passes its socket on. */
+  async #checkNew(directory: string, since: number, doing: string): Promise<void> {
+    const [{ ctimeMs }, entries] = await Promise.all([stat(directory), readdir(directory)]).catch(error => {
+      throw wrapError(error, doing)
+    })
+    if (entries.length === 0 && ctimeMs >= since - clockSlackMs) return
+    const state = entries.length === 0 ? 'older than that' : 'not empty'
+    throw this.#elsewhere(`${doing}: ${directory}, which was to be made just now, is ${state} here`)
+  }
+
+  #elsewhere(message: string): WindlassError {
+    const hint =
+      'containerd has other mounts than windlass: run windlass in the same mount namespace, as in the container that containerd runs in'
+    return new WindlassError('UNSUPPORTED', message, { hint })
   }
 
   #unsupported(doing: string): WindlassError {

@@ -1,5 +1,12 @@
-/** Programs that only tell something: short, with no input, bounded in time and in what they say. */
+/** Programs with no input, bounded in time and in what they say. */
 import { spawn } from 'node:child_process'
+
+interface ToolOptions {
+  readonly timeoutMs: number
+  readonly withStderr?: boolean | undefined
+  /** Ends the wait before. */
+  readonly signal?: AbortSignal | undefined
+}
 
 export interface ToolResult {
   readonly status: number | null
@@ -12,12 +19,12 @@ const stdoutMax = 1024 * 1024
 
 /**
  * Runs a program and gives what it said. After the time it is killed with its group, and nobody waits for what the kernel holds.
- * @returns undefined if it could not be started or did not end in time
+ * @returns undefined if it could not be started or did not end in time, or before the signal
  */
 export function runTool(
   file: string,
   args: readonly string[],
-  { timeoutMs, withStderr = false }: { readonly timeoutMs: number; readonly withStderr?: boolean | undefined },
+  { timeoutMs, withStderr = false, signal }: ToolOptions,
 ): Promise<ToolResult | undefined> {
   const { promise, resolve } = Promise.withResolvers<ToolResult | undefined>()
   const child = spawn(file, args, {
@@ -34,15 +41,20 @@ export function runTool(
     })
     output.on('error', () => {})
   }
-  const timer = setTimeout(() => {
+  const giveUp = () => {
     kill(child.pid)
     for (const output of outputs) output.destroy()
     child.unref()
     resolve(undefined)
-  }, timeoutMs)
+  }
+  const timer = setTimeout(giveUp, timeoutMs)
+  signal?.addEventListener('abort', giveUp, { once: true })
   child.on('error', () => resolve(undefined))
   child.on('close', status => resolve({ status, stdout }))
-  return promise.finally(() => clearTimeout(timer))
+  return promise.finally(() => {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', giveUp)
+  })
 }
 
 function kill(pid: number | undefined): void {

@@ -20,6 +20,8 @@ const socket = join(directory, 's')
 const root = join(directory, 'root')
 const shims = join(directory, 'shims')
 const dropIn = join(units, 'docker.service.d', 'windlass-no-decompressor.conf')
+/** As long as it is there, docker takes longer to start than what only asks would wait for. */
+const slow = join(directory, 'slow')
 const name = `windlass-test-${process.pid}`
 
 describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }, () => {
@@ -103,7 +105,9 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
       assert.equal((await pidOf('docker')) > 0, true)
 
       const before = await pidOf('docker')
+      writeFileSync(slow, '')
       const restarted = await doctor('--fix', 'restart-dockerd', '--yes')
+      rmSync(slow)
       assert.equal(restarted.told?.isProven, true, restarted.stderr + JSON.stringify(restarted.told))
       assert.notEqual(await pidOf('docker'), before)
       await pullsWell()
@@ -155,6 +159,7 @@ function unitOf(dataRoot: string): string {
     'DefaultDependencies=no',
     '[Service]',
     `Environment=PATH=${shims}:/usr/sbin:/usr/bin:/sbin:/bin`,
+    `ExecStartPre=/bin/sh -c '[ ! -e ${slow} ] || sleep 5'`,
     `ExecStart=/usr/sbin/dockerd ${places} ${network} --storage-driver overlay2`,
     'TimeoutStopSec=10',
     '',

@@ -141,7 +141,7 @@ export const command = defineCommand({
     if (options.fixes || options.fix !== undefined || options.undo !== undefined) {
       const { fix, listCures, undo } = await import('../doctor/cures.ts')
       if (options.fix !== undefined) return await fix(context, new LiveHost(), options.fix, options)
-      if (options.undo !== undefined) return await undo(context, new LiveHost(), options.undo, options)
+      if (options.undo !== undefined) return await undo(context, options.undo, options)
       await listCures(context, new LiveHost(), options)
       return 0
     }

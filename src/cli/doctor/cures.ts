@@ -83,9 +83,15 @@ export async function fix(context: Context, host: HostView, id: string, options:
   if (!options.yes && !(await confirm(context, 'Do this?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
   if (cure.delivery !== undefined) return await fixByDelivering(context, cure, cure.delivery)
-  const journal = await applyCure(host, cure, { directory: journalDirectory(context) })
-  const proof = await provesCure(host, cure, context.signal)
-  return tell(context, { id, result: 'applied', message: proof.text, isProven: proof.isProven, undo: journal })
+  const { signal } = context
+  const applied = await applyCure(cure, { directory: journalDirectory(context), signal })
+  const proof = await provesCure(host, cure, signal)
+  const message = `${aboutLate(applied.late)}${proof.text}`
+  return tell(context, { id, result: 'applied', message, isProven: proof.isProven, undo: applied.id })
+}
+
+function aboutLate(command: string | undefined): string {
+  return command === undefined ? '' : `${command} has not ended in time, and may go on; `
 }
 
 function unknownCure(id: string, ids: readonly string[]): WindlassError {
@@ -144,10 +150,12 @@ export async function installService(
   if (options['dry-run']) return tell(context, { id, result: 'planned', message: 'nothing was done' })
   if (!options.yes && !(await confirm(context, 'Install it?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
-  const directory = journalDirectory(context)
-  const journal = await applyCure(host, { id, kind: id, changes: [change], commands }, { directory })
-  const message = 'systemctl enable --now windlass-rescue starts it'
-  return tell(context, { id, result: 'applied', message, undo: journal })
+  const applied = await applyCure(
+    { id, kind: id, changes: [change], commands },
+    { directory: journalDirectory(context), signal: context.signal },
+  )
+  const message = `${aboutLate(applied.late)}systemctl enable --now windlass-rescue starts it`
+  return tell(context, { id, result: 'applied', message, undo: applied.id })
 }
 
 /** What `windlass pull --into` does, with the names that it brings in the journal. */
@@ -190,7 +198,6 @@ async function fixByKilling(context: Context, host: HostView, id: string, option
 /** @param wanted the ID of a journal, or `last` */
 export async function undo(
   context: Context,
-  host: HostView,
   wanted: string,
   options: Pick<CureOptions, 'dry-run' | 'yes'>,
 ): Promise<number> {
@@ -211,7 +218,7 @@ export async function undo(
   const { signal } = context
   const paths = isDelivery(record)
     ? await undoDelivery(record, { directory, signal })
-    : await undoCure(host, record, { directory })
+    : await undoCure(record, { directory, signal })
   const message = paths.length === 0 ? 'everything was as before already' : `as before: ${paths.join(', ')}`
   return tell(context, { id: record.id, result: 'undone', message })
 }

@@ -165,12 +165,12 @@ function localCure(name: string): {
 
 test('a cure is applied and undone, and nothing of it is left', async () => {
   const { cure, old, fresh, journals } = localCure('whole')
-  const id = await applyCure(host, cure, { directory: journals })
+  const { id } = await applyCure(cure, { directory: journals })
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\nc\n')
   assert.equal(readFileSync(fresh, 'utf8'), 'new\n')
   const [record] = undoable(readJournals(journals))
   assert.equal(record?.id, id)
-  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  await undoCure(record as NonNullable<typeof record>, { directory: journals })
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.ok(!existsSync(join(fresh, '..')))
   assert.deepEqual(undoable(readJournals(journals)), [])
@@ -190,10 +190,10 @@ test('a file that is changed keeps its owner, its permissions and the link that 
     assert.ok(lstatSync(link).isSymbolicLink())
     assert.deepEqual([statSync(old).mode & 0o7777, statSync(old).uid], [0o640, owner])
   }
-  await applyCure(host, { ...cure, changes }, { directory: journals })
+  await applyCure({ ...cure, changes }, { directory: journals })
   check('a\nb\nc\n')
   const [record] = undoable(readJournals(journals))
-  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  await undoCure(record as NonNullable<typeof record>, { directory: journals })
   check('a\nb\n')
 })
 
@@ -203,7 +203,7 @@ test('one that a death broke off after its first file is undone from the journal
   journal.write('begin', { changes: cure.changes, commands: [] })
   writeFileSync(old, 'a\nb\nc\n')
   const [record] = undoable(readJournals(journals))
-  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  await undoCure(record as NonNullable<typeof record>, { directory: journals })
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.ok(!existsSync(fresh))
 })
@@ -224,10 +224,10 @@ test('of a delivery the names are taken back that it brought, or was about to br
 
 test('what is written behind a line that a death has cut stands on lines of its own', async () => {
   const { cure, journals } = localCure('torn')
-  const id = await applyCure(host, cure, { directory: journals })
+  const { id } = await applyCure(cure, { directory: journals })
   appendFileSync(join(journals, `${id}.jsonl`), '{"step":"und')
   const [record] = undoable(readJournals(journals))
-  await undoCure(host, record as NonNullable<typeof record>, { directory: journals })
+  await undoCure(record as NonNullable<typeof record>, { directory: journals })
   const [{ steps } = { steps: [] }] = readJournals(journals)
   assert.deepEqual(
     steps.map(({ step }) => step),
@@ -238,7 +238,7 @@ test('what is written behind a line that a death has cut stands on lines of its 
 test('a file that is not as it was when the cure was shown is not changed', async () => {
   const { cure, old, journals } = localCure('meanwhile')
   writeFileSync(old, 'mine\n')
-  await assert.rejects(applyCure(host, cure, { directory: journals }), error => isWindlassError(error, 'FAILED'))
+  await assert.rejects(applyCure(cure, { directory: journals }), error => isWindlassError(error, 'FAILED'))
   assert.equal(readFileSync(old, 'utf8'), 'mine\n')
 })
 
@@ -264,10 +264,10 @@ test('a shim comes where nobody but its owner may write, and over no file', asyn
 
 test('a file that somebody has changed since is left as it is', async () => {
   const { cure, old, journals } = localCure('changed')
-  await applyCure(host, cure, { directory: journals })
+  await applyCure(cure, { directory: journals })
   writeFileSync(old, 'mine\n')
   const [record] = undoable(readJournals(journals))
-  await assert.rejects(undoCure(host, record as NonNullable<typeof record>, { directory: journals }), error =>
+  await assert.rejects(undoCure(record as NonNullable<typeof record>, { directory: journals }), error =>
     isWindlassError(error, 'FAILED'),
   )
   assert.equal(readFileSync(old, 'utf8'), 'mine\n')
@@ -275,10 +275,33 @@ test('a file that somebody has changed since is left as it is', async () => {
 
 test('a command that fails takes back what was changed before it', async () => {
   const { cure, old, fresh, journals } = localCure('fails')
-  await assert.rejects(applyCure(host, { ...cure, commands: [['false']] }, { directory: journals }))
+  await assert.rejects(applyCure({ ...cure, commands: [['false']] }, { directory: journals }))
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.ok(!existsSync(fresh))
   assert.deepEqual(undoable(readJournals(journals)), [])
+})
+
+test('a command that fails says why', async () => {
+  const { cure, journals } = localCure('says')
+  const commands = [['sh', '-c', 'echo no such unit >&2; exit 5']]
+  await assert.rejects(applyCure({ ...cure, commands }, { directory: journals }), /status 5: no such unit$/)
+  const absent = [['/nonexistent/systemctl']]
+  await assert.rejects(applyCure({ ...cure, commands: absent }, { directory: journals }), /could not be started$/)
+})
+
+test('of a command that goes on for too long it is not said that it failed, and the cure can be taken back', async () => {
+  const { cure, old, journals } = localCure('late')
+  const late = { ...cure, commands: [['sleep', '60'], ['false']] }
+  const applied = await applyCure(late, { directory: journals, commandMs: 100 })
+  assert.equal(applied.late, 'sleep 60')
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\nc\n')
+  const [record] = undoable(readJournals(journals))
+  assert.equal(record?.id, applied.id)
+  assert.equal(record?.steps.at(-1)?.step, 'unknown')
+  const undo = undoCure(record as NonNullable<typeof record>, { directory: journals, signal: AbortSignal.timeout(100) })
+  await assert.rejects(undo, /the files are as before/)
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  assert.equal(undoable(readJournals(journals)).length, 1)
 })
 
 test('a diff shows what comes and what goes', () => {

@@ -100,6 +100,7 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
 
       const applied = await doctor('--fix', 'disable-dockerd', '--yes')
       assert.equal(applied.told?.result, 'applied', applied.stderr)
+      assert.match(applied.told.message, /environment of docker\.service; unproven until/)
       assert.match(readFileSync(dropIn, 'utf8'), /^Environment=MOBY_DISABLE_PIGZ=true$/m)
       assert.match(await systemd.systemctl('show', '-p', 'Environment', 'docker.service'), /MOBY_DISABLE_PIGZ=true/)
       assert.equal((await pidOf('docker')) > 0, true)

@@ -2,7 +2,7 @@
 import { WindlassError } from '../../errors.ts'
 import { type CommandOptions, runCommands } from './command.ts'
 import { addedBy } from './deliver.ts'
-import { applyChange, type FileChange, revertChange } from './file-change.ts'
+import { applyChange, checkChange, type FileChange, revertChange } from './file-change.ts'
 import { Journal, type JournalRecord } from './journal.ts'
 
 /** What is done to files, and then run. */
@@ -34,8 +34,9 @@ export async function applyCure(cure: Treatment, options: ApplyOptions): Promise
   let late: string | undefined
   try {
     for (const change of changes) {
+      checkChange(change)
+      done.push(change) // a change that fails may have come to be in spite of it
       applyChange(change)
-      done.push(change)
       journal.write('changed', { path: change.path })
     }
     late = await runCommands(commands, options)

@@ -14,6 +14,8 @@ export interface Cure {
   readonly id: string
   readonly kind: CureKind
   readonly engine: Engine
+  /** Of systemd, if it is that which is changed or restarted. */
+  readonly unit?: string | undefined
   readonly title: string
   readonly changes: readonly FileChange[]
   /** Command lines that are run after the changes, and after they are undone. */
@@ -139,15 +141,16 @@ function obstacleOf({ rootPrefix }: Engine, shims: readonly ShimPlace[]): string
   return 'no directory on the PATH of the engine comes before that of its decompressor and is free, its own and safe'
 }
 
-function planDisable(engine: Engine, suffix: string, { unit, unitObstacle, settings }: CureFacts): Cure {
-  const variables = engine.decompressors.flatMap(({ variable }) => (variable === undefined ? [] : [variable]))
+function planDisable(engine: Engine, suffix: string, facts: CureFacts): Cure {
+  const { unit, settings } = facts
+  const variables = variablesOf(engine)
   const lines = variables.map(name => `Environment=${name}=true\n`).join('')
   const dropIn = `/etc/systemd/system/${unit}.d/windlass-no-decompressor.conf`
   const exported = variables.map(name => `export ${name}=true\n`).join('')
   const changes: FileChange[] =
     unit !== undefined
       ? [{ path: dropIn, before: undefined, after: `# Made by windlass.\n[Service]\n${lines}`, mode: 0o644 }]
-      : settings === undefined
+      : settings === undefined || !isText(settings)
         ? []
         : [
             {
@@ -162,21 +165,37 @@ function planDisable(engine: Engine, suffix: string, { unit, unitObstacle, setti
     id: `disable-${suffix}`,
     kind: 'disable',
     engine,
+    unit,
     title: `the engine decompresses by itself: ${variables.map(name => `${name}=true`).join(' ') || 'no variable does that'}`,
     changes: isPossible ? changes : [],
     commands: unit === undefined ? [] : [['systemctl', 'daemon-reload']],
     reaches: `${nameOf(engine)} alone, which decompresses on one processor then`,
     effect: `after a restart of the engine, which is not done here (restart-${suffix})`,
     undo: 'the file is removed, or gets its old content',
-    obstacle: isPossible ? undefined : disableObstacle(engine, variables, unitObstacle),
+    obstacle: isPossible ? undefined : disableObstacle(engine, variables, facts),
   }
 }
 
-function disableObstacle(engine: Engine, variables: readonly string[], unitObstacle: string | undefined): string {
+/** Those that forbid it its decompressors. */
+export function variablesOf({ decompressors }: Engine): string[] {
+  return decompressors.flatMap(({ variable }) => (variable === undefined ? [] : [variable]))
+}
+
+function disableObstacle(
+  engine: Engine,
+  variables: readonly string[],
+  { unitObstacle, settings: file }: CureFacts,
+): string {
   if (variables.length === 0) return `${engine.kind} reads no variable that forbids it its decompressor`
   const settings = variables.map(name => `${name}=true`).join(' ')
   if (unitObstacle !== undefined) return `${unitObstacle}; put ${settings} into its environment`
+  if (file !== undefined && !isText(file)) return `${file.path} is not in UTF-8: put ${settings} into it by hand`
   return `neither systemd nor an init that is known has started it: put ${settings} into the environment of whatever does`
+}
+
+/** Bytes that are no UTF-8 have become this character, and would stay it. */
+function isText({ content }: NonNullable<CureFacts['settings']>): boolean {
+  return !content.includes('\uFFFD')
 }
 
 function withEnd(text: string): string {
@@ -192,6 +211,7 @@ function planRestart(engine: Engine, suffix: string, facts: CureFacts): Cure {
     id: `restart-${suffix}`,
     kind: 'restart',
     engine,
+    unit,
     title: `restart ${unit ?? nameOf(engine)}`,
     changes: [],
     commands: unit === undefined ? [] : [['systemctl', 'restart', unit]],
@@ -297,7 +317,8 @@ async function findShimPlace(host: HostView, engine: Engine, name: string, found
   for (const directory of before) {
     const facts = await host.disk.file(engine.rootPrefix + directory)
     const isSafe = facts !== undefined && (facts.mode & typeMask) === directoryType && (facts.mode & 0o022) === 0
-    if (isSafe && (await host.disk.file(join(engine.rootPrefix + directory, name))) === undefined) {
+    // Its name alone: a link to what is not mounted now is somebody's, too.
+    if (isSafe && !(await host.disk.names(engine.rootPrefix + directory)).includes(name)) {
       path = join(directory, name)
       break
     }

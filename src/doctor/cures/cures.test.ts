@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import {
+import fs, {
   appendFileSync,
   chmodSync,
   chownSync,
@@ -8,11 +8,13 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -302,6 +304,61 @@ test('of a command that goes on for too long it is not said that it failed, and 
   await assert.rejects(undo, /the files are as before/)
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.equal(undoable(readJournals(journals)).length, 1)
+})
+
+test('a file whose bytes are no text is left as it is', async () => {
+  const { cure, old, journals } = localCure('latin')
+  const bytes = Buffer.from([0x23, 0xe9, 0x0a])
+  writeFileSync(old, bytes)
+  const read = (await host.disk.text(old)) ?? ''
+  const settings = { path: old, content: read }
+  const planned = cureOf('disable', engineOf(), { ...facts, unit: undefined, settings })
+  assert.deepEqual(planned.changes, [])
+  assert.match(planned.obstacle ?? '', /is not in UTF-8: put MOBY_DISABLE_PIGZ=true into it by hand/)
+  const changes = [{ path: old, before: read, after: `${read}more\n`, mode: 0o644 }]
+  await assert.rejects(applyCure({ ...cure, changes }, { directory: journals }), error =>
+    isWindlassError(error, 'FAILED'),
+  )
+  assert.deepEqual(readFileSync(old), bytes)
+})
+
+test('a link that leads nowhere now is a file of somebody', async () => {
+  const { cure, journals } = localCure('dangling')
+  const [busy, free, found] = ['busy', 'free', 'found'].map(name => join(directory, 'dangling', name)) as [
+    string,
+    string,
+    string,
+  ]
+  for (const path of [busy, free, found]) mkdirSync(path, { recursive: true })
+  const link = join(busy, 'unpigz')
+  symlinkSync('/nonexistent/unpigz', link)
+  const [first] = engineOf().decompressors
+  const decompressors = [{ ...(first as NonNullable<typeof first>), path: join(found, 'unpigz') }]
+  const environment = new Map([['PATH', [busy, free, found].join(':')]])
+  const { shims } = await readCureFacts(host, engineOf({ environment, decompressors }))
+  assert.equal(shims[0]?.path, join(free, 'unpigz'))
+  const changes = [{ path: link, before: undefined, after: 'x', mode: 0o755 }]
+  await assert.rejects(applyCure({ ...cure, changes }, { directory: journals }), /it is there already/)
+  assert.equal(readlinkSync(link), '/nonexistent/unpigz')
+})
+
+test('a file that came to be although its change failed is taken back, and one that was there is not', async t => {
+  const { cure, old, fresh, journals } = localCure('half')
+  const rename = fs.renameSync
+  const broken = t.mock.method(fs, 'renameSync', (from: string, to: string) => {
+    rename(from, to)
+    if (to === fresh) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+  })
+  syncBuiltinESMExports()
+  await assert.rejects(applyCure(cure, { directory: journals }), /EIO/)
+  broken.mock.restore()
+  syncBuiltinESMExports()
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  assert.ok(!existsSync(fresh))
+  mkdirSync(join(fresh, '..'), { recursive: true })
+  writeFileSync(fresh, 'new\n', { flag: 'wx' })
+  await assert.rejects(applyCure(cure, { directory: journals }), /it is there already/)
+  assert.equal(readFileSync(fresh, 'utf8'), 'new\n')
 })
 
 test('a diff shows what comes and what goes', () => {

@@ -3,8 +3,8 @@ import {
   chmodSync,
   chownSync,
   closeSync,
-  existsSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -29,16 +29,19 @@ export interface FileChange {
   readonly mode: number
 }
 
-/** @throws WindlassError FAILED if the file is not as it was when the change was planned; NO_SPACE, PERMISSION */
-export function applyChange(change: FileChange): void {
+/** @throws WindlassError FAILED if the file is not as it was when the change was planned */
+export function checkChange(change: FileChange): void {
   expect(change.path, change.before, 'Cannot change')
-  write(change.path, change.after, change.mode)
+}
+
+/** After `checkChange`. @throws WindlassError NO_SPACE, PERMISSION: the file is as before then, or as it was to become */
+export function applyChange({ path, after, mode }: FileChange): void {
+  write(path, after, mode)
 }
 
 /** @returns whether there was something to take back. @throws WindlassError FAILED if somebody has changed the file since; NO_SPACE, PERMISSION */
 export function revertChange({ path, before, after, mode }: FileChange): boolean {
-  const now = readIfThere(path)
-  if (now === before) return false
+  if (isThere(path, before)) return false
   expect(path, after, 'Cannot take back the change of')
   if (before !== undefined) {
     write(path, before, mode)
@@ -70,24 +73,28 @@ function linesOf(text: string): string[] {
 }
 
 function expect(path: string, wanted: string | undefined, doing: string): void {
-  if (readIfThere(path) === wanted) return
+  if (isThere(path, wanted)) return
   const state = wanted === undefined ? 'it is there already' : 'somebody else has changed it'
   throw new WindlassError('FAILED', `${doing} ${path}: ${state}`, {
     hint: 'look at the file, and run the command again',
   })
 }
 
-function readIfThere(path: string): string | undefined {
-  return existsSync(path) ? readFileSync(path, 'utf8') : undefined
+/** By its bytes, of which a text may not tell all; a link that leads nowhere is somebody's, too. @param wanted undefined for nothing at all */
+function isThere(path: string, wanted: string | undefined): boolean {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return wanted === undefined
+  const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() === true
+  return wanted !== undefined && isFile && readFileSync(path).equals(Buffer.from(wanted))
 }
 
 /** Whole or not at all, and durable. What is there keeps its owner and permissions, and a link to it stays one. */
 function write(path: string, content: string, mode: number): void {
+  let fresh: string | undefined
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
     const old = statSync(path, { throwIfNoEntry: false })
     const real = old === undefined ? path : realpathSync(path)
-    const fresh = `${real}.windlass-new`
+    fresh = `${real}.windlass-new`
     rmSync(fresh, { force: true })
     writeFileSync(fresh, content, { mode: 0o600, flag: 'wx' })
     if (old !== undefined) chownSync(fresh, old.uid, old.gid)
@@ -100,6 +107,7 @@ function write(path: string, content: string, mode: number): void {
     fsyncSync(directory)
     closeSync(directory)
   } catch (error) {
+    if (fresh !== undefined) rmSync(fresh, { force: true })
     throw wrapError(error, `Cannot write ${path}`)
   }
 }

@@ -7,6 +7,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Journal } from '../../src/doctor/cures/journal.ts'
+import { readBoot } from '../../src/doctor/rescue/unfinished.ts'
+import { LiveHost } from '../../src/sys/host-view.ts'
+import { type ProcessFacts, readProcess } from '../../src/sys/tasks.ts'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
 import { type Engines, newestEngines } from '../testbed/newest.ts'
@@ -277,6 +281,25 @@ function testRefusals(patient: () => Patient): void {
         await once(tracer, 'exit')
       }
     })
+  })
+
+  test('that is refused after one that was killed had stopped the decompressor: it goes on', row, async () => {
+    const { sick, hasUntar } = patient()
+    await startStuckPull(patient(), 'close-stdout-and-live')
+    const { decompressor: pid } = await sick.unpacking(hasUntar)
+    const before = factsOf(pid)
+    const root = mkdtempSync(join(directory, 'root-'))
+    {
+      using journal = new Journal(join(root, 'cures'), 'rescue')
+      const { startTicks } = readProcess(pid) as ProcessFacts
+      journal.write('begin', { boot: readBoot(new LiveHost()), process: { pid, startTicks }, wereStopped: [] })
+    }
+    process.kill(pid, 'SIGSTOP')
+    await waitUntil('it is stopped', 10_000, () => factsOf(pid)[0] === 'T')
+    const { outcomes } = await rescue(pid, ['--yes', '--root', root])
+    assert.equal(outcomes[0]?.code, 'RESCUE_OUTPUT_CLOSED', JSON.stringify(outcomes))
+    await waitUntil('it goes on', 10_000, () => factsOf(pid)[0] === before[0])
+    assert.deepEqual(factsOf(pid), before)
   })
 
   test('that is refused without the right to look and to trace', row, async () => {

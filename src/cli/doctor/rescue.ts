@@ -5,10 +5,11 @@ import type { Finding } from '../../doctor/finding.ts'
 import { carryOut, Interrupted } from '../../doctor/rescue/carry-out.ts'
 import { Claim, claimDirectory, readClaimed } from '../../doctor/rescue/claim.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
+import { letGoOfLeft } from '../../doctor/rescue/let-go.ts'
 import { proveEnd, readTaken } from '../../doctor/rescue/prove-end.ts'
 import { Refusal, type RefusalCode, refusals } from '../../doctor/rescue/refusal.ts'
 import { planRescue, type RescuePlan } from '../../doctor/rescue/rescue.ts'
-import { findUnfinished } from '../../doctor/rescue/unfinished.ts'
+import { findUnfinished, type Unfinished } from '../../doctor/rescue/unfinished.ts'
 import { WindlassError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptors } from '../../sys/process-files.ts'
@@ -124,13 +125,38 @@ export function aboutOf({ line }: Stuck) {
   return { pid: decompressor[0]?.pid ?? 0, program, engine: engine.kind as string, enginePid: engine.process.pid }
 }
 
-async function attempt(context: Context, host: HostView, { line, finding }: Stuck, options: RescueOptions) {
-  const { signal } = context
+async function attempt(context: Context, host: HostView, stuck: Stuck, options: RescueOptions) {
+  const { line } = stuck
   const directory = journalDirectory(context)
   const waited = line.decompressor.find(({ parent }) => parent === line.engine.process.pid)
   using claim = waited && !options['dry-run'] ? Claim.take(claimDirectory, waited, directory) : undefined
   const directories = claim?.journalDirectories ?? (waited ? readClaimed(claimDirectory, waited, directory) : [])
   const unfinished = waited && findUnfinished(host, waited, directories.flatMap(readJournals))
+  try {
+    return await attemptKnowing(context, host, stuck, { options, claim, unfinished, directory })
+  } catch (error) {
+    if (waited && claim && !(error instanceof Interrupted))
+      letGoOfLeft(host, { unfinished, waited, journalDirectory: directory })
+    throw error
+  }
+}
+
+interface Known {
+  readonly options: RescueOptions
+  readonly claim: Claim | undefined
+  readonly unfinished: Unfinished | undefined
+  /** Of journals. */
+  readonly directory: string
+}
+
+/** @throws Refusal · Interrupted */
+async function attemptKnowing(
+  context: Context,
+  host: HostView,
+  { line, finding }: Stuck,
+  { options, claim, unfinished, directory }: Known,
+) {
+  const { signal } = context
   const fetchLayers = async (sizeMax: number) => {
     const { fetchFromRegistry } = await import('./layers-of-clients.ts')
     return await fetchFromRegistry(context, host, { engine: line.engine, named: options.image, sizeMax })

@@ -9,7 +9,7 @@ import { HeldProcess, HoldFailure, type HoldProblem, type PreparedExit } from '.
 import type { HostView } from '../../sys/host-view.ts'
 import { OutlivingWriter } from '../../sys/outliving-writer.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
-import type { ProcessFacts } from '../../sys/tasks.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Journal } from '../cures/journal.ts'
 import { decodeFrom, PrefixDiffers } from './examine.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
@@ -53,7 +53,7 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   const { waited, others, exit } = await refusing(async () => {
     tell(`stop ${[subject.waited, ...subject.others].map(({ name, pid }) => `${name} ${pid}`).join(', ')}`)
     const hold = async ({ pid, startTicks }: ProcessFacts) =>
-      stack.use(await HeldProcess.hold(pid, startTicks, plan.unfinished?.leftStopped.has(pid)))
+      stack.use(await HeldProcess.hold(pid, startTicks, isOursToLetGo(plan, pid)))
     const waited = await hold(subject.waited)
     const others: HeldProcess[] = []
     for (const other of subject.others) others.push(await hold(other))
@@ -88,6 +88,11 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   return { written, drained }
 }
 
+/** Stopped by a rescue that died before it had written anything; after that a process must not write itself any more. */
+function isOursToLetGo({ unfinished }: RescuePlan, pid: number): boolean {
+  return unfinished?.position === undefined && unfinished?.leftStopped.has(pid) === true
+}
+
 async function leave(waited: HeldProcess, others: readonly HeldProcess[], exit: PreparedExit): Promise<void> {
   const hasLeft = await endAll(waited, others, exit).catch((cause: unknown) => {
     throw new Interrupted(`process ${waited.pid} was ended by somebody else before it could leave`, { cause })
@@ -100,13 +105,17 @@ async function endAll(waited: HeldProcess, others: readonly HeldProcess[], exit:
   return await waited.leave(exit)
 }
 
-function describe(host: HostView, { subject, choice }: RescuePlan) {
+function describe(host: HostView, plan: RescuePlan) {
+  const { subject, choice } = plan
   const identify = ({ pid, startTicks }: { readonly pid: number; readonly startTicks: number }) => ({ pid, startTicks })
   return {
     kind: 'rescue',
     boot: readBoot(host),
     process: identify(subject.waited),
     others: subject.others.map(identify),
+    wereStopped: [subject.waited, ...subject.others]
+      .map(({ pid }) => pid)
+      .filter(pid => readProcess(pid, host)?.state === 'T' && !isOursToLetGo(plan, pid)),
     engine: { kind: subject.line.engine.kind, ...identify(subject.line.engine.process) },
     layer: { name: choice.layer.name, digest: choice.digest, diffId: choice.diffId, total: choice.total },
     position: choice.position.bytes,

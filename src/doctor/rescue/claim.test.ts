@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LiveHost } from '../../sys/host-view.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { formatWritten } from '../../sys/written-count.ts'
 import { Journal, readJournals } from '../cures/journal.ts'
 import { Claim, readClaimed } from './claim.ts'
+import { letGoOfLeft } from './let-go.ts'
 import { Refusal } from './refusal.ts'
 import { findUnfinished, readBoot } from './unfinished.ts'
 
@@ -94,7 +97,7 @@ function brokenOff(name: string, count: string | undefined, position = 1000): st
   journal.write('begin', {
     boot: readBoot(host),
     process: subject,
-    others: [{ pid: 13 }],
+    others: [{ pid: 13, startTicks: 2 }],
     layer: { name: 'layer', total: 5000 },
   })
   journal.write('held', { wereStopped: [13] })
@@ -149,10 +152,56 @@ test('of a layer that was written to its end nothing is wanted any more', () => 
 })
 
 test('what was let go is not taken for what a dead rescue has stopped', () => {
+  const leftStopped = (journals: string) => findUnfinished(host, subject, readJournals(journals))?.leftStopped
   const journals = brokenOff('let-go', undefined)
   const [record] = readJournals(journals)
-  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set([subject.pid]))
+  assert.deepEqual(leftStopped(journals), new Map([[subject.pid, subject.startTicks]]))
   using journal = Journal.reopen(journals, record?.id ?? '')
   journal.write('let-go')
-  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Set())
+  assert.deepEqual(leftStopped(journals), new Map())
+})
+
+test('a rescue that died between the first stop and the word of it has stopped what it had not found standing', () => {
+  const journals = join(directory, 'stopping')
+  using journal = new Journal(journals, 'rescue')
+  const others = [{ pid: 13, startTicks: 2 }]
+  journal.write('begin', { boot: readBoot(host), process: subject, others, wereStopped: [13] })
+  const found = findUnfinished(host, subject, readJournals(journals))
+  assert.deepEqual(found?.leftStopped, new Map([[subject.pid, subject.startTicks]]))
+})
+
+test('who was let go by a later rescue is stopped by somebody else, if it stands again', async () => {
+  const journals = brokenOff('stands', undefined)
+  await sleep(2)
+  const last = new Journal(journals, 'rescue')
+  last.write('begin', { boot: readBoot(host), process: subject, others: [], wereStopped: [] })
+  last.write('let-go')
+  last[Symbol.dispose]()
+  assert.deepEqual(findUnfinished(host, subject, readJournals(journals))?.leftStopped, new Map())
+})
+
+test('what a dead rescue has left stopped goes on when the next one is refused, once, and only if nothing was written', async () => {
+  const child = spawn('sleep', ['1000'], { stdio: 'ignore' })
+  try {
+    const waited = readProcess(child.pid as number) as ProcessFacts
+    const { pid, startTicks } = waited
+    const stop = async () => {
+      process.kill(pid, 'SIGSTOP')
+      while (readProcess(pid)?.state !== 'T') await sleep(5)
+    }
+    const journalDirectory = join(directory, 'goes-on')
+    const letGo = (position: number | undefined, ticks = startTicks) => {
+      const leftStopped = new Map([[pid, ticks]])
+      letGoOfLeft(host, { unfinished: { position, written: undefined, leftStopped }, waited, journalDirectory })
+      return readProcess(pid)?.state
+    }
+    await stop()
+    assert.equal(letGo(1), 'T')
+    assert.equal(letGo(undefined, startTicks + 1), 'T')
+    assert.deepEqual(readJournals(journalDirectory), [])
+    assert.notEqual(letGo(undefined), 'T')
+    assert.deepEqual(findUnfinished(host, waited, readJournals(journalDirectory))?.leftStopped, new Map())
+  } finally {
+    child.kill('SIGKILL')
+  }
 })

@@ -10,8 +10,13 @@ export interface Unfinished {
   readonly position: number | undefined
   /** The layer, as the journal has it, if all of it was written: nothing is owed but that the process leaves, and its input may be gone. */
   readonly written: WrittenLayer | undefined
-  /** Processes that it stopped, and nobody else. */
-  readonly leftStopped: ReadonlySet<number>
+  /** Processes that it stopped, and nobody else, and when each was started. */
+  readonly leftStopped: ReadonlyMap<number, number>
+}
+
+interface Identity {
+  readonly pid: number
+  readonly startTicks: number
 }
 
 interface WrittenLayer {
@@ -31,12 +36,12 @@ export function readBoot(host: HostView): string {
  */
 export function findUnfinished(
   host: HostView,
-  { pid, startTicks }: { readonly pid: number; readonly startTicks: number },
+  { pid, startTicks }: Identity,
   journals: readonly JournalRecord[],
 ): Unfinished | undefined {
   const boot = readBoot(host)
   const isMine = ({ steps: [begin] }: JournalRecord) => {
-    const its = begin?.['process'] as { pid?: number; startTicks?: number } | undefined
+    const its = begin?.['process'] as Partial<Identity> | undefined
     return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
   }
   const mine = journals.filter(isMine).sort((a, b) => beginOf(a).localeCompare(beginOf(b)))
@@ -45,7 +50,7 @@ export function findUnfinished(
   const furthest = furthestOf(host, mine)
   const layer = furthest?.record.steps[0]?.['layer'] as WrittenLayer | undefined
   const written = layer !== undefined && layer.total === furthest?.position ? layer : undefined
-  return { position: furthest?.position, written, leftStopped: new Set(stoppedBy(last)) }
+  return { position: furthest?.position, written, leftStopped: stoppedBy(last) }
 }
 
 /** Those of one directory have an order; those of several are brought into one. */
@@ -66,13 +71,16 @@ function stepOf(steps: readonly Step[], name: string): Step | undefined {
   return steps.findLast(({ step }) => step === name)
 }
 
-/** What stood before us was not stopped by us, and what was let go does not stand any more. */
-function stoppedBy({ steps: [begin, ...rest] }: JournalRecord): number[] {
-  const held = stepOf(rest, 'held')
-  const before = (held?.['wereStopped'] ?? []) as number[]
-  const others = (begin?.['others'] ?? []) as { pid: number }[]
-  const all = [(begin?.['process'] as { pid: number }).pid, ...others.map(({ pid }) => pid)]
-  return held === undefined || stepOf(rest, 'let-go') !== undefined ? [] : all.filter(pid => !before.includes(pid))
+/**
+ * What stood before us was not stopped by us, and what was let go does not stand any more. A rescue may have died between the first stop and the step that says that all are stopped: what it
+ * had found standing when it began tells the same.
+ */
+function stoppedBy({ steps: [begin, ...rest] }: JournalRecord): ReadonlyMap<number, number> {
+  const before = (stepOf(rest, 'held') ?? begin)?.['wereStopped'] as readonly number[] | undefined
+  if (before === undefined || stepOf(rest, 'let-go') !== undefined) return new Map()
+  const others = (begin?.['others'] ?? []) as readonly Identity[]
+  const all = [begin?.['process'] as Identity, ...others].filter(({ pid }) => !before.includes(pid))
+  return new Map(all.map(({ pid, startTicks }) => [pid, startTicks]))
 }
 
 /** Of a rescue that owed nothing: it is at its end without a write, and the input that proved it may be gone. */

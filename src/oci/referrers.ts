@@ -30,14 +30,18 @@ export function isCosignPart({ annotations }: Descriptor): boolean {
   return kindSuffixes.has(annotations?.['kind'] ?? '')
 }
 
-/** The tag that such a part has at a registry; undefined if the image is another one, or the part is none. */
-export function cosignPartTag(part: Descriptor, entries: readonly Descriptor[], digest: Digest): string | undefined {
-  const suffix = kindSuffixes.get(part.annotations?.['kind'] ?? '')
+/** The image of such a layout; undefined if it is of another kind, or has several. */
+export function cosignImage(entries: readonly Descriptor[]): Digest | undefined {
   const isImage = (entry: Descriptor) =>
     /^dev\.cosignproject\.cosign\/image(Index)?$/.test(entry.annotations?.['kind'] ?? '')
   const images = entries.filter(isImage)
-  const isOfImage = images.length === 1 && images[0]?.digest === digest
-  return suffix === undefined || !isOfImage ? undefined : cosignTag(digest, suffix)
+  return images.length === 1 ? images[0]?.digest : undefined
+}
+
+/** The tag that such a part of an image has at a registry; undefined if it is none. */
+export function cosignPartTag(part: Descriptor, image: Digest): string | undefined {
+  const suffix = kindSuffixes.get(part.annotations?.['kind'] ?? '')
+  return suffix === undefined ? undefined : cosignTag(image, suffix)
 }
 
 /** True for a tag that names no image, but what refers to one. */

@@ -353,6 +353,11 @@ const documents: Mutant[] = [
     ],
   ]),
   ...guardsOf('huge documents', [
+    [
+      'src/places/archive/layout-source.ts',
+      'src/places/archive/layout-source.test.ts',
+      ['if (this.#bytes <= listedBytesMax) return', 'return'],
+    ],
     ['src/places/archive/files.ts', advisories('archives'), ['  if (size > sizeMax)', '  if (false)']],
     ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (bytes.length > sizeMax) {', 'if (false) {']],
     ['src/oci/json.ts', 'src/oci/manifest.test.ts', ['if (value.length <= countMax) return value', 'return value']],

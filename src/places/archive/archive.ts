@@ -45,7 +45,7 @@ export async function openArchive(from: string | AsyncIterable<Uint8Array>, opti
     // Docker since 25 writes both descriptions: the layout has the digests.
     const isLayout = (await files.find('index.json')) !== undefined
     const transport = !isLayout ? 'docker-archive' : files instanceof DirectoryFiles ? 'oci' : 'oci-archive'
-    const images = isLayout ? await listLayoutImages(files) : await listDocker(files)
+    const images = isLayout ? await listLayoutImages(files, options.signal) : await listDocker(files)
     return { name: files.name, transport, images, [Symbol.asyncDispose]: () => files[Symbol.asyncDispose]() }
   } catch (error) {
     await files[Symbol.asyncDispose]()

@@ -35,6 +35,7 @@ function manifestOf(text: string, subject?: Descriptor) {
   return { schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [], ...(subject && { subject }) }
 }
 
+const zero = descriptorOf('zero', mediaTypes.ociManifest).digest
 const named = (descriptor: Descriptor, name: string) => ({
   ...descriptor,
   annotations: { 'org.opencontainers.image.ref.name': name },
@@ -74,3 +75,28 @@ for (const [form, entriesOf] of Object.entries(forms))
     const other = descriptorOf('other', mediaTypes.ociManifest)
     assert.deepEqual(await source.listReferrers?.(other.digest, signal), [])
   })
+
+/** A document that nothing but its digest names, as long as one may be; the number of its entries is that of the index. */
+const large = (at: number) => ({ ...manifestOf(`${at}`), annotations: { at: `${at}`.padEnd(4_000_000) } })
+
+test('an index that names a large document ten thousand times has it read once', async () => {
+  using directory = new TestDirectory()
+  writeLayout(directory.path, (image, put) => [named(image, 'one'), ...Array(9_000).fill(put(large(0)))])
+  await using archive = await openArchive(directory.path, { signal, spoolDirectory: directory.path })
+  assert.equal(archive.images.length, 2)
+  for (const { source } of archive.images) assert.deepEqual(await source.listReferrers?.(zero, signal), [])
+})
+
+test('an index whose nameless documents are too large together is refused', async () => {
+  using directory = new TestDirectory()
+  writeLayout(directory.path, (_, put) => Array.from({ length: 20 }, (_, at) => put(large(at))))
+  const opening = openArchive(directory.path, { signal, spoolDirectory: directory.path })
+  await assert.rejects(opening, { code: 'LIMIT_EXCEEDED', message: /more than 67108864 bytes/ })
+})
+
+test('the listing of an index ends when it is cancelled', async () => {
+  using directory = new TestDirectory()
+  writeLayout(directory.path, (_, put) => Array.from({ length: 9 }, (_, at) => put(large(at))))
+  const options = { signal: AbortSignal.abort(new Error('enough')), spoolDirectory: directory.path }
+  await assert.rejects(openArchive(directory.path, options), /enough/)
+})

@@ -4,7 +4,14 @@ import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../oci/digest.ts'
 import { type Index, type Manifest, manifestSizeMax, parseDocument } from '../../oci/manifest.ts'
 import { isIndexType, isManifestType, mediaTypes } from '../../oci/media-types.ts'
-import { cosignPartTag, cosignTags, isCosignPart, isReferrersTag, referrersTag } from '../../oci/referrers.ts'
+import {
+  cosignImage,
+  cosignPartTag,
+  cosignTags,
+  isCosignPart,
+  isReferrersTag,
+  referrersTag,
+} from '../../oci/referrers.ts'
 import type { BlobRequest, BlobStream, Document, Referrer, Source } from '../place.ts'
 import type { ArchivedImage } from './archive.ts'
 import { type Files, readSmallFile } from './files.ts'
@@ -26,21 +33,25 @@ export async function readLayoutIndex(files: Files): Promise<Index> {
   throw new WindlassError('CORRUPT', `Cannot read index.json of ${files.name}: it is no index`)
 }
 
-/** One image for each name and digest of the index; those that are no images, or only refer to one, are left out. */
-export async function listLayoutImages(files: Files): Promise<ArchivedImage[]> {
-  const { manifests } = await readLayoutIndex(files)
+/**
+ * One image for each name and digest of the index; those that are no images, or only refer to one, are left out.
+ * @throws WindlassError CORRUPT, LIMIT_EXCEEDED; the signal's reason
+ */
+export async function listLayoutImages(files: Files, signal: AbortSignal): Promise<ArchivedImage[]> {
+  const entries = new LayoutEntries(files, (await readLayoutIndex(files)).manifests.filter(isDocument))
   const byDigest = new Map<Digest, { descriptor: Descriptor; names: string[] }>()
-  for (const descriptor of manifests) {
-    if (!isDocument(descriptor) || isCosignPart(descriptor)) continue
+  for (const descriptor of entries.all) {
+    if (isCosignPart(descriptor)) continue
     const name = nameOf(descriptor)
-    if (name === undefined ? (await readSubject(files, descriptor)) !== undefined : isReferrersTag(name)) continue
+    const isReferrer = name === undefined ? await entries.hasSubject(descriptor, signal) : isReferrersTag(name)
+    if (isReferrer) continue
     const known = byDigest.get(descriptor.digest) ?? { descriptor, names: [] }
     byDigest.set(descriptor.digest, known)
     if (name !== undefined) known.names.push(name)
   }
   return [...byDigest.values()].map(({ descriptor, names }) => ({
     names,
-    source: new LayoutSource(files, descriptor),
+    source: new LayoutSource(files, descriptor, entries),
   }))
 }
 
@@ -52,20 +63,56 @@ function nameOf({ annotations }: Descriptor): string | undefined {
   return annotations?.[containerdNameKey] ?? annotations?.[refNameKey]
 }
 
-/** What a document of the index says it refers to; what is damaged says nothing here, and is found when it is read for what it is. */
-async function readSubject(files: Files, descriptor: Descriptor): Promise<Digest | undefined> {
-  const document = await readListed(files, descriptor)
-  return document?.subject?.digest
-}
+/** Documents that an index names by nothing but their digests are read to learn what they are: all of them together, as of one image that is copied. */
+const listedBytesMax = 64 * 1024 * 1024
 
-async function readListed(files: Files, descriptor: Descriptor): Promise<Manifest | Index | undefined> {
-  try {
-    const sizeMax = Math.min(descriptor.size, manifestSizeMax)
-    const bytes = await readSmallFile(files, blobPath(descriptor.digest), sizeMax)
-    return parseDocument(checkDocument(bytes, descriptor, files.name), { descriptor })
-  } catch (error) {
-    if (isWindlassError(error)) return undefined
-    throw error
+/** The documents that an index names. Each is read once, however often it is named and asked about: to parse 4 MiB may take a second. */
+class LayoutEntries {
+  readonly all: readonly Descriptor[]
+  /** The only image of a layout that `cosign save` wrote. */
+  readonly cosignImage: Digest | undefined
+  readonly #files: Files
+  readonly #read = new Map<string, Manifest | Index | undefined>()
+  #bytes = 0
+
+  constructor(files: Files, all: readonly Descriptor[]) {
+    this.all = all
+    this.cosignImage = cosignImage(all)
+    this.#files = files
+  }
+
+  async hasSubject(descriptor: Descriptor, signal: AbortSignal): Promise<boolean> {
+    return (await this.read(descriptor, signal))?.subject !== undefined
+  }
+
+  /** What is damaged says nothing here, and is found when it is read for what it is. @throws WindlassError LIMIT_EXCEEDED */
+  async read(descriptor: Descriptor, signal: AbortSignal): Promise<Manifest | Index | undefined> {
+    signal.throwIfAborted()
+    const { digest, size, mediaType } = descriptor
+    const key = `${digest} ${size} ${mediaType}`
+    if (this.#read.has(key)) return this.#read.get(key)
+    if (size > manifestSizeMax || (await this.#files.find(blobPath(digest))) !== size) return undefined
+    this.#count(size)
+    const document = await this.#parse(descriptor)
+    this.#read.set(key, document)
+    return document
+  }
+
+  async #parse(descriptor: Descriptor): Promise<Manifest | Index | undefined> {
+    try {
+      const bytes = await readSmallFile(this.#files, blobPath(descriptor.digest), descriptor.size)
+      return parseDocument(checkDocument(bytes, descriptor, this.#files.name), { descriptor })
+    } catch (error) {
+      if (isWindlassError(error)) return undefined
+      throw error
+    }
+  }
+
+  #count(size: number): void {
+    this.#bytes += size
+    if (this.#bytes <= listedBytesMax) return
+    const state = `the documents that its index names by digest alone have more than ${listedBytesMax} bytes`
+    throw new WindlassError('LIMIT_EXCEEDED', `Cannot read OCI layout ${this.#files.name}: ${state}`)
   }
 }
 
@@ -74,9 +121,11 @@ class LayoutSource implements Source {
   readonly isLocal = true
   readonly #files: Files
   readonly #top: Descriptor
+  readonly #entries: LayoutEntries
 
-  constructor(files: Files, top: Descriptor) {
+  constructor(files: Files, top: Descriptor, entries: LayoutEntries) {
     this.name = files.name
+    this.#entries = entries
     this.#files = files
     this.#top = top
   }
@@ -106,16 +155,17 @@ class LayoutSource implements Source {
   /** An index names what refers to others like what is named (oras, cosign), or by the tags that a registry would have. */
   async listReferrers(digest: Digest, signal: AbortSignal): Promise<readonly Referrer[]> {
     const tags = cosignTags(digest)
-    const { manifests } = await readLayoutIndex(this.#files)
+    const isCosigned = this.#entries.cosignImage === digest
     const found: Referrer[] = []
-    for (const descriptor of manifests.filter(isDocument)) {
+    for (const descriptor of this.#entries.all) {
       signal.throwIfAborted()
       const name = nameOf(descriptor)
       const bare = { mediaType: descriptor.mediaType, size: descriptor.size, digest: descriptor.digest }
-      const tag = tags.find(tag => tag === name) ?? cosignPartTag(descriptor, manifests, digest)
+      const tag = tags.find(tag => tag === name) ?? (isCosigned ? cosignPartTag(descriptor, digest) : undefined)
       if (tag !== undefined) found.push({ descriptor: bare, tag })
-      else if (name === referrersTag(digest)) found.push(...listOf(await readListed(this.#files, descriptor)))
-      else if ((await readSubject(this.#files, descriptor)) === digest) found.push({ descriptor: bare })
+      else if (name === referrersTag(digest)) found.push(...listOf(await this.#entries.read(descriptor, signal)))
+      else if ((await this.#entries.read(descriptor, signal))?.subject?.digest === digest)
+        found.push({ descriptor: bare })
     }
     return found
   }

@@ -252,6 +252,12 @@ function useOf(
   return isVersionUnknown ? 'unknown' : 'used'
 }
 
+/** True for one that looks its decompressor up once: containerd and what has its code, at the first layer; dockerd to 19.03. A program of one command is new each time. */
+export function remembersDecompressor({ kind, version }: Pick<Engine, 'kind' | 'version'>): boolean {
+  if (kind === 'dockerd') return isOlder(version, 20.1)
+  return kind !== 'podman' && kind !== 'skopeo' && kind !== 'buildah'
+}
+
 /** True if the version is known, and lower than `than`, a number like 5.2. */
 export function isOlder(version: string | undefined, than: number): boolean {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(version ?? '') ?? []

@@ -1,7 +1,7 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
 import { createHash } from 'node:crypto'
 import { closeSync, constants, createReadStream, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
-import { readdir, readFile, stat, statfs } from 'node:fs/promises'
+import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
@@ -74,6 +74,8 @@ interface DiskView {
   readonly silent: ReadonlySet<string>
   /** Whether the entries of a directory tell their type (d_type). Absent where that cannot be asked from here, as is the next. */
   hasTypes?(path: string): Promise<boolean | undefined>
+  /** The file itself, behind all links. */
+  realPath?(path: string): Promise<string | undefined>
   /** The sha256 of a file of up to a gigabyte, as `sha256:…`, if it can be read in a second or two. */
   digest?(path: string): Promise<string | undefined>
   /** Milliseconds until a small file is on the disk. The one thing that writes: a file without a name, gone with its descriptor. */
@@ -204,6 +206,10 @@ class LiveDisk implements DiskView {
 
   hasTypes(path: string): Promise<boolean | undefined> {
     return this.#ask(path, () => hasDTypeAsync(path))
+  }
+
+  realPath(path: string): Promise<string | undefined> {
+    return this.#ask(path, () => realpath(path))
   }
 
   measureSync(path: string): Promise<number | undefined> {

@@ -1,10 +1,10 @@
-import { type Engine, isOlder } from '../engines.ts'
+import { type Engine, remembersDecompressor } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 import { usedDecompressor } from './decompressor-programs.ts'
+import { startOf } from './process-age.ts'
 
 const writableByAll = 0o002
-const ticksPerSecond = 100
 
 /** Whether the file of the decompressor is the one that the engine knows, and nobody but its owner may replace it. */
 export const decompressorFile: CheckOf<'engine'> = {
@@ -26,18 +26,11 @@ async function judgeRights(engine: Engine, path: string, { host }: CheckContext)
   return [makeFinding('DECOMPRESSOR_WRITABLE', describeEngine(engine), { evidence })]
 }
 
-/** containerd looks its programs up once, at its first layer; so did dockerd to 19.03. */
 async function judgeCache(engine: Engine, path: string, { host }: CheckContext): Promise<Finding[]> {
-  const remembers =
-    engine.kind === 'dockerd'
-      ? isOlder(engine.version, 20.1)
-      : engine.kind !== 'podman' && engine.kind !== 'skopeo' && engine.kind !== 'buildah'
-  if (!remembers) return []
-  const [, uptime] = /^(\S+)/.exec(host.text('/proc/uptime') ?? '') ?? []
+  if (!remembersDecompressor(engine)) return []
   const changedMs = (await host.disk.file(engine.rootPrefix + path))?.ctimeMs
-  if (uptime === undefined || changedMs === undefined) return []
-  const startedMs = host.now() - (Number(uptime) - engine.process.startTicks / ticksPerSecond) * 1000
-  if (changedMs <= startedMs + 1000) return []
+  const startedMs = startOf(host, engine.process.startTicks)
+  if (changedMs === undefined || !(changedMs > startedMs + 1000)) return []
   const evidence = [
     `${path} was changed ${new Date(changedMs).toISOString()}, and the engine runs since ${new Date(startedMs).toISOString()}`,
     'it remembers where it found a decompressor at its first layer: another one, or none, may be in use',

@@ -1,8 +1,9 @@
 /** What can be done so that the next pull does not hang: the cures of one engine, smallest first. Planned from facts alone. */
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { isProgramName } from '../../codec/external/programs.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { findClientPulls } from '../clients.ts'
-import { type Engine, type FoundEngine, isOlder } from '../engines.ts'
+import { type Engine, type FoundEngine, remembersDecompressor } from '../engines.ts'
 import type { FileChange } from './file-change.ts'
 import { formatShim } from './shim-file.ts'
 import { type EngineUnit, findUnit } from './unit.ts'
@@ -110,8 +111,6 @@ function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
   const places = shims.filter((place): place is ShimPlace & { path: string; gzip: string } => {
     return engine.rootPrefix === '' && place.path !== undefined && place.gzip !== undefined
   })
-  // containerd looks its decompressor up once, dockerd before 20.10 too.
-  const isAtOnce = engine.kind === 'dockerd' && !isOlder(engine.version, 20.1)
   return {
     id: `shim-${suffix}`,
     kind: 'shim',
@@ -126,9 +125,9 @@ function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
     commands: [],
     reaches:
       'every program of this host that looks for it along the same PATH; one processor instead of several, so slower',
-    effect: isAtOnce
-      ? 'at once: the engine looks it up for each layer'
-      : 'after a restart: this engine looks it up once',
+    effect: remembersDecompressor(engine)
+      ? 'after a restart: this engine looks it up once'
+      : 'at once: the engine looks it up for each layer',
     undo: 'the file is removed',
     obstacle: places.length > 0 ? undefined : obstacleOf(engine, shims),
   }
@@ -137,7 +136,8 @@ function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
 function obstacleOf({ rootPrefix }: Engine, shims: readonly ShimPlace[]): string {
   if (rootPrefix !== '') return 'the engine lives in a root of its own, which goes with it: put the shim there by hand'
   if (shims.length === 0) return 'this engine runs no decompressor'
-  if (shims.some(({ gzip }) => gzip === undefined)) return 'there is no gzip on the PATH of the engine'
+  if (shims.some(({ gzip }) => gzip === undefined))
+    return 'there is no gzip on the PATH of the engine that is a program of its own'
   return 'no directory on the PATH of the engine comes before that of its decompressor and is free, its own and safe'
 }
 
@@ -323,11 +323,20 @@ async function findShimPlace(host: HostView, engine: Engine, name: string, found
       break
     }
   }
-  let gzip: string | undefined
+  return { name, path, gzip: await findGzip(host, engine, directories) }
+}
+
+/** gzip itself: on some hosts it is a link to one of the programs that the shim is to stand for. */
+async function findGzip(host: HostView, { rootPrefix, decompressors }: Engine, directories: readonly string[]) {
+  const paths = decompressors.flatMap(({ path }) => (path === undefined ? [] : [path]))
+  const sick = await Promise.all(paths.map(path => host.disk.file(rootPrefix + path)))
   for (const directory of directories) {
-    const facts = await host.disk.file(join(engine.rootPrefix + directory, 'gzip'))
+    const place = join(rootPrefix + directory, 'gzip')
+    const facts = await host.disk.file(place)
     const isProgram = facts !== undefined && (facts.mode & typeMask) === regularType && (facts.mode & 0o111) !== 0
-    if (isProgram) gzip ??= join(directory, 'gzip')
+    if (!isProgram || sick.some(other => other?.inode === facts.inode && other?.ctimeMs === facts.ctimeMs)) continue
+    const name = basename((await host.disk.realPath?.(place)) ?? '')
+    if (name === 'gzip' || (name !== '' && !isProgramName(name))) return join(directory, 'gzip')
   }
-  return { name, path, gzip }
+  return undefined
 }

@@ -4,6 +4,7 @@ import fs, {
   chmodSync,
   chownSync,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -26,7 +27,9 @@ import { type Cure, type CureFacts, planCures, readCureFacts } from './cure.ts'
 import { addedBy } from './deliver.ts'
 import { formatDiff } from './file-change.ts'
 import { Journal, readJournals, type Step } from './journal.ts'
+import { hasWorkaround } from './kill.ts'
 import { planService } from './service.ts'
+import { formatShim } from './shim-file.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-cures-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -304,6 +307,54 @@ test('of a command that goes on for too long it is not said that it failed, and 
   await assert.rejects(undo, /the files are as before/)
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.equal(undoable(readJournals(journals)).length, 1)
+})
+
+test('what stands for the decompressor is never that decompressor by another name', async () => {
+  const [linked, hard, far, free, good, found] = ['linked', 'hard', 'far', 'free', 'good', 'found'].map(name =>
+    join(directory, 'gzips', name),
+  ) as [string, string, string, string, string, string]
+  for (const path of [linked, hard, far, free, good, found]) mkdirSync(path, { recursive: true })
+  const program = join(found, 'unpigz')
+  writeFileSync(program, '', { mode: 0o755 })
+  symlinkSync(program, join(linked, 'gzip'))
+  linkSync(program, join(hard, 'gzip'))
+  mkdirSync(join(directory, 'gzips', 'elsewhere'))
+  writeFileSync(join(directory, 'gzips', 'elsewhere', 'pigz'), '', { mode: 0o755 })
+  symlinkSync(join(directory, 'gzips', 'elsewhere', 'pigz'), join(far, 'gzip'))
+  const [first] = engineOf().decompressors
+  const decompressors = [{ ...(first as NonNullable<typeof first>), path: program }]
+  const gzipOf = async (...directories: string[]) => {
+    const environment = new Map([['PATH', [free, ...directories, found].join(':')]])
+    const known = await readCureFacts(host, engineOf({ environment, decompressors }))
+    return known.shims[0]?.gzip
+  }
+  assert.equal(await gzipOf(linked, hard, far), undefined)
+  writeFileSync(join(directory, 'gzips', 'elsewhere', 'busybox'), '', { mode: 0o755 })
+  symlinkSync(join(directory, 'gzips', 'elsewhere', 'busybox'), join(good, 'gzip'))
+  assert.equal(await gzipOf(linked, hard, far, good), join(good, 'gzip'))
+})
+
+test('an engine that looks its decompressor up once has a workaround only if the shim was there before it', async () => {
+  const shim = join(directory, 'remembered')
+  writeFileSync(shim, formatShim('/bin/gzip', 'containerd 42'), { mode: 0o755 })
+  const [first] = engineOf().decompressors
+  const decompressors = [{ ...(first as NonNullable<typeof first>), path: shim }]
+  const uptime = Number(host.text('/proc/uptime')?.split(' ')[0])
+  const has = (seconds: number, facts: Partial<Engine>) => {
+    const process = { pid: 42, startTicks: Math.round((uptime + seconds) * 100) } as Engine['process']
+    return hasWorkaround(host, engineOf({ process, decompressors, ...facts }))
+  }
+  const hour = 3600
+  const containerd = { kind: 'containerd', version: '1.6.20' } as const
+  assert.equal(await has(-hour, containerd), false)
+  assert.equal(await has(-hour, { version: '19.3.15' }), false)
+  assert.equal(await has(-hour, {}), true)
+  // By a clock that is two hours ahead the engine was started an hour after the shim came.
+  const later = Object.assign(new LiveHost(), { now: () => Date.now() + 2 * hour * 1000 })
+  const process = { pid: 42, startTicks: Math.round((uptime - hour) * 100) } as Engine['process']
+  assert.equal(await hasWorkaround(later, engineOf({ process, decompressors, ...containerd })), true)
+  writeFileSync(shim, 'another program', { mode: 0o755 })
+  assert.equal(await has(-hour, {}), false)
 })
 
 test('a file whose bytes are no text is left as it is', async () => {

@@ -3,7 +3,8 @@ import { WindlassError, wrapError } from '../../errors.ts'
 import { HeldProcess } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcess } from '../../sys/tasks.ts'
-import { askEngines, type Engine } from '../engines.ts'
+import { startOf } from '../checks/process-age.ts'
+import { askEngines, type Engine, remembersDecompressor } from '../engines.ts'
 import { findStuck } from '../rescue/find-stuck.ts'
 import { nameOf } from './cure.ts'
 import { Journal } from './journal.ts'
@@ -35,7 +36,7 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
       'FAILED',
       `Cannot end ${program} ${pid}: the next pull would start the same program and hang again`,
       {
-        hint: 'put a workaround in place first: windlass doctor --fixes lists them; or rescue the pull: windlass doctor --rescue',
+        hint: 'put a workaround in place first, and restart the engine if it takes effect only then: windlass doctor --fixes lists them; or rescue the pull: windlass doctor --rescue',
       },
     )
   const lines = [
@@ -69,9 +70,23 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
   }
 }
 
-/** The engine decompresses by itself, or with what we have put in the place of its decompressors. */
-async function hasWorkaround(host: HostView, { decompressors, rootPrefix }: Engine): Promise<boolean> {
-  const used = decompressors.filter(({ use }) => use !== 'disabled' && use !== 'not-found')
-  const shims = await Promise.all(used.map(({ path = '' }) => isShim(host, rootPrefix + path)))
+/** What the start of a process may be wrong by. */
+const startErrorMs = 50
+
+/**
+ * The engine decompresses by itself, or with what we have put in the place of its decompressors: before it was started, if it is one that remembers where it
+ * found them.
+ */
+export async function hasWorkaround(host: HostView, engine: Engine): Promise<boolean> {
+  const used = engine.decompressors.filter(({ use }) => use !== 'disabled' && use !== 'not-found')
+  const startedMs = startOf(host, engine.process.startTicks) - startErrorMs
+  const shims = await Promise.all(
+    used.map(async ({ path = '' }) => {
+      const place = engine.rootPrefix + path
+      if (!(await isShim(host, place))) return false
+      const { ctimeMs } = (await host.disk.file(place)) ?? {}
+      return !remembersDecompressor(engine) || (ctimeMs !== undefined && ctimeMs < startedMs)
+    }),
+  )
   return shims.every(Boolean)
 }

@@ -747,6 +747,23 @@ const durability: Mutant[] = [
       ['  for (const path of there) rmSync(path, { force: true })\n', ''],
     ],
   ]),
+  ...guardsOf('two who write to one OCI layout', [
+    [
+      'src/places/archive/layout-sink.ts',
+      'src/places/archive/layout-sink.test.ts',
+      ['this.#names.onto(await readEntries(this.#files))', 'this.#names'],
+    ],
+    [
+      'src/places/archive/layout-sink.ts',
+      'src/places/archive/layout-sink.test.ts',
+      ['using _lock = await lockIndex(this.name, signal)', ''],
+    ],
+    [
+      'src/places/archive/layout-sink.ts',
+      'src/places/archive/layout-sink.test.ts',
+      ["if (hash.digest('hex') !== digestHex(digest)) return false", ''],
+    ],
+  ]),
   ...guardsOf('several processes', [
     [
       'src/sys/byte-locks.ts',

@@ -1,11 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir, open, realpath, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { wrapError } from '../../errors.ts'
+import { setTimeout } from 'node:timers/promises'
+import { WindlassError, wrapError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
-import type { Digest } from '../../oci/digest.ts'
+import { type Digest, digestAlgorithm, digestHex } from '../../oci/digest.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
 import { formatReference, type Reference } from '../../oci/reference.ts'
+import { type DirectoryLock, tryLockDirectory } from '../../sys/directory-lock.ts'
 import { syncDirectory } from '../../sys/disk.ts'
 import type { BlobReader, Document, Placement, Sink } from '../place.ts'
 import { DirectoryFiles } from './files.ts'
@@ -17,17 +19,16 @@ const layoutFile = Buffer.from('{"imageLayoutVersion":"1.0.0"}')
 /** What both forms of a layout remember: the images that their index will name. */
 class Names {
   readonly #entries: Descriptor[]
+  readonly #added: Parameters<Names['add']>[] = []
 
   constructor(entries: readonly Descriptor[] = []) {
     this.#entries = [...entries]
   }
 
   /** A name moves from the image that had it. Without one, a top document is named by its digest alone. */
-  add(
-    { mediaType, digest, size, artifactType }: Descriptor,
-    tag: string | undefined,
-    full: Reference | undefined,
-  ): void {
+  add(descriptor: Descriptor, tag: string | undefined, full: Reference | undefined): void {
+    this.#added.push([descriptor, tag, full])
+    const { mediaType, digest, size, artifactType } = descriptor
     const at = this.#entries.findIndex(({ annotations }) => tag !== undefined && annotations?.[refNameKey] === tag)
     if (at >= 0) this.#entries.splice(at, 1)
     const annotations = {
@@ -37,6 +38,13 @@ class Names {
     const isThere = tag === undefined && this.#entries.some(known => known.digest === digest)
     if (!isThere)
       this.#entries.push({ mediaType, digest, size, ...(artifactType !== undefined && { artifactType }), annotations })
+  }
+
+  /** What was added here, in an index that others have written to meanwhile. */
+  onto(entries: readonly Descriptor[]): Names {
+    const names = new Names(entries)
+    for (const added of this.#added) names.add(...added)
+    return names
   }
 
   format(): Buffer {
@@ -107,16 +115,34 @@ class LayoutTarSink implements Sink {
 export async function openLayoutSink(directory: string): Promise<Sink> {
   const doing = `Cannot write OCI layout ${directory}`
   try {
-    const files = new DirectoryFiles(directory)
-    const isThere = (await files.find('index.json')) !== undefined
-    const names = new Names(isThere ? (await readLayoutIndex(files)).manifests : [])
+    await readEntries(new DirectoryFiles(directory))
     for (const algorithm of ['sha256', 'sha512']) {
       const path = dirname(join(directory, blobPath(`${algorithm}:` as Digest)))
       await mkdir(join(path, algorithm), { recursive: true })
     }
-    return new LayoutDirectorySink(directory, names)
+    return new LayoutDirectorySink(directory)
   } catch (error) {
     throw wrapError(error, doing)
+  }
+}
+
+async function readEntries(files: DirectoryFiles): Promise<readonly Descriptor[]> {
+  return (await files.find('index.json')) === undefined ? [] : (await readLayoutIndex(files)).manifests
+}
+
+/** The index is locked for as long as it takes to read and write it. */
+const lockPatienceMs = 60_000
+const lockPauseMs = 50
+
+/** @throws WindlassError STALLED; the signal's reason */
+async function lockIndex(directory: string, signal: AbortSignal): Promise<DirectoryLock> {
+  for (const begunMs = performance.now(); ; await setTimeout(lockPauseMs)) {
+    signal.throwIfAborted()
+    const lock = tryLockDirectory(await realpath(directory))
+    if (lock !== undefined) return lock
+    if (performance.now() - begunMs < lockPatienceMs) continue
+    const state = `another process holds its lock for ${lockPatienceMs / 1000} s`
+    throw new WindlassError('STALLED', `Cannot write OCI layout ${directory}: ${state}`)
   }
 }
 
@@ -126,21 +152,32 @@ class LayoutDirectorySink implements Sink {
   readonly keepsReferrers = true
   readonly isOnePass = false
   readonly #files: DirectoryFiles
-  readonly #names: Names
+  readonly #names = new Names()
+  readonly #sound = new Set<Digest>()
 
-  constructor(directory: string, names: Names) {
+  constructor(directory: string) {
     this.name = directory
     this.#files = new DirectoryFiles(directory)
-    this.#names = names
   }
 
-  /** A file of the right size under the digest was renamed there when it was right. */
-  async hasBlob({ digest, size }: Descriptor): Promise<boolean> {
-    return (await this.#files.find(blobPath(digest))) === size
+  /** A layout may come from anywhere, and disks lose bytes: what is there counts once it has been read. That costs less than to bring it again. */
+  async hasBlob({ digest, size }: Descriptor, signal: AbortSignal): Promise<boolean> {
+    if (this.#sound.has(digest)) return true
+    const path = blobPath(digest)
+    if ((await this.#files.find(path)) !== size) return false
+    const hash = createHash(digestAlgorithm(digest))
+    for await (const chunk of this.#files.read(path)) {
+      signal.throwIfAborted()
+      hash.update(chunk)
+    }
+    if (hash.digest('hex') !== digestHex(digest)) return false
+    this.#sound.add(digest)
+    return true
   }
 
   async putBlob({ digest }: Descriptor, blob: BlobReader): Promise<void> {
     await this.#put(blobPath(digest), blob.open(0))
+    this.#sound.add(digest)
   }
 
   async putDocument({ descriptor, bytes }: Document, target: Placement): Promise<void> {
@@ -148,9 +185,12 @@ class LayoutDirectorySink implements Sink {
     if (target.isPart !== true) this.#names.add(descriptor, target.tag, target.full)
   }
 
-  async commit(): Promise<void> {
+  /** Others may write to the same layout, and what they have added meanwhile stays. */
+  async commit(signal: AbortSignal): Promise<void> {
+    using _lock = await lockIndex(this.name, signal)
+    const names = this.#names.onto(await readEntries(this.#files))
     await this.#put('oci-layout', [layoutFile])
-    await this.#put('index.json', [this.#names.format()])
+    await this.#put('index.json', [names.format()])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

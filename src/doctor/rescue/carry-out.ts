@@ -8,7 +8,7 @@ import { drainPipe } from '../../sys/foreign-pipes.ts'
 import { HeldProcess, HoldFailure, type HoldProblem, type PreparedExit } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { OutlivingWriter } from '../../sys/outliving-writer.ts'
-import { readProcessTable } from '../../sys/process-files.ts'
+import { readProcessTable, readTraffic } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Journal } from '../cures/journal.ts'
 import { decodeFrom, PrefixDiffers } from './examine.ts'
@@ -62,7 +62,8 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
     return { waited, others, exit }
   })
   const all = [waited, ...others]
-  journal.write('held', { wereStopped: all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid) })
+  const wereStopped = all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid)
+  journal.write('held', { wereStopped, written: readTraffic(host, subject.writer.pid)?.written })
   const written = await writeRest(plan, all, options).catch(async (error: unknown) => {
     if (!(error instanceof Interrupted) || !error.isUnread) throw error
     // Nobody waits for what it would give: it must not stand here for ever.

@@ -12,7 +12,7 @@ import { Journal, readJournals } from '../cures/journal.ts'
 import { Claim, readClaimed } from './claim.ts'
 import { letGoOfLeft } from './let-go.ts'
 import { Refusal } from './refusal.ts'
-import { findUnfinished, readBoot } from './unfinished.ts'
+import { checkStoodStill, findUnfinished, readBoot } from './unfinished.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-claim-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -100,7 +100,7 @@ function brokenOff(name: string, count: string | undefined, position = 1000): st
     others: [{ pid: 13, startTicks: 2 }],
     layer: { name: 'layer', total: 5000 },
   })
-  journal.write('held', { wereStopped: [13] })
+  journal.write('held', { wereStopped: [13], written: 300 })
   const countFile = journal.pathOf('count')
   if (count !== undefined) writeFileSync(countFile, count)
   journal.write('write', { position, countFile })
@@ -151,6 +151,18 @@ test('of a layer that was written to its end nothing is wanted any more', () => 
   assert.deepEqual(written(formatWritten(4000, 'done')), { name: 'layer', total: 5000 })
 })
 
+test('a process that has written itself since bytes were written in its place is refused', () => {
+  const journals = brokenOff('wrote-itself', formatWritten(77, 'done'))
+  const found = findUnfinished(host, subject, readJournals(journals))
+  assert.equal(found?.given, 300)
+  checkStoodStill(found, 300)
+  const isUnproven = (error: unknown) => error instanceof Refusal && error.code === 'RESCUE_POSITION_UNPROVEN'
+  assert.throws(() => checkStoodStill(found, 301), isUnproven)
+  const wroteNothing = findUnfinished(host, subject, readJournals(brokenOff('wrote-none', formatWritten(0, 'done'))))
+  checkStoodStill(wroteNothing, 301)
+  checkStoodStill(undefined, 301)
+})
+
 test('what was let go is not taken for what a dead rescue has stopped', () => {
   const leftStopped = (journals: string) => findUnfinished(host, subject, readJournals(journals))?.leftStopped
   const journals = brokenOff('let-go', undefined)
@@ -192,7 +204,11 @@ test('what a dead rescue has left stopped goes on when the next one is refused, 
     const journalDirectory = join(directory, 'goes-on')
     const letGo = (position: number | undefined, ticks = startTicks) => {
       const leftStopped = new Map([[pid, ticks]])
-      letGoOfLeft(host, { unfinished: { position, written: undefined, leftStopped }, waited, journalDirectory })
+      letGoOfLeft(host, {
+        unfinished: { position, written: undefined, given: undefined, leftStopped },
+        waited,
+        journalDirectory,
+      })
       return readProcess(pid)?.state
     }
     await stop()

@@ -10,7 +10,7 @@ import { type LayerFile, openLayerFiles } from './layer-files.ts'
 import { type Choice, choose } from './plan.ts'
 import { Refusal } from './refusal.ts'
 import { type OpenFile, readSubject, type Subject } from './subject.ts'
-import type { Unfinished } from './unfinished.ts'
+import { checkStoodStill, type Unfinished } from './unfinished.ts'
 
 export interface PlanOptions {
   readonly signal: AbortSignal
@@ -35,6 +35,7 @@ export interface RescuePlan extends AsyncDisposable {
 export async function planRescue(host: HostView, line: Line, options: PlanOptions): Promise<RescuePlan> {
   const table = readProcessTable(host)
   const subject = readSubject(host, line, table)
+  checkStoodStill(options.unfinished, subject.written)
   if (subject.inFlight > 0 && options.unfinished?.position === undefined)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
   const isWritten = options.unfinished?.written !== undefined

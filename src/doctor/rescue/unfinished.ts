@@ -10,6 +10,8 @@ export interface Unfinished {
   readonly position: number | undefined
   /** The layer, as the journal has it, if all of it was written: nothing is owed but that the process leaves, and its input may be gone. */
   readonly written: WrittenLayer | undefined
+  /** What the process itself had passed to write calls when the rescue that came furthest held it. */
+  readonly given: number | undefined
   /** Processes that it stopped, and nobody else, and when each was started. */
   readonly leftStopped: ReadonlyMap<number, number>
 }
@@ -50,7 +52,9 @@ export function findUnfinished(
   const furthest = furthestOf(host, mine)
   const layer = furthest?.record.steps[0]?.['layer'] as WrittenLayer | undefined
   const written = layer !== undefined && layer.total === furthest?.position ? layer : undefined
-  return { position: furthest?.position, written, leftStopped: stoppedBy(last) }
+  const held = furthest && stepOf(furthest.record.steps, 'held')
+  const given = held?.['written'] as number | undefined
+  return { position: furthest?.position, written, given, leftStopped: stoppedBy(last) }
 }
 
 /** Those of one directory have an order; those of several are brought into one. */
@@ -65,6 +69,20 @@ function furthestOf(host: HostView, mine: readonly JournalRecord[]) {
     return position === undefined ? [] : [{ record, position }]
   })
   return all.sort((a, b) => a.position - b.position).at(-1)
+}
+
+/**
+ * A process in whose place bytes were written stays stopped. Where somebody has let it go on, and it has written itself, nobody knows what its engine has.
+ * @throws Refusal RESCUE_POSITION_UNPROVEN
+ */
+export function checkStoodStill(unfinished: Unfinished | undefined, writtenNow: number): void {
+  const { position, given } = unfinished ?? {}
+  if (position === undefined || given === undefined || writtenNow === given) return
+  const bytes = `${writtenNow - given} bytes itself`
+  throw new Refusal(
+    'RESCUE_POSITION_UNPROVEN',
+    `it has written ${bytes} since an earlier rescue wrote in its place: somebody has let it go on`,
+  )
 }
 
 function stepOf(steps: readonly Step[], name: string): Step | undefined {

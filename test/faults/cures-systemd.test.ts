@@ -130,21 +130,29 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
     },
   )
 
-  test('is kept from hanging by the service, which systemd starts and stops', row, async () => {
-    const installed = await doctor('--install-service', '--yes')
-    assert.equal(installed.told?.result, 'applied', installed.stderr)
-    await systemd.systemctl('start', 'windlass-rescue.service')
-    assert.ok((await pidOf('windlass-rescue')) > 0)
-    await isReady()
-    const [file = '', ...args] = [...systemd.enter, 'docker', '-H', `unix://${socket}`, 'pull', image.reference]
-    const client = spawn(file, args, { stdio: 'ignore' })
-    await once(client, 'exit')
-    assert.equal(client.exitCode, 0)
-    await systemd.systemctl('stop', 'windlass-rescue.service')
-    const undone = await doctor('--undo', installed.told.undo, '--yes')
-    assert.equal(undone.told?.result, 'undone', undone.stderr)
-    assert.ok(!existsSync(join(units, 'windlass-rescue.service')))
-  })
+  test(
+    'is kept from hanging by the service, which systemd starts, and which ends with what it was installed by',
+    row,
+    async () => {
+      const there = readdirSync(units)
+      const installed = await doctor('--install-service', '--yes')
+      assert.equal(installed.told?.result, 'applied', installed.stderr)
+      await systemd.systemctl('start', 'windlass-rescue.service')
+      assert.ok((await pidOf('windlass-rescue')) > 0)
+      await isReady()
+      const [file = '', ...args] = [...systemd.enter, 'docker', '-H', `unix://${socket}`, 'pull', image.reference]
+      const client = spawn(file, args, { stdio: 'ignore' })
+      await once(client, 'exit')
+      assert.equal(client.exitCode, 0)
+      await systemd.systemctl('enable', 'windlass-rescue.service')
+      const service = `/proc/${await pidOf('windlass-rescue')}`
+      assert.equal((await inside(['test', '-d', service])).status, 0)
+      const undone = await doctor('--undo', installed.told.undo, '--yes')
+      assert.equal(undone.told?.result, 'undone', undone.stderr)
+      assert.notEqual((await inside(['test', '-d', service])).status, 0)
+      assert.deepEqual(readdirSync(units), there)
+    },
+  )
 
   /** As systemd's processes number it. */
   async function pidOf(unit: string): Promise<number> {

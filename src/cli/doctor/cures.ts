@@ -1,6 +1,6 @@
 /** `windlass doctor --fixes`, `--fix ID`, `--undo ID`: what can be done to an engine, shown before it is done, and taken back. */
-import { join, resolve } from 'node:path'
-import { applyCure, undoable, undoCure } from '../../doctor/cures/apply.ts'
+import { basename, join, resolve } from 'node:path'
+import { applyCure, endsOf, undoable, undoCure } from '../../doctor/cures/apply.ts'
 import { type Cure, hasSystemd, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
 import { addedBy, type DeliveryPlace, deliver, isDelivery, undoDelivery } from '../../doctor/cures/deliver.ts'
 import { formatDiff } from '../../doctor/cures/file-change.ts'
@@ -151,7 +151,7 @@ export async function installService(
   if (!options.yes && !(await confirm(context, 'Install it?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
   const applied = await applyCure(
-    { id, kind: id, changes: [change], commands },
+    { id, kind: id, changes: [change], commands, ends: [['systemctl', 'disable', '--now', basename(change.path)]] },
     { directory: journalDirectory(context), signal: context.signal },
   )
   const message = `${aboutLate(applied.late)}systemctl enable --now windlass-rescue starts it`
@@ -227,7 +227,10 @@ export async function undo(
 function plansOf(record: JournalRecord): string[] {
   if (isDelivery(record)) return addedBy(record).map(name => `remove the name ${name}`)
   const changes = record.steps[0]?.['changes'] as readonly { readonly path: string; readonly before?: string }[]
-  return changes.map(({ path, before }) => `${before === undefined ? 'remove' : 'give its old content to'} ${path}`)
+  const files = changes.map(
+    ({ path, before }) => `${before === undefined ? 'remove' : 'give its old content to'} ${path}`,
+  )
+  return [...endsOf(record).map(command => `run ${command.join(' ')}`), ...files]
 }
 
 /** Why a journal cannot be taken back. What was done to a process is over with it, at the latest with the boot. */

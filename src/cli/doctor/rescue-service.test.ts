@@ -1,29 +1,34 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { FixtureHost } from '../../../test/fixture-host.ts'
 import { RescueLimits } from './rescue-limits.ts'
 import { formatMetrics } from './rescue-service.ts'
 
 const minute = 60_000
 
-test('one process is tried three times at most, ten minutes apart', () => {
-  const limits = new RescueLimits()
-  const tries = Array.from({ length: 120 }, (_, at) => at * minute).filter(now => {
-    const may = limits.mayTry('1@1', now)
-    if (may) limits.tried('1@1', now)
-    return may
-  })
-  assert.deepEqual(tries, [0, 10 * minute, 20 * minute])
+/** Which of these moments a try was allowed at, each for the process that `keyOf` gives; the host's own clock stands still meanwhile. */
+async function triedAt(moments: readonly number[], keyOf: (now: number) => string): Promise<number[]> {
+  const host = new FixtureHost({})
+  const limits = new RescueLimits(host)
+  const tried: number[] = []
+  for (const moment of moments) {
+    await host.pause(moment - host.elapsed())
+    if (!limits.mayTry(keyOf(moment))) continue
+    limits.tried(keyOf(moment))
+    tried.push(moment)
+  }
+  return tried
+}
+
+test('one process is tried three times at most, ten minutes apart', async () => {
+  const minutes = Array.from({ length: 120 }, (_, at) => at * minute)
+  assert.deepEqual(await triedAt(minutes, () => '1@1'), [0, 10 * minute, 20 * minute])
 })
 
-test('thirty rescues an hour are enough for a host', () => {
-  const limits = new RescueLimits()
-  const tried = Array.from({ length: 100 }, (_, at) => at).filter(at => {
-    const may = limits.mayTry(`${at}@1`, at * 1000)
-    if (may) limits.tried(`${at}@1`, at * 1000)
-    return may
-  })
-  assert.equal(tried.length, 30)
-  assert.ok(limits.mayTry('new@1', 61 * minute))
+test('thirty rescues an hour are enough for a host', async () => {
+  const seconds = Array.from({ length: 100 }, (_, at) => at * 1000)
+  const tried = await triedAt([...seconds, 61 * minute], now => `${now}@1`)
+  assert.deepEqual(tried, [...seconds.slice(0, 30), 61 * minute])
 })
 
 test('metrics have every result, also those that never came', () => {

@@ -21,14 +21,14 @@ const pauseMs = 5000
 export async function serveRescues(context: Context, host: HostView, options: ServiceOptions): Promise<number> {
   // Its stdout is a log: what a rescue tells people on the way stays away.
   const quiet: Context = { ...context, json: true, quiet: true }
-  const limits = new RescueLimits()
+  const limits = new RescueLimits(host)
   const counts = new Map<string, number>()
   for (;;) {
     const { stuck } = await findStuck(host, { signal: context.signal, pid: options.pid })
     for (const one of stuck) {
       const key = one.line.key
-      if (!limits.mayTry(key, host.now())) continue
-      limits.tried(key, host.now())
+      if (!limits.mayTry(key)) continue
+      limits.tried(key)
       const outcome = await rescueOne(quiet, host, one, { ...options, yes: true }).catch((error: unknown) =>
         failedOutcome(context, one, error),
       )

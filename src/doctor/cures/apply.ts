@@ -2,7 +2,7 @@
 import { WindlassError } from '../../errors.ts'
 import { type CommandOptions, runCommands } from './command.ts'
 import { addedBy } from './deliver.ts'
-import { applyChange, checkChange, type FileChange, revertChange } from './file-change.ts'
+import { applyChange, checkChange, checkRevert, type FileChange, revertChange } from './file-change.ts'
 import { Journal, type JournalRecord } from './journal.ts'
 
 /** What is done to files, and then run. */
@@ -11,6 +11,8 @@ export interface Treatment {
   readonly kind: string
   readonly changes: readonly FileChange[]
   readonly commands: readonly (readonly string[])[]
+  /** Run before the changes are taken back: what was started by what they brought ends first. */
+  readonly ends?: readonly (readonly string[])[]
 }
 
 export interface ApplyOptions extends CommandOptions {
@@ -27,9 +29,9 @@ interface AppliedCure {
 
 /** @throws WindlassError FAILED, NO_SPACE, PERMISSION: what was changed until then has been taken back */
 export async function applyCure(cure: Treatment, options: ApplyOptions): Promise<AppliedCure> {
-  const { kind, id, changes, commands } = cure
+  const { kind, id, changes, commands, ends = [] } = cure
   using journal = new Journal(options.directory, kind)
-  journal.write('begin', { kind, cure: id, changes, commands })
+  journal.write('begin', { kind, cure: id, changes, commands, ends })
   const done: FileChange[] = []
   let late: string | undefined
   try {
@@ -61,19 +63,28 @@ function changesOf([begin]: JournalRecord['steps']): readonly FileChange[] {
   return (begin?.['changes'] ?? []) as readonly FileChange[]
 }
 
+/** Of a journal: what ends before an undo, as long as what it belongs to is there. */
+export function endsOf({ steps: [begin] }: JournalRecord): Treatment['commands'] {
+  return (begin?.['ends'] ?? []) as Treatment['commands']
+}
+
 /** @returns the paths that have their old state again. @throws WindlassError FAILED if a file was changed since; NO_SPACE, PERMISSION */
-export async function undoCure({ id, steps }: JournalRecord, options: ApplyOptions): Promise<string[]> {
+export async function undoCure(record: JournalRecord, options: ApplyOptions): Promise<string[]> {
+  const { id, steps } = record
   using journal = Journal.reopen(options.directory, id)
   journal.write('undo')
-  const paths = changesOf(steps)
-    .toReversed()
-    .filter(revertChange)
-    .map(({ path }) => path)
-  const late = await runCommands((steps[0]?.['commands'] ?? []) as Treatment['commands'], options)
-  if (late !== undefined)
-    throw new WindlassError('FAILED', `Cannot end ${late}: the files are as before, but it takes too long`, {
-      hint: `run windlass doctor --undo ${id} again`,
-    })
+  const changes = changesOf(steps).toReversed().filter(checkRevert)
+  if (changes.length > 0) await runInTime(endsOf(record), 'nothing was taken back yet', id, options)
+  for (const change of changes) revertChange(change)
+  await runInTime((steps[0]?.['commands'] ?? []) as Treatment['commands'], 'the files are as before', id, options)
   journal.write('undone')
-  return paths
+  return changes.map(({ path }) => path)
+}
+
+async function runInTime(commands: Treatment['commands'], state: string, id: string, options: ApplyOptions) {
+  const late = await runCommands(commands, options)
+  if (late === undefined) return
+  throw new WindlassError('FAILED', `Cannot end ${late}: it takes too long; ${state}`, {
+    hint: `run windlass doctor --undo ${id} again`,
+  })
 }

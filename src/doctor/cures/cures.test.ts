@@ -412,6 +412,23 @@ test('a file that came to be although its change failed is taken back, and one t
   assert.equal(readFileSync(fresh, 'utf8'), 'new\n')
 })
 
+test('what a cure has started ends before it is taken back, and goes on if it cannot be', async () => {
+  const { cure, old, fresh, journals } = localCure('ends')
+  const ended = join(directory, 'ended')
+  const ends = [['cp', fresh, ended]]
+  await applyCure({ ...cure, ends }, { directory: journals })
+  const undo = async () => {
+    const [record] = undoable(readJournals(journals))
+    return await undoCure(record as NonNullable<typeof record>, { directory: journals })
+  }
+  writeFileSync(old, 'mine\n')
+  await assert.rejects(undo(), /somebody else has changed it/)
+  assert.deepEqual([existsSync(ended), existsSync(fresh)], [false, true])
+  writeFileSync(old, 'a\nb\nc\n')
+  await undo()
+  assert.deepEqual([readFileSync(ended, 'utf8'), existsSync(fresh)], ['new\n', false])
+})
+
 test('a diff shows what comes and what goes', () => {
   assert.deepEqual(formatDiff({ path: '/f', before: 'a\nb\n', after: 'a\nb\nc\n', mode: 0 }), [
     '--- /f',

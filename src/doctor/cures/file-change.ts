@@ -39,18 +39,21 @@ export function applyChange({ path, after, mode }: FileChange): void {
   write(path, after, mode)
 }
 
-/** @returns whether there was something to take back. @throws WindlassError FAILED if somebody has changed the file since; NO_SPACE, PERMISSION */
-export function revertChange({ path, before, after, mode }: FileChange): boolean {
+/** @returns whether there is something to take back. @throws WindlassError FAILED if somebody has changed the file since */
+export function checkRevert({ path, before, after }: FileChange): boolean {
   if (isThere(path, before)) return false
   expect(path, after, 'Cannot take back the change of')
-  if (before !== undefined) {
-    write(path, before, mode)
-    return true
-  }
+  return true
+}
+
+/** Does nothing where there is nothing to take back. @throws WindlassError FAILED if somebody has changed the file since; NO_SPACE, PERMISSION */
+export function revertChange(change: FileChange): void {
+  if (!checkRevert(change)) return
+  const { path, before, mode } = change
+  if (before !== undefined) return write(path, before, mode)
   rmSync(path)
   // A directory of drop-ins was made for this file, unless there is something else in it.
   if (dirname(path).endsWith('.d') && readdirSync(dirname(path)).length === 0) rmdirSync(dirname(path))
-  return true
 }
 
 /** A unified diff of the whole file, which is short. */

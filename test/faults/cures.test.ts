@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { deliver, undoDelivery } from '../../src/doctor/cures/deliver.ts'
+import { Journal, type JournalRecord, readJournals } from '../../src/doctor/cures/journal.ts'
 import { plantBroken } from '../broken-decompressors/plant.ts'
 import { readIfThere } from '../read-if-there.ts'
 import { digestOf } from '../servers/push.ts'
@@ -202,6 +204,11 @@ test(
       const delivered = await doctor('--fix', 'deliver-containerd', '--yes')
       assert.equal(delivered.told?.isProven, true, delivered.stderr + JSON.stringify(delivered.told))
       assert.match(delivered.told.message, /in namespace k8s\.io, has it as sha256:\w+, unpacked/)
+      const [record] = readJournals(join(shims, 'root', 'cures'))
+      assert.deepEqual(
+        record?.steps.map(({ step }) => step),
+        ['begin', 'expected', 'applied'],
+      )
       const mounted = join(loop.directory, 'mounted')
       const script =
         'mkdir "$2"; ctr -a "$1" -n k8s.io images mount "$3" "$2" >&2; sha256sum "$2/noise"; ctr -a "$1" -n k8s.io images unmount --rm "$2" >&2'
@@ -221,6 +228,60 @@ test(
     } finally {
       client.kill('SIGKILL')
       rmSync(shims, { recursive: true, force: true })
+    }
+  },
+)
+
+test(
+  'of what comes into a containerd meanwhile only the names of the delivery are taken back, as long as they stand for it',
+  row,
+  async () => {
+    const place = mkdtempSync(join(tmpdir(), 'windlass-cures-names-'))
+    await using image = await serveImage([makeNoise('noise', 4 << 10)])
+    await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 28 })
+    await using containerd = await startContainerd(join(loop.directory, 'containerd'), place)
+    const { socket } = containerd
+    const ctr = (...args: string[]) => containerd.ctr('-n', 'k8s.io', 'images', ...args)
+    const names = async () => (await ctr('ls', '-q')).split('\n').filter(Boolean).sort()
+    const signal = AbortSignal.timeout(60_000)
+    const options = { directory: join(place, 'cures'), cure: 'deliver-containerd', signal }
+    const reference = 'docker.io/team/app:1'
+    const delivery = { engine: 'containerd', socket, reference, namespace: 'k8s.io' } as const
+    const lastRecord = () => readJournals(options.directory).at(-1) as JournalRecord
+    try {
+      await ctr('pull', '--plain-http', image.reference)
+      const line = (await ctr('ls')).split('\n').find(text => text.startsWith(image.reference)) ?? ''
+      const expected = { digest: /sha256:\w+/.exec(line)?.[0] ?? '', config: digestOf(Buffer.from('config')) }
+      const before = await names()
+      const delivered = await deliver(
+        delivery,
+        async expect => {
+          expect(expected)
+          for (const name of [reference, `docker.io/team/app@${expected.digest}`, 'docker.io/other/app:1'])
+            await ctr('tag', image.reference, name)
+          return expected.digest
+        },
+        options,
+      )
+      assert.equal(delivered.isProven, true, delivered.text)
+      await undoDelivery(lastRecord(), options)
+      assert.deepEqual(await names(), ['docker.io/other/app:1', ...before].sort())
+
+      // As a death leaves it: what stands there by now was brought by somebody else.
+      await ctr('tag', image.reference, reference)
+      const breakOff = (image: { readonly digest: string; readonly config: string }) => {
+        using journal = new Journal(options.directory, 'deliver')
+        journal.write('begin', { kind: 'deliver', place: delivery, before: {} })
+        journal.write('expected', { ...image, names: [reference] })
+      }
+      breakOff({ ...expected, digest: expected.config })
+      await assert.rejects(undoDelivery(lastRecord(), options), /stands for another image by now/)
+      assert.ok((await names()).includes(reference))
+      breakOff(expected)
+      assert.deepEqual(await undoDelivery(lastRecord(), options), [reference])
+      assert.ok(!(await names()).includes(reference))
+    } finally {
+      rmSync(place, { recursive: true, force: true })
     }
   },
 )

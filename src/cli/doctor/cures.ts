@@ -1,8 +1,16 @@
 /** `windlass doctor --fixes`, `--fix ID`, `--undo ID`: what can be done to an engine, shown before it is done, and taken back. */
 import { basename, join, resolve } from 'node:path'
+import type { Destination } from '../../copy/destination.ts'
 import { applyCure, endsOf, undoable, undoCure } from '../../doctor/cures/apply.ts'
 import { type Cure, hasSystemd, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
-import { addedBy, type DeliveryPlace, deliver, isDelivery, undoDelivery } from '../../doctor/cures/deliver.ts'
+import {
+  addedBy,
+  type DeliveryPlace,
+  deliver,
+  type ExpectedImage,
+  isDelivery,
+  undoDelivery,
+} from '../../doctor/cures/deliver.ts'
 import { formatDiff } from '../../doctor/cures/file-change.ts'
 import { type JournalRecord, readJournals } from '../../doctor/cures/journal.ts'
 import { killStuck } from '../../doctor/cures/kill.ts'
@@ -172,10 +180,17 @@ async function fixByDelivering(
     : { CONTAINERD_ADDRESS: delivery.socket }
   const { openEngine } = await import('../../copy/engines.ts')
   const { pullInto } = await import('../commands/pull.ts')
-  const bring = async () => {
+  const bring = async (expect: (image: ExpectedImage) => void) => {
     const env = { ...context.env, ...address }
     const { destination } = await openEngine(isDocker ? 'docker' : 'containerd', { env, namespace })
-    return (await pullInto(context, delivery.reference, destination)).digest
+    const into: Destination = {
+      needsRoot: destination.needsRoot,
+      deliver: async (image, delivery) => {
+        expect({ digest: image.documents[0].descriptor.digest, config: image.config.descriptor.digest })
+        return await destination.deliver(image, delivery)
+      },
+    }
+    return (await pullInto(context, delivery.reference, into)).digest
   }
   const { signal } = context
   const done = await deliver(place, bring, { directory: journalDirectory(context), cure: id, signal })

@@ -215,14 +215,16 @@ test('one that a death broke off after its first file is undone from the journal
 
 test('of a delivery the names are taken back that it brought, or was about to bring when it died, and that were not there', () => {
   const addedAfter = (before: Record<string, string>, ...steps: Step[]) => {
-    const record = { id: 'deliver-1', steps: [{ step: 'begin', kind: 'deliver', name: 'app:1', before }, ...steps] }
+    const record = { id: 'deliver-1', steps: [{ step: 'begin', kind: 'deliver', before }, ...steps] }
     assert.equal(undoable([record]).length, addedBy(record).length > 0 && steps.at(-1)?.step !== 'undone' ? 1 : 0)
     return addedBy(record)
   }
   assert.deepEqual(addedAfter({}, { step: 'applied', added: { 'app:1': 'x', 'app@x': 'x' } }), ['app:1', 'app@x'])
   assert.deepEqual(addedAfter({ 'app:1': 'x' }, { step: 'applied', added: {} }), [])
-  assert.deepEqual(addedAfter({}), ['app:1'])
-  assert.deepEqual(addedAfter({ 'app:1': 'x' }), [])
+  const expected = { step: 'expected', digest: 'x', config: 'y', names: ['app:1', 'app@x'] }
+  assert.deepEqual(addedAfter({}, expected), ['app:1', 'app@x'])
+  assert.deepEqual(addedAfter({ 'app:1': 'x' }, expected), ['app@x'])
+  assert.deepEqual(addedAfter({}), [], 'the engine had got nothing yet')
   addedAfter({}, { step: 'undone', because: 'it failed' })
   assert.deepEqual(addedBy({ id: 'restart-1', steps: [{ step: 'begin', kind: 'restart' }, { step: 'applied' }] }), [])
 })

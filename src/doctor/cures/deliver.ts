@@ -1,7 +1,7 @@
 /** An image that is brought in without the engine's decompressor: the names that the engine has before and after, and how they are taken back. */
 import { WindlassError } from '../../errors.ts'
 import type { Names } from './engine-names.ts'
-import { Journal, type JournalRecord } from './journal.ts'
+import { Journal, type JournalRecord, type Step } from './journal.ts'
 
 /** Plain data: survives JSON. */
 export interface DeliveryPlace {
@@ -9,6 +9,12 @@ export interface DeliveryPlace {
   readonly socket: string
   readonly reference: string
   readonly namespace: string | undefined
+}
+
+/** What the reference stands for at the registry, and the image's config. */
+export interface ExpectedImage {
+  readonly digest: string
+  readonly config: string
 }
 
 const kind = 'deliver'
@@ -20,22 +26,32 @@ export interface DeliverOptions {
   readonly signal: AbortSignal
 }
 
-/** @param bring brings the image in, and gives the digest that its reference stands for. @returns the journal's ID, and what the engine says then */
+/**
+ * @param bring brings the image in, and gives the digest that its reference stands for; it says what that is before the engine gets anything
+ * @returns the journal's ID, and what the engine says then
+ */
 export async function deliver(
   place: DeliveryPlace,
-  bring: () => Promise<string>,
+  bring: (expect: (image: ExpectedImage) => void) => Promise<string>,
   { directory, cure, signal }: DeliverOptions,
 ): Promise<{ readonly id: string; readonly isProven: boolean; readonly text: string }> {
-  const { nameOf, proveDelivery, readNames } = await import('./engine-names.ts')
+  const { nameOf, namesOf, proveDelivery, readNames } = await import('./engine-names.ts')
   using journal = new Journal(directory, kind)
   const before = await readNames(place, signal)
-  journal.write('begin', { kind, cure, place, name: nameOf(place), before })
-  const digest = await bring().catch((error: unknown) => {
+  journal.write('begin', { kind, cure, place, before })
+  let names = [nameOf(place)]
+  const expect = (image: ExpectedImage) => {
+    names = namesOf(place, image)
+    journal.write('expected', { ...image, names })
+  }
+  const digest = await bring(expect).catch((error: unknown) => {
     journal.note('undone', { because: (error as Error).message })
     throw error
   })
-  const added = Object.entries(await readNames(place, signal)).filter(([name]) => before[name] === undefined)
-  journal.write('applied', { digest, added: Object.fromEntries(added) })
+  const now = await readNames(place, signal)
+  // Others bring images meanwhile, too: theirs are not ours to take back.
+  const added = names.filter(name => before[name] === undefined && now[name] !== undefined)
+  journal.write('applied', { digest, added: Object.fromEntries(added.map(name => [name, now[name]])) })
   return { id: journal.id, ...(await proveDelivery(place, digest, signal)) }
 }
 
@@ -43,15 +59,26 @@ export function isDelivery({ steps: [begin] }: JournalRecord): boolean {
   return begin?.['kind'] === kind
 }
 
-/** Which names are removed when it is taken back; of one that a death broke off, the name that it was about to bring. */
+/** Which names are removed when it is taken back; of one that a death broke off, those that it was about to bring. */
 export function addedBy(record: JournalRecord): string[] {
   if (!isDelivery(record)) return []
-  const { steps } = record
-  const applied = steps.find(({ step }) => step === 'applied')
+  const [begin] = record.steps
+  const applied = stepOf(record, 'applied')
   if (applied !== undefined) return Object.keys(applied['added'] as Names)
-  const [begin] = steps
-  const name = begin?.['name'] as string | undefined
-  return name === undefined || (begin?.['before'] as Names)[name] !== undefined ? [] : [name]
+  const names = (stepOf(record, 'expected')?.['names'] ?? []) as readonly string[]
+  return names.filter(name => (begin?.['before'] as Names)[name] === undefined)
+}
+
+function stepOf({ steps }: JournalRecord, wanted: string): Step | undefined {
+  return steps.find(({ step }) => step === wanted)
+}
+
+/** What a name must still stand for, to be removed: docker knows an image by its config, or by its digest. */
+function isMeant(record: JournalRecord, name: string, target: string | undefined): boolean {
+  const added = stepOf(record, 'applied')?.['added'] as Names | undefined
+  if (added !== undefined) return target === added[name]
+  const expected = stepOf(record, 'expected')
+  return target !== undefined && (target === expected?.['digest'] || target === expected?.['config'])
 }
 
 /**
@@ -63,15 +90,13 @@ export async function undoDelivery(
   { directory, signal }: Omit<DeliverOptions, 'cure'>,
 ): Promise<string[]> {
   const place = record.steps[0]?.['place'] as DeliveryPlace
-  const applied = record.steps.find(({ step }) => step === 'applied')
   const { readNames, removeName } = await import('./engine-names.ts')
   using journal = Journal.reopen(directory, record.id)
   journal.write('undo')
   const now = await readNames(place, signal)
-  const meant = applied?.['added'] as Names | undefined
   const names = addedBy(record).filter(name => now[name] !== undefined)
   for (const name of names)
-    if (meant !== undefined && now[name] !== meant[name])
+    if (!isMeant(record, name, now[name]))
       throw new WindlassError('FAILED', `Cannot remove ${name}: it stands for another image by now`, {
         hint: 'remove it by the engine itself, if it shall go',
       })

@@ -6,7 +6,7 @@ import { ContainerdClient } from '../../places/containerd/client.ts'
 import { listImages, removeImage } from '../../places/containerd/images.ts'
 import { DockerClient } from '../../places/docker/client.ts'
 import { findImage, recordDigest, removeName as removeFromDocker } from '../../places/docker/images.ts'
-import type { DeliveryPlace } from './deliver.ts'
+import type { DeliveryPlace, ExpectedImage } from './deliver.ts'
 
 /** What each name stands for: docker's image ID, containerd's digest. */
 export type Names = Readonly<Record<string, string>>
@@ -85,6 +85,12 @@ async function proveByPull(
 export function nameOf({ engine, reference }: DeliveryPlace): string {
   const parsed = parseReference(reference)
   return engine === 'dockerd' ? formatFamiliar(parsed) : formatReference(parsed)
+}
+
+/** What a delivery brings at most; in the namespace of a kubelet an image has three names. */
+export function namesOf(place: DeliveryPlace, { digest, config }: ExpectedImage): string[] {
+  if (place.engine === 'dockerd') return [nameOf(place)]
+  return [...new Set([nameOf(place), `${repositoryName(parseReference(place.reference))}@${digest}`, config])]
 }
 
 async function connectDocker({ socket: path }: DeliveryPlace, signal: AbortSignal): Promise<DockerClient> {

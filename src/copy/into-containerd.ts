@@ -3,8 +3,9 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatReference, type Reference, repositoryName } from '../oci/reference.ts'
 import { type ContainerdAddress, ContainerdClient } from '../places/containerd/client.ts'
-import { findContent, writeContent } from '../places/containerd/content.ts'
-import { findImage, openLease, putImage, writeDocuments } from '../places/containerd/images.ts'
+import { findContent, holdContent, sourceLabelPrefix, writeContent } from '../places/containerd/content.ts'
+import { findImage, putImage, writeDocuments } from '../places/containerd/images.ts'
+import { openLease } from '../places/containerd/leases.ts'
 import { Snapshots } from '../places/containerd/snapshots.ts'
 import type { BlobIngest, LayerIdentity, LayerRecord, LockWait, Session } from '../places/store/types.ts'
 import { readDiskSpace } from '../sys/disk.ts'
@@ -47,7 +48,8 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   await using _lease = await openLease(client, signal)
   const [{ descriptor: target }] = image.documents
   const before = await findImage(client, formatReference(reference), signal)
-  const session = await openSession(image, { ...context, signal }, client, options.snapshotter)
+  const snapshots = new Snapshots(client, options.snapshotter, signal)
+  const session = await openSession(image, { ...context, signal }, client, snapshots)
   const pulls = await pullLayers(image, { ...context, session, signal })
   const source = sourceLabel(reference)
   await writeDocuments(
@@ -62,10 +64,32 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
     },
     signal,
   )
+  await checkComplete(image, client, snapshots, signal)
   const isCri = options.namespace === criNamespace
   const names = isCri ? criNames(image, reference) : [formatReference(reference)]
   for (const name of names) await putImage(client, { name, labels: isCri ? criLabels : {}, target }, signal)
   return { pulls, changed: before?.target.digest !== target.digest }
+}
+
+/** Whoever removes things by hand asks no lease. @throws WindlassError FAILED if something that the name would refer to is not there */
+async function checkComplete(
+  image: ResolvedImage,
+  client: ContainerdClient,
+  snapshots: Snapshots,
+  signal: AbortSignal,
+): Promise<void> {
+  const gone = (what: string): never => {
+    const message = `Cannot name the image in ${client.name}: ${what} is not there any more`
+    throw new WindlassError('FAILED', message, {
+      hint: 'something removes it meanwhile: see what does, and pull again',
+    })
+  }
+  const descriptors = [...image.documents, image.config, ...image.layers].map(({ descriptor }) => descriptor)
+  for (const { digest } of descriptors) {
+    if ((await findContent(client, digest, signal)) === undefined) gone(digest)
+  }
+  const top = image.layers.at(-1)?.chainId
+  if (top !== undefined && !(await snapshots.has(top))) gone(`the unpacked layer ${top}`)
 }
 
 /** What the CRI plugin gives an image that it pulls itself: the tag, the digest, and the image's ID. */
@@ -74,9 +98,8 @@ function criNames(image: ResolvedImage, reference: Reference): string[] {
   return [...new Set([formatReference(reference), byDigest, image.config.descriptor.digest])]
 }
 
-/** From where the content may be had again, or mounted at a push: the host without its port. */
 function sourceLabel({ domain, path }: Reference): Record<string, string> {
-  return { [`containerd.io/distribution.source.${domain.replace(/:\d+$/, '')}`]: path }
+  return { [`${sourceLabelPrefix}${domain.replace(/:\d+$/, '')}`]: path }
 }
 
 /** What containerd has is looked up before, since a layer's pull asks for it without waiting. */
@@ -84,15 +107,14 @@ async function openSession(
   image: ResolvedImage,
   context: DeliveryContext,
   client: ContainerdClient,
-  snapshotter: string,
+  snapshots: Snapshots,
 ): Promise<LayerSession> {
   const { signal, reference } = context
-  const snapshots = new Snapshots(client, snapshotter, signal)
   const unpacked = new Set<Digest>()
   const blobs = new Set<Digest>()
   for (const { chainId, descriptor } of image.layers) {
     if (await snapshots.has(chainId)) unpacked.add(chainId)
-    if ((await findContent(client, descriptor.digest, signal)) !== undefined) blobs.add(descriptor.digest)
+    if ((await holdContent(client, descriptor.digest, signal)) !== undefined) blobs.add(descriptor.digest)
   }
   return new ContainerdSession(
     image,

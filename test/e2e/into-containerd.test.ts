@@ -15,7 +15,7 @@ import { parseDocument } from '../../src/oci/manifest.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import { ContainerdClient } from '../../src/places/containerd/client.ts'
 import { findContent, writeContent } from '../../src/places/containerd/content.ts'
-import { openLease } from '../../src/places/containerd/images.ts'
+import { openLease } from '../../src/places/containerd/leases.ts'
 import { methods } from '../../src/places/containerd/messages.ts'
 import { Snapshots } from '../../src/places/containerd/snapshots.ts'
 import { openContainerdSource } from '../../src/places/containerd/source.ts'
@@ -72,6 +72,12 @@ async function describe({ ctr }: TestContainerd, reference: string) {
   const snapshots = (await lines('snapshots', 'ls')).map(fields)
   const check = (await lines('images', 'check', `name==${reference}`)).map(line => fields(line).slice(2, 5))
   return { image, content: content.sort(), snapshots: snapshots.sort(), check }
+}
+
+/** To delete a lease synchronously is to collect what nothing refers to. */
+async function collect(namespace: string): Promise<void> {
+  await broken.ctr('-n', namespace, 'leases', 'create', '--id', 'collect')
+  await broken.ctr('-n', namespace, 'leases', 'delete', '--sync', 'collect')
 }
 
 /** containerd 1.6 has no flag for plain http on loopback but this. */
@@ -203,9 +209,7 @@ test('a platform of an index that is there stays when another one comes, and the
   await pull('amd64')
   const first = await list()
   await pull('arm64')
-  // To delete a lease synchronously is to collect what nothing refers to.
-  await inNamespace('leases', 'create', '--id', 'collect')
-  await inNamespace('leases', 'delete', '--sync', 'collect')
+  await collect('platforms')
   const both = new Set(await list())
   assert.deepEqual(
     first.filter(line => !both.has(line)),
@@ -270,6 +274,62 @@ test('a pull that is stopped leaves nothing in containerd, and the next one goes
   await fresh.run(...args)
   assert.ok(proxy.requests.some(({ range, status }) => /^bytes=[1-9]/.test(range ?? '') && status === 206))
   assert.match(await inNamespace('images', 'check'), /complete \(\d+\/\d+\).*true/)
+})
+
+test('what others have noted on an image and its content stays', async () => {
+  const inNamespace = (...words: string[]) => broken.ctr('-n', 'labels', ...words)
+  await pullInto('multi', 'containerd:labels')
+  await inNamespace('images', 'label', bed.refer('multi'), 'io.cri-containerd.pinned=pinned')
+  const digest = (await inNamespace('images', 'ls')).match(/sha256:\w+/)?.[0] ?? ''
+  const source = 'containerd.io/distribution.source.127.0.0.1'
+  await inNamespace('content', 'label', digest, `${source}=a/b,z`)
+  await pullInto('multi', 'containerd:labels')
+  assert.match(await inNamespace('images', 'ls'), /io\.cri-containerd\.pinned=pinned/)
+  assert.ok((await inNamespace('content', 'ls')).includes(`${source}=a/b,multi,z`))
+})
+
+/** Pulls an image that lacks its uppermost layer, and does something when the others were found, and this one is on its way. */
+async function pullTopWhile(namespace: string, meanwhile: () => Promise<unknown>) {
+  await pullInto('debian', `containerd:${namespace}`)
+  const lines = (await broken.ctr('-n', namespace, 'snapshots', 'ls')).split('\n').slice(1)
+  const pairs = lines.map(line => line.split(/\s+/))
+  const [top = '', below = ''] = pairs.find(([chain]) => !pairs.some(([, parent]) => parent === chain)) ?? []
+  const label = (value: string) =>
+    broken.ctr('-n', namespace, 'snapshots', 'label', below, `containerd.io/gc.root=${value}`)
+  await label('kept')
+  await broken.ctr('-n', namespace, 'snapshots', 'rm', top)
+  await using proxy = await startProxy(bed.registry.host, 4000)
+  const fresh = windlassFor(join(bed.root, `../${namespace}`), { CONTAINERD_ADDRESS: broken.socket })
+  const { result } = fresh.start('pull', '--into', `containerd:${namespace}`, `${proxy.host}/debian:latest`)
+  const isOnTheWay = () => proxy.requests.some(({ path, bytes }) => path.includes('/blobs/') && bytes > 10_000)
+  await waitUntil('the layer is on its way', 60_000, isOnTheWay)
+  await label('')
+  await meanwhile()
+  proxy.bytesPerSecond = Number.POSITIVE_INFINITY
+  proxy.cut()
+  return await result
+}
+
+test('what an image shares with one that is removed while it comes is still there afterwards', async () => {
+  const remove = () => broken.ctr('-n', 'shared', 'images', 'rm', '--sync', bed.refer('debian'))
+  const { status, stderr } = await pullTopWhile('shared', remove)
+  assert.equal(status, 0, stderr)
+  assert.equal(stderr.match(/Already exists/g)?.length, 2, stderr)
+  await collect('shared')
+  assert.match(await broken.ctr('-n', 'shared', 'images', 'check'), /complete \(\d+\/\d+\).*true/)
+})
+
+test('an image gets no name when something that was found is removed by hand while it comes', async () => {
+  const { ctr } = broken
+  let base = ''
+  const { status, stderr } = await pullTopWhile('gone', async () => {
+    const manifest = (await ctr('-n', 'gone', 'images', 'ls')).match(/sha256:\w+/)?.[0] ?? ''
+    base = JSON.parse(await ctr('-n', 'gone', 'content', 'get', manifest)).layers[0].digest
+    await ctr('-n', 'gone', 'content', 'rm', base)
+  })
+  assert.match(stderr, new RegExp(`Cannot name the image in containerd .*: ${base} is not there any more`))
+  assert.equal(status, new WindlassError('FAILED', '').exitStatus)
+  assert.equal(await ctr('-n', 'gone', 'images', 'ls', '-q'), bed.refer('debian'))
 })
 
 test('a containerd with other mounts is refused before anything is written where its paths lead here', async () => {

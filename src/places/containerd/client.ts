@@ -39,6 +39,7 @@ export class ContainerdClient implements Disposable {
   readonly #client: Client
   readonly #metadata = new Metadata()
   readonly #callMs: number
+  #lease: string | undefined
   #owed = 0
   #isSilent = false
 
@@ -60,8 +61,13 @@ export class ContainerdClient implements Disposable {
     return version
   }
 
+  get lease(): string | undefined {
+    return this.#lease
+  }
+
   /** Everything from here on belongs to the lease. */
   set lease(id: string) {
+    this.#lease = id
     this.#metadata.set('containerd-lease', id)
   }
 

@@ -3,6 +3,7 @@ import { isWindlassError } from '../../errors.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { type ContainerdClient, isAlreadyExists, isLocked } from './client.ts'
+import { hold } from './leases.ts'
 import { type ContentInfo, type Labels, methods } from './messages.ts'
 
 /** A message of this size costs little beside its bytes; containerd takes up to 16 MiB. */
@@ -23,6 +24,17 @@ export async function findContent(
   return (await client.find(methods.contentInfo, { digest }, context))?.info ?? undefined
 }
 
+/** The same, which stays from then on as long as the lease of this client. @throws WindlassError */
+export async function holdContent(
+  client: ContainerdClient,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<ContentInfo | undefined> {
+  if ((await findContent(client, digest, signal)) === undefined) return undefined
+  await hold(client, { type: 'content', id: digest }, signal)
+  return await findContent(client, digest, signal)
+}
+
 /**
  * Puts a blob into containerd's content store, which checks size and digest itself and shows it only then. Nothing is sent of what is there, but its
  * labels are set.
@@ -35,7 +47,7 @@ export async function writeContent(
   { labels, signal }: { readonly labels: Labels; readonly signal: AbortSignal },
 ): Promise<void> {
   const context = { signal, doing: `Cannot write ${digest} into ${client.name}` }
-  if ((await findContent(client, digest, signal)) === undefined) {
+  if ((await holdContent(client, digest, signal)) === undefined) {
     try {
       const writing = new Writing(client, { digest, size }, labels, context)
       const ref = `windlass-${digest}`
@@ -49,9 +61,27 @@ export async function writeContent(
       if (!isAlreadyExists(error)) throw error
     }
   }
-  const paths = Object.keys(labels).map(name => `labels.${name}`)
-  if (paths.length > 0) await client.call(methods.updateContent, { info: { digest, labels }, mask: { paths } }, context)
+  const merged = mergeLabels((await findContent(client, digest, signal))?.labels ?? {}, labels)
+  const paths = Object.keys(merged).map(name => `labels.${name}`)
+  if (paths.length > 0)
+    await client.call(methods.updateContent, { info: { digest, labels: merged }, mask: { paths } }, context)
 }
+
+/** What containerd takes as name and value together (`labels.Validate`). */
+const labelSizeMax = 4096
+
+/** A blob may be had from several repositories of a host: their label lists all, in order, as containerd does it; what has no place any more is left out. */
+function mergeLabels(before: Labels, labels: Labels): Labels {
+  const merged = Object.entries(labels).map(([name, value]) => {
+    const known = name.startsWith(sourceLabelPrefix) ? before[name] : undefined
+    const all = [...new Set([...(known?.split(',') ?? []), value])].sort().join(',')
+    return [name, known !== undefined && name.length + all.length > labelSizeMax ? known : all]
+  })
+  return Object.fromEntries(merged)
+}
+
+/** From where the content may be had again, or mounted at a push: with the host without its port. */
+export const sourceLabelPrefix = 'containerd.io/distribution.source.'
 
 /** One ingest, under a reference of windlass's own that names the content: a later one goes on where it stopped. */
 class Writing {

@@ -1,49 +1,11 @@
-import { randomBytes } from 'node:crypto'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { parseDocument } from '../../oci/manifest.ts'
 import { isManifestType } from '../../oci/media-types.ts'
-import { hasEnded, ownIdentity } from '../../sys/process-identity.ts'
 import type { Document } from '../place.ts'
 import { type ContainerdClient, isAlreadyExists } from './client.ts'
 import { writeContent } from './content.ts'
 import { type Image, type Labels, methods } from './messages.ts'
-
-/** A lease of a process that died ends by itself, if no other delivery ends it before. */
-const leaseHours = 24
-const leasePrefix = 'windlass-'
-/** The process that a lease belongs to. */
-const ownerLabel = 'windlass.owner'
-
-/**
- * Until it is disposed of, containerd collects nothing of what is made through this client. What deliveries left that were killed is let go of.
- * @throws WindlassError
- */
-export async function openLease(client: ContainerdClient, signal: AbortSignal): Promise<AsyncDisposable> {
-  await endDeadLeases(client, signal)
-  const id = `${leasePrefix}${randomBytes(8).toString('hex')}`
-  const expires = new Date(Date.now() + leaseHours * 3_600_000).toISOString()
-  const context = { signal, doing: `Cannot take a lease from ${client.name}` }
-  const labels = { 'containerd.io/gc.expire': expires, [ownerLabel]: ownIdentity() }
-  await client.call(methods.createLease, { id, labels }, context)
-  client.lease = id
-  return {
-    [Symbol.asyncDispose]: async () => {
-      const ending = { signal, ms: 10_000, doing: `Cannot give the lease back to ${client.name}` }
-      await client.leave(methods.deleteLease, { id, sync: false }, ending)
-    },
-  }
-}
-
-async function endDeadLeases(client: ContainerdClient, signal: AbortSignal): Promise<void> {
-  const doing = `Cannot let go of what a dead delivery left in ${client.name}`
-  const { leases } = await client.call(methods.listLeases, {}, { signal, doing })
-  for (const { id, labels } of leases) {
-    if (!id.startsWith(leasePrefix) || !hasEnded(labels[ownerLabel] ?? '')) continue
-    // Another one may do the same.
-    await client.find(methods.deleteLease, { id, sync: true }, { signal, doing })
-  }
-}
 
 export interface ImageDocuments {
   /** From the one that the name stands for down to the manifest. */
@@ -124,14 +86,15 @@ export async function removeImage(client: ContainerdClient, name: string, signal
   )
 }
 
-/** Names what is in the content store; a name that is there points to this from then on. @throws WindlassError */
+/** Names what is in the content store; a name that is there points to this from then on, and keeps the labels that others gave it. @throws WindlassError */
 export async function putImage(client: ContainerdClient, image: Image, signal: AbortSignal): Promise<void> {
   const context = { signal, doing: `Cannot name ${image.name} in ${client.name}` }
   try {
     await client.call(methods.createImage, { image }, context)
   } catch (error) {
     if (!isAlreadyExists(error)) throw error
-    await client.call(methods.updateImage, { image }, context)
+    const paths = ['target', ...Object.keys(image.labels).map(name => `labels.${name}`)]
+    await client.call(methods.updateImage, { image, mask: { paths } }, context)
   }
 }
 

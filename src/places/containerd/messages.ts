@@ -21,6 +21,8 @@ message Lease { string id = 1; map<string, string> labels = 3; }
 message LeaseFilters { repeated string filters = 1; }
 message LeaseList { repeated Lease leases = 1; }
 message LeaseResponse { Lease lease = 1; }
+message LeaseResource { string id = 1; string type = 2; }
+message LeaseAddition { string id = 1; LeaseResource resource = 2; }
 message LeaseDelete { string id = 1; bool sync = 2; }
 
 message ContentInfo { string digest = 1; int64 size = 2; map<string, string> labels = 5; }
@@ -45,6 +47,7 @@ message StatResponse { SnapshotInfo info = 1; }
 message Image { string name = 1; map<string, string> labels = 2; Descriptor target = 3; }
 message NameRequest { string name = 1; }
 message ImageMessage { Image image = 1; }
+message ImageUpdate { Image image = 1; FieldMask mask = 2; }
 message ImageFilters { repeated string filters = 1; }
 message ImageList { repeated Image images = 1; }
 message ImageDelete { string name = 1; bool sync = 2; }
@@ -142,6 +145,11 @@ export const methods = {
     'LeaseFilters',
     'LeaseList',
   ),
+  addLeaseResource: method<{ id: string; resource: { id: string; type: string } }, Nothing>(
+    'leases.v1.Leases/AddResource',
+    'LeaseAddition',
+    'Empty',
+  ),
   deleteLease: method<{ id: string; sync: boolean }, Nothing>('leases.v1.Leases/Delete', 'LeaseDelete', 'Empty'),
   contentInfo: method<{ digest: string }, { info: ContentInfo | null }>(
     `${content}/Info`,
@@ -182,7 +190,11 @@ export const methods = {
   ),
   getImage: method<{ name: string }, { image: Image | null }>(`${images}/Get`, 'NameRequest', 'ImageMessage'),
   createImage: method<{ image: Image }, { image: Image | null }>(`${images}/Create`, 'ImageMessage', 'ImageMessage'),
-  updateImage: method<{ image: Image }, { image: Image | null }>(`${images}/Update`, 'ImageMessage', 'ImageMessage'),
+  updateImage: method<{ image: Image; mask: { paths: string[] } }, { image: Image | null }>(
+    `${images}/Update`,
+    'ImageUpdate',
+    'ImageMessage',
+  ),
   listImages: method<Nothing, { images: readonly Image[] }>(`${images}/List`, 'ImageFilters', 'ImageList'),
   deleteImage: method<{ name: string; sync: boolean }, Nothing>(`${images}/Delete`, 'ImageDelete', 'Empty'),
 } as const

@@ -7,6 +7,7 @@ import type { Digest } from '../../oci/digest.ts'
 import { FilesystemSync, syncDirectory } from '../../sys/disk.ts'
 import { findListener, meansSameTo } from '../../sys/socket-peer.ts'
 import { type ContainerdClient, isAlreadyExists } from './client.ts'
+import { hold } from './leases.ts'
 import { type Mount, methods } from './messages.ts'
 
 /** Removing what was prepared must end, too. */
@@ -30,7 +31,14 @@ export class Snapshots {
     this.#signal = signal
   }
 
+  /** What is there stays as long as the lease. */
   async has(chainId: Digest): Promise<boolean> {
+    if (!(await this.#find(chainId))) return false
+    await hold(this.#client, { type: `snapshots/${this.#snapshotter}`, id: chainId }, this.#signal)
+    return await this.#find(chainId)
+  }
+
+  async #find(chainId: Digest): Promise<boolean> {
     const doing = `Cannot look ${chainId} up in ${this.#client.name}`
     const found = await this.#client.find(methods.stat, this.#name(chainId), { signal: this.#signal, doing })
     return found !== undefined

@@ -95,7 +95,8 @@ export async function fix(context: Context, host: HostView, id: string, options:
   const applied = await applyCure(cure, { directory: journalDirectory(context), signal })
   const proof = await provesCure(host, cure, signal)
   const message = `${aboutLate(applied.late)}${proof.text}`
-  return tell(context, { id, result: 'applied', message, isProven: proof.isProven, undo: applied.id })
+  const told = { id, result: 'applied', message, isProven: proof.isProven } as const
+  return tell(context, cure.changes.length === 0 ? told : { ...told, undo: applied.id })
 }
 
 function aboutLate(command: string | undefined): string {

@@ -44,7 +44,7 @@ export async function applyCure(cure: Treatment, options: ApplyOptions): Promise
     late = await runCommands(commands, options)
   } catch (error) {
     for (const change of done.reverse()) revertChange(change)
-    journal.write('undone', { because: (error as Error).message })
+    journal.write(changes.length === 0 ? 'failed' : 'undone', { because: (error as Error).message })
     throw error
   }
   journal.write(late === undefined ? 'applied' : 'unknown', { late })
@@ -84,6 +84,7 @@ export async function undoCure(record: JournalRecord, options: ApplyOptions): Pr
 async function runInTime(commands: Treatment['commands'], state: string, id: string, options: ApplyOptions) {
   const late = await runCommands(commands, options)
   if (late === undefined) return
+  options.signal?.throwIfAborted()
   throw new WindlassError('FAILED', `Cannot end ${late}: it takes too long; ${state}`, {
     hint: `run windlass doctor --undo ${id} again`,
   })

@@ -15,13 +15,14 @@ export interface CommandOptions {
 /**
  * Runs one after the other.
  * @returns the one that did not end in time, or before the signal: what it has begun may go on, and the others were not run. Undefined if all ended well
- * @throws WindlassError FAILED with what it said
+ * @throws WindlassError FAILED with what it said; the signal's reason if that came before a command was started
  */
 export async function runCommands(
   commands: readonly (readonly string[])[],
   options: CommandOptions,
 ): Promise<string | undefined> {
   for (const [program = '', ...args] of commands) {
+    options.signal?.throwIfAborted()
     const line = [program, ...args].join(' ')
     const timeoutMs = options.commandMs ?? commandMs
     const late = AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(options.signal ? [options.signal] : [])])

@@ -305,7 +305,7 @@ test('of a command that goes on for too long it is not said that it failed, and 
   const [record] = undoable(readJournals(journals))
   assert.equal(record?.id, applied.id)
   assert.equal(record?.steps.at(-1)?.step, 'unknown')
-  const undo = undoCure(record as NonNullable<typeof record>, { directory: journals, signal: AbortSignal.timeout(100) })
+  const undo = undoCure(record as NonNullable<typeof record>, { directory: journals, commandMs: 100 })
   await assert.rejects(undo, /the files are as before/)
   assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
   assert.equal(undoable(readJournals(journals)).length, 1)
@@ -429,6 +429,23 @@ test('what a cure has started ends before it is taken back, and goes on if it ca
   writeFileSync(old, 'a\nb\nc\n')
   await undo()
   assert.deepEqual([readFileSync(ended, 'utf8'), existsSync(fresh)], ['new\n', false])
+})
+
+test('a cure that is cancelled before its command is started is taken back', async () => {
+  const { cure, old, journals } = localCure('cancelled')
+  const signal = AbortSignal.abort(new Error('enough'))
+  await assert.rejects(applyCure(cure, { directory: journals, signal }), /enough/)
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  assert.deepEqual(undoable(readJournals(journals)), [])
+})
+
+test('a command of which nobody waits for the end is ended itself', async () => {
+  const { cure, journals } = localCure('waits')
+  const abort = new AbortController()
+  setTimeout(() => abort.abort(), 100)
+  const late = { ...cure, commands: [['sleep', '60']] }
+  const applied = await applyCure(late, { directory: journals, signal: abort.signal })
+  assert.equal(applied.late, 'sleep 60')
 })
 
 test('a diff shows what comes and what goes', () => {

@@ -55,7 +55,8 @@ test('of an engine in a container the unit of the same name on the host is left 
   for (const scene of [
     { group },
     { group, rootPrefix: '/proc/7/root' },
-    { group: '/system.slice/containerd.service', rootPrefix: '/proc/7/root' },
+    { group: '/system.slice/containerd.service', rootPrefix: '/proc/7/root', main: '8' },
+    { group: '/user.slice/user-0.slice/session-1.scope', rootPrefix: '/proc/7/root' },
     { group: '/system.slice/containerd.service', namespace: 'pid:[2]' },
     { group: '/machine.slice/systemd-nspawn@a.service/payload/system.slice/containerd.service' },
   ]) {
@@ -64,4 +65,11 @@ test('of an engine in a container the unit of the same name on the host is left 
     assert.match(obstacle ?? '', /run windlass inside/)
   }
   assert.deepEqual(await found({ group, first: `${container}/init.scope` }), { unit: 'containerd.service' })
+})
+
+test('a unit with mounts of its own, as a snap has them, is named and left alone', async () => {
+  const group = '/system.slice/snap.docker.dockerd.service'
+  const { unit, obstacle } = await found({ group, rootPrefix: '/proc/7/root' })
+  assert.equal(unit, undefined)
+  assert.match(obstacle ?? '', /systemctl restart snap\.docker\.dockerd\.service$/)
 })

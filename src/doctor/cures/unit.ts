@@ -8,6 +8,7 @@ export interface EngineUnit {
   readonly obstacle?: string
 }
 
+const insideOnly = 'it lives in namespaces of its own: run windlass inside, beside whatever has started it'
 const slices = /^(?:\/[^/\n]+\.slice)*$/
 
 export async function findUnit(host: HostView, { kind, process, rootPrefix }: Engine): Promise<EngineUnit> {
@@ -18,12 +19,15 @@ export async function findUnit(host: HostView, { kind, process, rootPrefix }: En
     return {
       obstacle: `it belongs to user ${user}: as that user, systemctl --user restart ${unit ?? `what runs ${kind}`}`,
     }
-  const isBeside = host.link(`/proc/${process.pid}/ns/pid`) === host.link('/proc/self/ns/pid')
-  if (rootPrefix !== '' || !isBeside)
-    return { obstacle: 'it lives in namespaces of its own: run windlass inside, beside whatever has started it' }
+  if (host.link(`/proc/${process.pid}/ns/pid`) !== host.link('/proc/self/ns/pid')) return { obstacle: insideOnly }
+  if (rootPrefix !== '' && (unit === undefined || !slices.test(before))) return { obstacle: insideOnly }
   if (unit === undefined || before.startsWith('/user.slice')) return {}
   if (!slices.test(before)) return { obstacle: `it lives in ${before.slice(1)}: run windlass inside` }
-  return await checkMain(host, unit, process.pid)
+  const checked = await checkMain(host, unit, process.pid)
+  if (rootPrefix === '') return checked
+  return {
+    obstacle: checked.unit === undefined ? insideOnly : `${unit} has mounts of its own: systemctl restart ${unit}`,
+  }
 }
 
 /** As the systemd that is the first process here names it: it may itself have been started in a group of another one. */

@@ -4,9 +4,9 @@ import type { Examined } from './examine.ts'
 import { choose } from './plan.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
 
-function layerOf(facts: Partial<Examined>, name = 'layer'): Examined {
+function layerOf(facts: Partial<Examined>, name = 'layer', position?: number): Examined {
   const layer = {
-    ...{ name, size: 1000, digest: undefined, position: undefined },
+    ...{ name, size: 1000, digest: undefined, position },
     read: () => (async function* () {})(),
     [Symbol.asyncDispose]: async () => {},
   }
@@ -75,11 +75,11 @@ test('a few bytes that stand at the beginning of the layer, and elsewhere too, p
 
 test('a layer of which the decompressor cannot have read as much as it has is refused', () => {
   const larger = layerOf({})
-  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...exact, read: 900 }, [larger], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, read: 900 }, [larger], undefined))
   refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...exact, read: 2_000_000 }, [larger], undefined))
   const waits = { ...exact, inputWaiting: 100, read: 1000 }
   assert.equal(choose(waits, [layerOf({ inputAt: 900 })], undefined).position.bytes, 1000)
-  refuses('RESCUE_POSITION_UNPROVEN', () => choose(waits, [layerOf({ inputAt: undefined })], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose(waits, [layerOf({ inputAt: undefined })], undefined))
 })
 
 test('behind the end of a file only an exact count tells what else has come', () => {
@@ -88,12 +88,29 @@ test('behind the end of a file only an exact count tells what else has come', ()
   refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [layer], undefined))
 })
 
-test('the waiting input chooses the layer; without it, two that may be it are refused', () => {
+test('the waiting input chooses the layer; where none waits, two that may be it are refused', () => {
   const enginePositions = [{ file, position: 1000, isAtEnd: false }]
   const wrong = layerOf({ enginePositions }, 'wrong')
   const right = layerOf({ enginePositions, inputAt: 77 }, 'right')
-  assert.equal(choose(noisy, [wrong, right], undefined).layer.name, 'right')
+  assert.equal(choose({ ...noisy, inputWaiting: 100 }, [wrong, right], undefined).layer.name, 'right')
   refuses('RESCUE_LAYER_UNCLEAR', () => choose(noisy, [wrong, { ...right, inputAt: undefined }], undefined))
+})
+
+test('a layer in which the waiting input does not stand is not the one, although the engine has a file open that is in it', () => {
+  const layer = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: false }] })
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, inputWaiting: 65_536 }, [layer], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, inputWaiting: 65_536 }, [layer], 1000))
+})
+
+test('nor is one of which less was read than it has, or of which the engine has handed over less', () => {
+  const enginePositions = [{ file, position: 1000, isAtEnd: false }]
+  const at = (position: number, inputAt?: number) => layerOf({ enginePositions, inputAt }, 'layer', position)
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, read: 999 }, [at(0)], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose(exact, [at(900)], undefined))
+  assert.equal(choose(exact, [at(1000)], undefined).position.bytes, 1000)
+  const waits = { ...exact, inputWaiting: 200 }
+  refuses('RESCUE_NO_LAYER', () => choose(waits, [at(899, 700)], undefined))
+  assert.equal(choose(waits, [at(900, 700)], undefined).position.bytes, 1000)
 })
 
 test('a position behind the end of the layer is refused', () => {

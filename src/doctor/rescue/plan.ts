@@ -30,8 +30,12 @@ const loadedMax = 256 * 1024
 export function choose(known: Known, examined: readonly Examined[], resumeAt: number | undefined): Choice {
   const [first] = examined
   if (first === undefined) throw new Refusal('RESCUE_NO_LAYER', 'the engine has no compressed layer open')
-  const byInput = examined.filter(({ inputAt }) => inputAt !== undefined)
-  const possible = byInput.length > 0 ? byInput : examined
+  const possible = examined.filter(layer => mayBeItsInput(known, layer))
+  if (possible.length === 0)
+    throw new Refusal(
+      'RESCUE_NO_LAYER',
+      `what it has read, and what waits in its input, is of no layer that is to be had: ${examined.map(({ layer }) => layer.name).join(', ')}`,
+    )
   const outcomes = possible.map(layer => outcomeOf(known, layer, resumeAt))
   const choices = outcomes.filter((outcome): outcome is Choice => !(outcome instanceof Refusal))
   const [choice, another] = choices
@@ -40,6 +44,16 @@ export function choose(known: Known, examined: readonly Examined[], resumeAt: nu
     throw new Refusal('RESCUE_LAYER_UNCLEAR', `${choices.length} layers come into question: ${names}`)
   if (choice !== undefined) return choice
   throw outcomes.find(outcome => outcome instanceof Refusal) ?? new Refusal('RESCUE_LAYER_UNCLEAR', names)
+}
+
+/**
+ * An engine may run the same program for something that is no layer, and whose digest nobody checks (docker import, ADD of an archive): the names in it prove nothing. All that the
+ * layer has must have been handed over: what still waits stands in it, the rest was read. Where the engine's place in the file can be seen (0: it cannot), it is behind that.
+ */
+function mayBeItsInput({ read, inputWaiting }: Known, { inputAt, layer }: Examined): boolean {
+  const { size, position = 0 } = layer
+  if (inputWaiting === 0) return read >= size && (position === 0 || position === size)
+  return inputAt !== undefined && (position === 0 || position >= inputAt + inputWaiting)
 }
 
 function outcomeOf(known: Known, layer: Examined, resumeAt: number | undefined): Choice | Refusal {

@@ -131,6 +131,8 @@ test('whoever came furthest says where the next one goes on, also where three at
   assert.equal(take(b), 200)
   brokenOff('home-b', formatWritten(300, 'done'), 200)
   assert.equal(take(a), 500)
+  brokenOff('home-a', formatWritten(50, 'done'), 100) // as if a clock had been set back
+  assert.equal(take(b), 500)
 })
 
 test('a rescue that owed nothing has written all as soon as it says so', () => {

@@ -498,6 +498,16 @@ const documents: Mutant[] = [
     [
       'src/places/loopback/registry.ts',
       'src/places/loopback/registry.test.ts',
+      ['if (oldest === undefined) return void socket.destroy()', 'if (oldest !== socket) return void socket.destroy()'],
+    ],
+    [
+      'src/places/loopback/registry.ts',
+      'src/places/loopback/registry.test.ts',
+      ['setTimeout(() => socket.destroy(), this.#patienceMs)', 'setTimeout(() => {}, 0)'],
+    ],
+    [
+      'src/places/loopback/registry.ts',
+      'src/places/loopback/registry.test.ts',
       ['if (path !== this.#path)', 'if (false)'],
     ],
     [

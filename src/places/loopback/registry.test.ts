@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { digestOf } from '../../../test/servers/push.ts'
 import type { Digest } from '../../oci/digest.ts'
@@ -19,12 +20,23 @@ async function* bytesOf(digest: Digest): AsyncGenerator<Uint8Array> {
   if (digest === cut) throw new Error('the layer is wrong')
 }
 
-async function open(more: { readonly login?: LoopbackLogin } = {}): Promise<LoopbackRegistry> {
-  return await LoopbackRegistry.open({
+async function open(more: { readonly login?: LoopbackLogin } = {}, patienceMs?: number): Promise<LoopbackRegistry> {
+  const image = {
     ...more,
     documents: [document],
-    openBlob: digest => ([whole, cut].includes(digest) ? { read: () => bytesOf(digest) } : undefined),
-  })
+    openBlob: (digest: Digest) => ([whole, cut].includes(digest) ? { read: () => bytesOf(digest) } : undefined),
+  }
+  return await LoopbackRegistry.open(image, patienceMs)
+}
+
+/** What waits fails, and lets go of its sockets. */
+const soon = () => ({ signal: AbortSignal.timeout(10_000) })
+
+async function connectTo({ repository }: LoopbackRegistry): Promise<Socket> {
+  const socket = connect(Number(/:(\d+)\//.exec(repository)?.[1]), '127.0.0.1')
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  return socket
 }
 
 function urlOf({ repository }: LoopbackRegistry, rest: string): string {
@@ -77,11 +89,35 @@ test('who knows its name, as from a command line, but not its password, gets not
 
 test('a TLS greeting, with which docker begins, is answered in plain HTTP', async () => {
   await using registry = await open()
-  const [, port] = /:(\d+)\//.exec(registry.repository) ?? []
-  const socket = connect(Number(port), '127.0.0.1')
+  const socket = await connectTo(registry)
   socket.write(Buffer.from([0x16, 0x03, 0x01, 0x00, 0x05, 0x01, 0x00, 0x00, 0x01, 0x00]))
   const answer = Buffer.concat(await Array.fromAsync(socket))
   assert.match(answer.toString(), /^HTTP\/1\.1 400 /)
+})
+
+test('connections of others, however many, do not keep the engine out', async () => {
+  for (const login of [undefined, makeLogin()]) {
+    await using registry = await open(login === undefined ? {} : { login })
+    const headers: Record<string, string> = login === undefined ? {} : { authorization: `Basic ${formatLogin(login)}` }
+    const engine = await connectTo(registry)
+    const [host = '', ...path] = registry.repository.split('/')
+    const lines = Object.entries({ host, ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
+    const request = `GET /v2/${path.join('/')}/blobs/${whole} HTTP/1.1\r\n${lines.join('')}\r\n`
+    engine.write(request)
+    await once(engine, 'data', soon())
+    const strangers: Socket[] = []
+    for (let at = 0; at < 80; at++) strangers.push(await connectTo(registry))
+    assert.equal(await (await fetch(urlOf(registry, `blobs/${whole}`), { headers, ...soon() })).text(), 'some bytes')
+    engine.write(request)
+    assert.match(String(await once(engine, 'data', soon())), /200 OK/)
+    for (const socket of [engine, ...strangers]) socket.destroy()
+  }
+})
+
+test('who does not show that he is the engine is shown out', async () => {
+  await using registry = await open({}, 50)
+  const stranger = await connectTo(registry)
+  await once(stranger.resume(), 'close', soon())
 })
 
 test('a name of a delivery is known from any other', () => {

@@ -1,12 +1,14 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { wrapError } from '../../errors.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { Document } from '../place.ts'
 
 /** More than any engine opens at once; a stranger's connections must not use up our descriptors. */
 const connectionsMax = 64
+/** How long a connection may take to show that it is the engine's: engines ask as soon as they are connected. */
+const introductionMs = 10_000
 /** What a delivery calls its repository; the rest of the name is random. */
 const repositoryPrefix = 'windlass-delivery'
 
@@ -50,22 +52,28 @@ export class LoopbackRegistry implements AsyncDisposable {
   /** `127.0.0.1:PORT/windlass-delivery/…` */
   readonly repository: string
   readonly #server: Server
+  readonly #connections: Connections
   readonly #image: LoopbackImage
   readonly #path: string
 
-  private constructor(server: Server, image: LoopbackImage, path: string) {
+  private constructor(server: Server, connections: Connections, image: LoopbackImage, path: string) {
     const { port } = server.address() as AddressInfo
     this.repository = `127.0.0.1:${port}/${path}`
     this.#server = server
+    this.#connections = connections
     this.#image = image
     this.#path = path
     server.on('request', (request, response) => void this.#serve(request, response))
   }
 
-  /** @throws WindlassError if no port can be had */
-  static async open(image: LoopbackImage): Promise<LoopbackRegistry> {
+  /**
+   * @param patienceMs how long a connection may take to show that it is the engine's
+   * @throws WindlassError if no port can be had
+   */
+  static async open(image: LoopbackImage, patienceMs = introductionMs): Promise<LoopbackRegistry> {
     const server = createServer({ requestTimeout: 0 })
-    server.maxConnections = connectionsMax
+    const connections = new Connections(patienceMs)
+    server.on('connection', socket => connections.add(socket))
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
     server.listen(0, '127.0.0.1', resolve)
@@ -74,7 +82,7 @@ export class LoopbackRegistry implements AsyncDisposable {
     } catch (error) {
       throw wrapError(error, 'Cannot serve the image on 127.0.0.1')
     }
-    return new LoopbackRegistry(server, image, `${repositoryPrefix}/${randomBytes(16).toString('hex')}`)
+    return new LoopbackRegistry(server, connections, image, `${repositoryPrefix}/${randomBytes(16).toString('hex')}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -89,7 +97,7 @@ export class LoopbackRegistry implements AsyncDisposable {
       if (request.method !== 'GET' && request.method !== 'HEAD') return void response.writeHead(405).end()
       if (!this.#isAllowed(request.headers.authorization))
         return void response.writeHead(401, { 'www-authenticate': 'Basic realm="windlass"' }).end()
-      await this.#answer(request.url ?? '', request.method === 'HEAD', response)
+      await this.#answer(request, response)
     } catch {
       response.destroy()
     }
@@ -102,10 +110,13 @@ export class LoopbackRegistry implements AsyncDisposable {
     return own !== undefined && other !== undefined && own.length === other.length && timingSafeEqual(own, other)
   }
 
-  async #answer(url: string, isHead: boolean, response: ServerResponse): Promise<void> {
+  async #answer({ url = '', method, socket }: IncomingMessage, response: ServerResponse): Promise<void> {
+    const isHead = method === 'HEAD'
+    if (this.#image.login !== undefined) this.#connections.know(socket)
     if (/^\/v2\/?$/.test(url)) return void response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
     const [, path, kind, name = ''] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/?]+)$/.exec(url) ?? []
     if (path !== this.#path) return void response.writeHead(404).end()
+    this.#connections.know(socket)
     if (kind === 'manifests') return sendDocument(response, this.#findDocument(name), isHead)
     const blob = this.#image.openBlob(name as Digest)
     if (blob === undefined) return void response.writeHead(404).end()
@@ -119,6 +130,42 @@ export class LoopbackRegistry implements AsyncDisposable {
   #findDocument(name: string): Document | undefined {
     const { documents } = this.#image
     return name === 'latest' ? documents[0] : documents.find(({ descriptor }) => descriptor.digest === name)
+  }
+}
+
+/** Any user of the host may connect: those who have shown that they are the engine, by the name or the password, keep their places before all others. */
+class Connections {
+  readonly #patienceMs: number
+  /** The oldest first. */
+  readonly #strangers = new Map<Socket, NodeJS.Timeout>()
+  readonly #known = new Set<Socket>()
+
+  constructor(patienceMs: number) {
+    this.#patienceMs = patienceMs
+  }
+
+  add(socket: Socket): void {
+    if (this.#strangers.size + this.#known.size >= connectionsMax) {
+      const [oldest] = this.#strangers.keys()
+      if (oldest === undefined) return void socket.destroy()
+      this.#forget(oldest)
+      oldest.destroy()
+    }
+    const timer = setTimeout(() => socket.destroy(), this.#patienceMs)
+    this.#strangers.set(socket, timer)
+    socket.once('close', () => this.#forget(socket))
+  }
+
+  know(socket: Socket): void {
+    if (!this.#strangers.has(socket)) return
+    this.#forget(socket)
+    this.#known.add(socket)
+  }
+
+  #forget(socket: Socket): void {
+    clearTimeout(this.#strangers.get(socket))
+    this.#strangers.delete(socket)
+    this.#known.delete(socket)
   }
 }
 

@@ -872,6 +872,13 @@ const engines: Mutant[] = [
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, after, 'Cannot take back the change of')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(change.path, change.before, 'Cannot change')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) chownSync(fresh, old.uid, old.gid)\n', '']],
+    [
+      'src/doctor/cures/file-change.ts',
+      cures,
+      ['readFileSync(path).equals(Buffer.from(wanted))', "readFileSync(path, 'utf8') === wanted"],
+    ],
+    ['src/doctor/cures/file-change.ts', cures, ['  if (lstatSync(path, ', '  if (statSync(path, ']],
+    ['src/doctor/cures/apply.ts', cures, ['.filter(checkRevert)', '']],
     ['src/doctor/cures/apply.ts', cures, ['    for (const change of done.reverse()) revertChange(change)\n', '']],
     ['src/doctor/cures/journal.ts', cures, ["this.#isTorn ? '\\n' : ''", "''"]],
   ]),

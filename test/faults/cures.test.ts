@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { undoable } from '../../src/doctor/cures/apply.ts'
 import { deliver, undoDelivery } from '../../src/doctor/cures/deliver.ts'
 import { Journal, type JournalRecord, readJournals } from '../../src/doctor/cures/journal.ts'
 import { plantBroken } from '../broken-decompressors/plant.ts'
@@ -266,6 +267,19 @@ test(
       assert.equal(delivered.isProven, true, delivered.text)
       await undoDelivery(lastRecord(), options)
       assert.deepEqual(await names(), ['docker.io/other/app:1', ...before].sort())
+
+      const fail = async (bring: () => Promise<unknown>) => {
+        const failing = async (expect: (image: typeof expected) => void) => {
+          expect(expected)
+          await bring()
+          throw new Error('enough')
+        }
+        await assert.rejects(deliver(delivery, failing, options), /enough/)
+        return undoable([lastRecord()]).length
+      }
+      assert.equal(await fail(async () => {}), 0)
+      assert.equal(await fail(() => ctr('tag', image.reference, reference)), 1)
+      assert.deepEqual(await undoDelivery(lastRecord(), options), [reference])
 
       // As a death leaves it: what stands there by now was brought by somebody else.
       await ctr('tag', image.reference, reference)

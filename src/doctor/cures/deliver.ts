@@ -18,6 +18,8 @@ export interface ExpectedImage {
 }
 
 const kind = 'deliver'
+/** An engine that has just failed may not answer either. */
+const answerMs = 5000
 
 export interface DeliverOptions {
   /** Where the journals are. */
@@ -44,8 +46,11 @@ export async function deliver(
     names = namesOf(place, image)
     journal.write('expected', { ...image, names })
   }
-  const digest = await bring(expect).catch((error: unknown) => {
-    journal.note('undone', { because: (error as Error).message })
+  const digest = await bring(expect).catch(async (error: unknown) => {
+    // A name that it brought before it failed can be taken back, as after a death. Who cancelled it has ended the signal.
+    const left = await readNames(place, AbortSignal.timeout(answerMs)).catch(() => before)
+    const isClean = names.every(name => before[name] !== undefined || left[name] === undefined)
+    journal.note(isClean ? 'undone' : 'failed', { because: (error as Error).message })
     throw error
   })
   const now = await readNames(place, signal)

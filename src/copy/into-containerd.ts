@@ -4,7 +4,7 @@ import type { Digest } from '../oci/digest.ts'
 import { formatReference, type Reference, repositoryName } from '../oci/reference.ts'
 import { type ContainerdAddress, ContainerdClient } from '../places/containerd/client.ts'
 import { findContent, holdContent, sourceLabelPrefix, writeContent } from '../places/containerd/content.ts'
-import { findImage, putImage, writeDocuments } from '../places/containerd/images.ts'
+import { findImage, keepReplaced, putImage, removeImage, writeDocuments } from '../places/containerd/images.ts'
 import { openLease } from '../places/containerd/leases.ts'
 import { Snapshots } from '../places/containerd/snapshots.ts'
 import type { BlobIngest, LayerIdentity, LayerRecord, LockWait, Session } from '../places/store/types.ts'
@@ -18,6 +18,8 @@ import { watchEngine } from './watch-engine.ts'
 
 export interface ContainerdOptions extends ContainerdAddress {
   readonly snapshotter: string
+  /** Where an image that loses its last name to another one is kept: under this and its digest. */
+  readonly danglingPrefix?: string
 }
 
 /**
@@ -67,7 +69,12 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   await checkComplete(image, client, snapshots, signal)
   const isCri = options.namespace === criNamespace
   const names = isCri ? criNames(image, reference) : [formatReference(reference)]
-  for (const name of names) await putImage(client, { name, labels: isCri ? criLabels : {}, target }, signal)
+  const { danglingPrefix } = options
+  for (const name of names) {
+    if (danglingPrefix !== undefined) await keepReplaced(client, { name, target }, danglingPrefix, signal)
+    await putImage(client, { name, labels: isCri ? criLabels : {}, target }, signal)
+  }
+  if (danglingPrefix !== undefined) await removeImage(client, danglingPrefix + target.digest, signal)
   return { pulls, changed: before?.target.digest !== target.digest }
 }
 

@@ -16,6 +16,7 @@ import {
 import { type DockerTimeouts, defaultDockerTimeouts } from '../places/docker/limits.ts'
 import { isDeliveryName } from '../places/loopback/registry.ts'
 import type { CredentialSource } from '../places/registry/credentials.ts'
+import { findListener, meansSameTo } from '../sys/socket-peer.ts'
 import type { Delivered, DeliveryContext, Destination } from './destination.ts'
 import { loadImage } from './docker-load.ts'
 import { serveImage } from './docker-serve.ts'
@@ -53,7 +54,7 @@ async function deliver(image: ResolvedImage, context: DeliveryContext, options: 
   const facts = await readFacts(client, signal)
   checkRoute(facts, options, client)
   const isDirect = facts.usesContainerd && options.route !== 'load'
-  const direct = isDirect ? await deliverDirectly(image, context, facts, options) : undefined
+  const direct = isDirect ? await deliverDirectly(image, context, { client, facts }, options) : undefined
   if (direct !== undefined) return direct
   // Its own pull must reach us: only where its socket is on this host, and where it keeps what it pulls under the config's digest.
   const isNear = options.endpoint.kind === 'unix' && !facts.usesContainerd
@@ -92,7 +93,7 @@ const elsewhere: ReadonlySet<ErrorCode> = new Set(['ENGINE_UNREACHABLE', 'UNSUPP
 async function deliverDirectly(
   image: ResolvedImage,
   context: DeliveryContext,
-  { containerd, driver }: DockerFacts,
+  { client, facts: { containerd, driver } }: Pick<Daemon, 'client' | 'facts'>,
   { endpoint, route }: DockerOptions,
 ): Promise<Delivered | undefined> {
   try {
@@ -102,13 +103,44 @@ async function deliverDirectly(
         "Cannot use docker's containerd: it is not on this host, or docker does not tell where",
       )
     checkRoot("Cannot unpack into docker's containerd")
+    const listener = findListener(endpoint.path)
+    if (listener !== undefined && (await meansSameTo(listener, containerd.socket)) === false)
+      throw new WindlassError(
+        'UNSUPPORTED',
+        `Cannot use docker's containerd: ${containerd.socket} is another one here than for docker, process ${listener}, or none`,
+      )
     const { intoContainerd } = await import('./into-containerd.ts')
-    return await intoContainerd({ ...containerd, snapshotter: driver }).deliver(image, context)
+    const delivered = await intoContainerd({ ...containerd, snapshotter: driver, danglingPrefix }).deliver(
+      image,
+      context,
+    )
+    await checkDelivered(image, context, client, containerd.socket)
+    return delivered
   } catch (error) {
     if (route === 'containerd' || !isWindlassError(error) || !elsewhere.has(error.code)) throw error
     context.emit({ type: 'warning', message: `${error.message}; going on with docker load` })
     return undefined
   }
+}
+
+/** What docker names an image without a name by, and its digest. */
+const danglingPrefix = 'moby-dangling@'
+
+/** Docker itself must have it: the containerd at that path may be one that it does not know. */
+async function checkDelivered(
+  { documents: [{ descriptor }] }: ResolvedImage,
+  { reference, signal }: DeliveryContext,
+  client: DockerClient,
+  socket: string,
+): Promise<void> {
+  const { digest } = reference
+  const name = digest === undefined ? formatFamiliar(reference) : `${repositoryName(reference)}@${digest}`
+  const found = await findImage(client, name, signal)
+  if (found?.id === descriptor.digest || found?.repoDigests.some(one => one.endsWith(`@${descriptor.digest}`))) return
+  const state = `${client.name} does not have it afterwards, so that the containerd at ${socket} is not the one behind it`
+  throw new WindlassError('UNSUPPORTED', `Cannot deliver ${name}: ${state}`, {
+    hint: '--route load goes through docker',
+  })
 }
 
 interface Daemon {

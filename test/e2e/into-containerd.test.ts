@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -15,6 +16,7 @@ import { parseDocument } from '../../src/oci/manifest.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import { ContainerdClient } from '../../src/places/containerd/client.ts'
 import { findContent, writeContent } from '../../src/places/containerd/content.ts'
+import { findImage } from '../../src/places/containerd/images.ts'
 import { openLease } from '../../src/places/containerd/leases.ts'
 import { methods } from '../../src/places/containerd/messages.ts'
 import { Snapshots } from '../../src/places/containerd/snapshots.ts'
@@ -286,6 +288,77 @@ test('what others have noted on an image and its content stays', async () => {
   await pullInto('multi', 'containerd:labels')
   assert.match(await inNamespace('images', 'ls'), /io\.cri-containerd\.pinned=pinned/)
   assert.ok((await inNamespace('content', 'ls')).includes(`${source}=a/b,multi,z`))
+})
+
+/** Stands for a docker that keeps its images in a namespace, of whatever it says where that is. */
+async function startDockerOf(namespace: string) {
+  const client = new ContainerdClient({ socket: broken.socket, namespace })
+  const answer = async (path: string) => {
+    if (path === '/_ping') return 'OK'
+    if (path === '/info') return dockerInfo()
+    const name = decodeURIComponent(/^\/images\/(.*)\/json$/.exec(path)?.[1] ?? '')
+    const image = await findImage(client, name, AbortSignal.timeout(10_000))
+    return image && { Id: image.target.digest, RepoTags: [name], RepoDigests: [], RootFS: { Layers: [] } }
+  }
+  const server = createHttpServer(async ({ url = '' }, response) => {
+    const body = await answer(url.replace(/^\/v[\d.]+/, ''))
+    response.writeHead(body === undefined ? 404 : 200, { 'api-version': '1.47' })
+    response.end(typeof body === 'string' ? body : JSON.stringify(body ?? { message: 'no such image' }))
+  })
+  const path = `${broken.socket}-docker-${namespace}`
+  await once(server.listen(path), 'listening')
+  const { run, try: attempt } = windlassFor(bed.root, { DOCKER_HOST: `unix://${path}` })
+  const close = () => {
+    server.closeAllConnections()
+    server.close()
+    client[Symbol.dispose]()
+  }
+  return { run, try: attempt, [Symbol.dispose]: close }
+}
+
+function dockerInfo() {
+  const Containerd = { Address: broken.socket, Namespaces: { Containers: 'moby' } }
+  const DriverStatus = [['driver-type', 'io.containerd.snapshotter.v1']]
+  return { ServerVersion: '28.5.2', Driver: 'overlayfs', DriverStatus, Containerd }
+}
+
+test('an image of docker that loses its last name to another one is kept as docker keeps it', async () => {
+  using docker = await startDockerOf('moby')
+  const ctr = (...words: string[]) => broken.ctr('-n', 'moby', ...words)
+  const names = async () => (await ctr('images', 'ls', '-q')).split('\n').sort()
+  const [multi, odd] = [bed.refer('multi'), bed.refer('odd')]
+  await docker.run('pull', '--into', 'docker', multi)
+  const digest = (await ctr('images', 'ls')).match(/sha256:\w+/)?.[0]
+  await ctr('images', 'tag', multi, odd)
+  await docker.run('pull', '--into', 'docker', odd)
+  assert.deepEqual(await names(), [multi, odd], 'it has another name')
+  await ctr('images', 'tag', '--force', multi, odd)
+  await ctr('images', 'rm', multi)
+  await docker.run('pull', '--into', 'docker', odd)
+  assert.deepEqual(await names(), [odd, `moby-dangling@${digest}`].sort())
+  await docker.run('pull', '--into', 'docker', multi)
+  assert.deepEqual(await names(), [multi, odd], 'it has a name again')
+})
+
+test('a containerd that is not the one behind docker is not taken for it', async () => {
+  using docker = await startDockerOf('not-moby')
+  const args = ['pull', '--into', 'docker', '--route', 'containerd', bed.refer('multi')]
+  const unseen = await docker.try(...args)
+  assert.match(unseen.stderr, /docker at .* does not have it afterwards/)
+  const path = `${broken.socket}-docker-beyond`
+  const server = `require('http').createServer(({ url }, response) => {
+    response.writeHead(200, { 'api-version': '1.47' }).end(url === '/_ping' ? 'OK' : ${JSON.stringify(JSON.stringify(dockerInfo()))})
+  }).listen(process.argv[1])`
+  const hide = 'mount --bind /dev/null "$0"; exec "$@"'
+  const child = spawn('unshare', ['--mount', 'sh', '-ec', hide, broken.socket, process.execPath, '-e', server, path])
+  try {
+    await waitUntil('it listens', 10_000, async () => existsSync(path))
+    const beyond = await windlassFor(bed.root, { DOCKER_HOST: `unix://${path}` }).try(...args)
+    assert.match(beyond.stderr, /is another one here than for docker, process \d+, or none/)
+    for (const { status } of [unseen, beyond]) assert.equal(status, new WindlassError('UNSUPPORTED', '').exitStatus)
+  } finally {
+    child.kill()
+  }
 })
 
 /** Pulls an image that lacks its uppermost layer, and does something when the others were found, and this one is on its way. */

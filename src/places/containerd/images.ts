@@ -98,6 +98,28 @@ export async function putImage(client: ContainerdClient, image: Image, signal: A
   }
 }
 
+/** What says under which name an image came is not true of another name. */
+const nameLabels: ReadonlySet<string> = new Set(['io.containerd.image.name', 'org.opencontainers.image.ref.name'])
+
+/**
+ * As docker does it: an image that is about to lose its last name to another one gets one of its own, of a prefix and its digest, and so stays.
+ * @throws WindlassError
+ */
+export async function keepReplaced(
+  client: ContainerdClient,
+  { name, target }: Pick<Image, 'name' | 'target'>,
+  prefix: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const images = await listImages(client, signal)
+  const replaced = images.find(image => image.name === name)
+  if (replaced === undefined || replaced.target.digest === target.digest) return
+  const { digest } = replaced.target
+  if (images.some(image => image.name !== name && image.target.digest === digest)) return
+  const labels = Object.fromEntries(Object.entries(replaced.labels).filter(([label]) => !nameLabels.has(label)))
+  await putImage(client, { name: prefix + digest, labels, target: replaced.target }, signal)
+}
+
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes
 }

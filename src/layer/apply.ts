@@ -73,6 +73,9 @@ const HELD_XATTRS_MAX = 64 * 1024 * 1024
 /** Names told of attributes that were left out: enough to see what kind they are. */
 const DROPPED_MAX = 100
 
+/** Where aufs keeps files that have several names. No entry can make anything else of this name. */
+const aufsLinks = '.wh..wh.plnk'
+
 /** Applies the entries of one layer to the tree that is the calling thread's root. Disposing closes what it holds open. */
 export class LayerApplier implements Disposable {
   readonly #mode: UnpackMode
@@ -84,6 +87,7 @@ export class LayerApplier implements Disposable {
   readonly #union: Union
   readonly #times = Buffer.alloc(32)
   readonly #dropped = new Set<string>()
+  #hasAufsLinks = false
   #heldXattrs = 0
   #entries = 0
   #size = 0
@@ -126,7 +130,7 @@ export class LayerApplier implements Disposable {
 
   #apply(name: string, entry: TarEntry, reader: TarReader): void {
     const whiteout = parseWhiteout(name)
-    if (whiteout.kind === 'metadata') return
+    if (whiteout.kind === 'metadata') return this.#keepLinked(name, entry, reader)
     if (whiteout.kind === 'opaque') return this.#union.opaque(parentName(name))
     if (whiteout.kind === 'whiteout') {
       const parent = parentName(name)
@@ -137,9 +141,18 @@ export class LayerApplier implements Disposable {
     this.#union.made(name)
   }
 
+  /** Of aufs' bookkeeping the files are kept until the end: where old dockers ran on aufs, hard links of their layers lead there, and nowhere else. */
+  #keepLinked(name: string, entry: TarEntry, reader: TarReader): void {
+    if (entry.type !== 'file' || parentName(name) !== aufsLinks) return
+    if (entry.xattrs !== undefined) this.#filterXattrs(entry.xattrs)
+    this.#makeFile(name, entry, reader)
+    this.#hasAufsLinks = true
+  }
+
   /** Sets what must come last, the times and attributes of directories, and closes. */
   finish(): AppliedLayer {
     this.#tree.forget()
+    if (this.#hasAufsLinks) this.#tree.remove(aufsLinks)
     this.#tree.restoreFacts()
     for (const [name, facts] of [...this.#directories].reverse())
       this.#walks.timed([name], () => this.#finishDirectory(name, facts))

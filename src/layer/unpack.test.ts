@@ -468,6 +468,28 @@ test("aufs' bookkeeping is skipped, and whiteouts that name nothing are refused"
     await refused([file(name, '')], /it names no file/)
 })
 
+test("hard links into aufs' bookkeeping lead to the files there, of which nothing else remains", async () => {
+  const entries = [
+    dir('.wh..wh.plnk'),
+    file('.wh..wh.plnk/1.2', 'shared'),
+    file('.wh..wh.plnk/3.4', 'nobody wants it'),
+    file('.wh..wh.plnk/deep/5', 'x'),
+    dir('d'),
+    { name: 'd/a', typeflag: '1', linkname: '.wh..wh.plnk/1.2' },
+    { name: 'b', typeflag: '1', linkname: '/.wh..wh.plnk/1.2' },
+  ]
+  using layer = await overlay(...entries)
+  assert.deepEqual([...readTree(layer.path).keys()].toSorted(), ['.', 'b', 'd', 'd/a'])
+  using root = await flat([dir('d'), file('b', 'lower')], entries)
+  assert.deepEqual(root.names(), ['b', 'd', 'd/a'])
+  for (const { path } of [layer, root]) {
+    assert.equal(readFileSync(join(path, 'd/a'), 'utf8'), 'shared')
+    assert.equal(lstatSync(join(path, 'b')).ino, lstatSync(join(path, 'd/a')).ino)
+    assert.equal(lstatSync(join(path, 'b')).nlink, 2)
+  }
+  await refused([{ name: 'a', typeflag: '1', linkname: '.wh..wh.plnk/9' }], /does not exist in this layer/)
+})
+
 test('in a flat tree a whiteout removes what is below, not what its own layer has', async () => {
   const lower = [dir('d'), file('d/a'), file('d/b'), dir('d/sub'), file('d/sub/x'), file('f')]
   using gone = await flat(lower, [file('.wh.d', ''), file('.wh.f', ''), file('.wh.never', '')])

@@ -4,8 +4,8 @@ import { WindlassError } from '../errors.ts'
 import { packDirectory } from '../layer/pack.ts'
 import type { Descriptor, Platform } from '../oci/descriptor.ts'
 import { type Digest, parseDigest } from '../oci/digest.ts'
-import { imageConfigSizeMax, parseImageConfig } from '../oci/image-config.ts'
-import { asObject, type JsonObject, present, readObject } from '../oci/json.ts'
+import { imageConfigSizeMax, parseImageConfig, readConfigDocument } from '../oci/image-config.ts'
+import { type JsonObject, present, readObject } from '../oci/json.ts'
 import { parseDocument } from '../oci/manifest.ts'
 import { layerCompression, mediaTypes } from '../oci/media-types.ts'
 import { openSpool, readSpool, writeAt } from '../places/archive/spool.ts'
@@ -94,7 +94,7 @@ async function readBase({ source, reference }: OpenedSource, signal: AbortSignal
     throw new WindlassError('UNSUPPORTED', `Cannot lay anything over ${reference.path}: it is an index`)
   const { bytes } = await source.readDocument(manifest.config, { sizeMax: imageConfigSizeMax, signal })
   parseImageConfig(bytes)
-  return { config: asObject(JSON.parse(Buffer.from(bytes).toString()), 'config'), layers: manifest.layers.map(asOci) }
+  return { config: readConfigDocument(bytes), layers: manifest.layers.map(asOci) }
 }
 
 /** A manifest of OCI has layers of OCI. */

@@ -4,12 +4,12 @@ import type { Digest } from './digest.ts'
 import {
   asDigest,
   asObject,
-  checkKeyCase,
   checkUniqueKeys,
   corrupt,
   decodeText,
   type JsonObject,
   kindOf,
+  normalizeKeys,
   parseJson,
   present,
   readField,
@@ -72,15 +72,30 @@ const containerKeys = [
 ]
 
 /**
- * Reads the configuration of an image, OCI's or docker's. An os that is not given is linux, as docker has it; an architecture that
- * is not given is `unknown`. Keys that stand twice, or are known but for their case, are refused: an engine would run something else.
+ * The configuration of an image as it stands, but for its known keys, which are spelt as the specification has them: builders
+ * write `EntryPoint` too, and engines take it. What an engine could read in two ways is refused: a key that stands twice, in one case or in two.
  * @throws WindlassError CORRUPT, LIMIT_EXCEEDED
  */
-export function parseImageConfig(bytes: Uint8Array): ImageConfig {
+export function readConfigDocument(bytes: Uint8Array): JsonObject {
   const text = decodeText(bytes, subject, imageConfigSizeMax)
   const document = asObject(parseJson(text, subject), subject)
   checkUniqueKeys(text, subject)
-  checkKeyCase(document, documentKeys, subject)
+  const normalized = normalizeKeys(document, documentKeys, subject)
+  const [config, rootfs] = [readObject(normalized, 'config', subject), readObject(normalized, 'rootfs', subject)]
+  return {
+    ...normalized,
+    ...(config !== undefined && { config: normalizeKeys(config, containerKeys, `${subject}.config`) }),
+    ...(rootfs !== undefined && { rootfs: normalizeKeys(rootfs, rootfsKeys, `${subject}.rootfs`) }),
+  }
+}
+
+/**
+ * Reads the configuration of an image, OCI's or docker's. An os that is not given is linux, as docker has it; an architecture that
+ * is not given is `unknown`.
+ * @throws WindlassError CORRUPT, LIMIT_EXCEEDED
+ */
+export function parseImageConfig(bytes: Uint8Array): ImageConfig {
+  const document = readConfigDocument(bytes)
   return {
     os: readString(document, 'os', subject) || 'linux',
     architecture: readString(document, 'architecture', subject) || 'unknown',
@@ -100,7 +115,6 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
 function readRootfs(document: JsonObject): ImageConfig['rootfs'] {
   const rootfs = readObject(document, 'rootfs', subject)
   if (rootfs === undefined) throw corrupt(subject, 'its rootfs is missing; an object with diff_ids is needed')
-  checkKeyCase(rootfs, rootfsKeys, `${subject}.rootfs`)
   const type = readField(rootfs, 'type')
   if (type !== undefined && type !== 'layers') {
     throw corrupt(`${subject}.rootfs.type`, `it is ${kindOf(type)}; "layers" is needed`)
@@ -111,7 +125,6 @@ function readRootfs(document: JsonObject): ImageConfig['rootfs'] {
 
 function readContainerConfig(config: JsonObject): ContainerConfig {
   const name = `${subject}.config`
-  checkKeyCase(config, containerKeys, name)
   return present({
     User: readString(config, 'User', name),
     Env: readStrings(config, 'Env', name),

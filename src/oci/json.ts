@@ -93,6 +93,24 @@ export function checkKeyCase(object: JsonObject, known: readonly string[], subje
   }
 }
 
+/**
+ * The object with its known keys as the specification spells them, whatever their case, as Go reads it.
+ * @throws WindlassError CORRUPT if two keys stand for one: which of them counts is up to the reader
+ */
+export function normalizeKeys(object: JsonObject, known: readonly string[], subject: Subject): JsonObject {
+  const byFolded = new Map(known.map(key => [foldCase(key), key]))
+  const spelt = new Map<string, string>()
+  const entries = Object.entries(object).map(([key, value]): [string, unknown] => {
+    const name = byFolded.get(foldCase(key)) ?? key
+    const other = spelt.get(name)
+    if (other !== undefined) throw corrupt(subject, `its keys ${quote(other)} and ${quote(key)} are one to docker`)
+    spelt.set(name, key)
+    return [name, value]
+  })
+  // fromEntries defines own properties: a key named __proto__ stays a key.
+  return Object.fromEntries(entries)
+}
+
 /** As Go's encoding/json has it: the long s is an s, the Kelvin sign a k. */
 function foldCase(key: string): string {
   return key.toUpperCase().toLowerCase()

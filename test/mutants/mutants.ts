@@ -834,6 +834,12 @@ const engines: Mutant[] = [
     [
       'src/doctor/rescue/plan.ts',
       plan,
+      ['(position === undefined || position === size)', '(!position || position === size)'],
+    ],
+    ['src/doctor/rescue/plan.ts', plan, ['isBegun(layer) && ', '']],
+    [
+      'src/doctor/rescue/plan.ts',
+      plan,
       ['  if (inputWaiting === 0) return read >= size && (', '  if (inputWaiting === 0) return ('],
     ],
     ['src/doctor/rescue/plan.ts', plan, ['  if (another !== undefined)\n    throw', '  if (false)\n    throw']],

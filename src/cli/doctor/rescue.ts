@@ -132,11 +132,13 @@ async function attempt(context: Context, host: HostView, stuck: Stuck, options: 
   using claim = waited && !options['dry-run'] ? Claim.take(claimDirectory, waited, directory) : undefined
   const directories = claim?.journalDirectories ?? (waited ? readClaimed(claimDirectory, waited, directory) : [])
   const unfinished = waited && findUnfinished(host, waited, directories.flatMap(readJournals))
+  const letGo = () => waited && claim && letGoOfLeft(host, { unfinished, waited, journalDirectory: directory })
   try {
-    return await attemptKnowing(context, host, stuck, { options, claim, unfinished, directory })
+    const outcome = await attemptKnowing(context, host, stuck, { options, claim, unfinished, directory })
+    if (outcome.result === 'declined') letGo()
+    return outcome
   } catch (error) {
-    if (waited && claim && !(error instanceof Interrupted))
-      letGoOfLeft(host, { unfinished, waited, journalDirectory: directory })
+    if (!(error instanceof Interrupted)) letGo()
     throw error
   }
 }

@@ -48,8 +48,8 @@ export async function deliver(
   }
   const digest = await bring(expect).catch(async (error: unknown) => {
     // A name that it brought before it failed can be taken back, as after a death. Who cancelled it has ended the signal.
-    const left = await readNames(place, AbortSignal.timeout(answerMs)).catch(() => before)
-    const isClean = names.every(name => before[name] !== undefined || left[name] === undefined)
+    const left = await readNames(place, AbortSignal.timeout(answerMs)).catch(() => undefined)
+    const isClean = left !== undefined && names.every(name => before[name] !== undefined || left[name] === undefined)
     journal.note(isClean ? 'undone' : 'failed', { because: (error as Error).message })
     throw error
   })

@@ -14,7 +14,7 @@ import type { Journal } from '../cures/journal.ts'
 import { decodeFrom, PrefixDiffers } from './examine.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
 import { checkUnchanged, type RescuePlan } from './rescue.ts'
-import { readBoot } from './unfinished.ts'
+import { type Given, readBoot } from './unfinished.ts'
 
 export interface CarryOutOptions {
   readonly journal: Journal
@@ -63,7 +63,7 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   })
   const all = [waited, ...others]
   const wereStopped = all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid)
-  journal.write('held', { wereStopped, written: readTraffic(host, subject.writer.pid)?.written })
+  journal.write('held', { wereStopped, given: readGiven(host, subject.writer) })
   const written = await writeRest(plan, all, options).catch(async (error: unknown) => {
     if (!(error instanceof Interrupted) || !error.isUnread) throw error
     // Nobody waits for what it would give: it must not stand here for ever.
@@ -87,6 +87,11 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   await leave(waited, others, exit)
   journal.note('left')
   return { written, drained }
+}
+
+function readGiven(host: HostView, { pid: writer }: RescuePlan['subject']['writer']): Given | undefined {
+  const bytes = readTraffic(host, writer)?.written
+  return bytes === undefined ? undefined : { writer, bytes }
 }
 
 /** Stopped by a rescue that died before it had written anything; after that a process must not write itself any more. */

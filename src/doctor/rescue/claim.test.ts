@@ -100,7 +100,7 @@ function brokenOff(name: string, count: string | undefined, position = 1000): st
     others: [{ pid: 13, startTicks: 2 }],
     layer: { name: 'layer', total: 5000 },
   })
-  journal.write('held', { wereStopped: [13], written: 300 })
+  journal.write('held', { wereStopped: [13], given: { writer: 13, bytes: 300 } })
   const countFile = journal.pathOf('count')
   if (count !== undefined) writeFileSync(countFile, count)
   journal.write('write', { position, countFile })
@@ -156,13 +156,15 @@ test('of a layer that was written to its end nothing is wanted any more', () => 
 test('a process that has written itself since bytes were written in its place is refused', () => {
   const journals = brokenOff('wrote-itself', formatWritten(77, 'done'))
   const found = findUnfinished(host, subject, readJournals(journals))
-  assert.equal(found?.given, 300)
-  checkStoodStill(found, 300)
+  const given = { writer: 13, bytes: 300 }
+  assert.deepEqual(found?.given, given)
+  checkStoodStill(found, given)
+  checkStoodStill(found, { writer: 14, bytes: 0 }) // who gave it was ended, and its parent is left
   const isUnproven = (error: unknown) => error instanceof Refusal && error.code === 'RESCUE_POSITION_UNPROVEN'
-  assert.throws(() => checkStoodStill(found, 301), isUnproven)
+  assert.throws(() => checkStoodStill(found, { ...given, bytes: 301 }), isUnproven)
   const wroteNothing = findUnfinished(host, subject, readJournals(brokenOff('wrote-none', formatWritten(0, 'done'))))
-  checkStoodStill(wroteNothing, 301)
-  checkStoodStill(undefined, 301)
+  checkStoodStill(wroteNothing, { ...given, bytes: 301 })
+  checkStoodStill(undefined, { ...given, bytes: 301 })
 })
 
 test('what was let go is not taken for what a dead rescue has stopped', () => {
@@ -207,7 +209,7 @@ test('what a dead rescue has left stopped goes on when the next one is refused, 
     const letGo = (position: number | undefined, ticks = startTicks) => {
       const leftStopped = new Map([[pid, ticks]])
       letGoOfLeft(host, {
-        unfinished: { position, written: undefined, given: undefined, leftStopped },
+        unfinished: { position, layer: undefined, written: undefined, given: undefined, leftStopped },
         waited,
         journalDirectory,
       })

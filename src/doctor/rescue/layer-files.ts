@@ -30,7 +30,7 @@ export interface LayerDescriptor {
   readonly target: string
   /** Of containerd, which names the file so. */
   readonly digest: string | undefined
-  /** How far the engine has read; 0 also where it reads from places of its own choice, undefined where that cannot be seen. */
+  /** How far the engine has read; undefined where that cannot be seen, as where it reads from places of its own choice. */
   readonly position: number | undefined
 }
 
@@ -42,9 +42,14 @@ export function listLayerDescriptors(host: HostView, { kind, process: { pid } }:
     const [, name] = pattern?.exec(target) ?? []
     if (name === undefined || found.has(name)) continue
     const digest = kind === 'containerd' ? `sha256:${name}` : undefined
-    found.set(name, { fd, target, digest, position: readDescriptorState(host, pid, fd)?.position })
+    found.set(name, { fd, target, digest, position: positionOf(kind, readDescriptorState(host, pid, fd)?.position) })
   }
   return [...found.values()]
+}
+
+/** containerd reads with pread. Of dockerd, 0 says that it has not begun: the layer waits for another one. */
+function positionOf(kind: FoundEngine['kind'], position: number | undefined): number | undefined {
+  return kind === 'containerd' && position === 0 ? undefined : position
 }
 
 /** The layers that the engine has open. They are opened through its descriptors: also what has no name any more. */

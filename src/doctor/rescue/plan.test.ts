@@ -19,6 +19,8 @@ const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
 const exact = { written: 1000, isExact: true, read: 4000, inputWaiting: 0 }
 const noisy = { written: 1169, isExact: false, read: 50_000, inputWaiting: 0 }
 
+const begun = (position: number) => ({ position, digest: 'sha256:a' })
+
 function refuses(code: RefusalCode, work: () => unknown): void {
   assert.throws(work, error => error instanceof Refusal && error.code === code)
 }
@@ -99,7 +101,7 @@ test('the waiting input chooses the layer; where none waits, two that may be it 
 test('a layer in which the waiting input does not stand is not the one, although the engine has a file open that is in it', () => {
   const layer = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: false }] })
   refuses('RESCUE_NO_LAYER', () => choose({ ...exact, inputWaiting: 65_536 }, [layer], undefined))
-  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, inputWaiting: 65_536 }, [layer], 1000))
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, inputWaiting: 65_536 }, [layer], begun(1000)))
 })
 
 test('nor is one of which less was read than it has, or of which the engine has handed over less', () => {
@@ -122,5 +124,20 @@ test('no layer is no rescue', () => {
 })
 
 test('where an earlier rescue stopped, the next one goes on', () => {
-  assert.equal(choose(noisy, [layerOf({})], 4321).position.bytes, 4321)
+  assert.equal(choose(noisy, [layerOf({})], begun(4321)).position.bytes, 4321)
+})
+
+test('but not with another layer, nor with one that the engine has not begun', () => {
+  const another = layerOf({ digest: 'sha256:c' }, 'another')
+  refuses('RESCUE_NO_LAYER', () => choose(noisy, [another], begun(4321)))
+  assert.equal(choose(noisy, [another, layerOf({})], begun(4321)).layer.name, 'layer')
+  refuses('RESCUE_NO_LAYER', () => choose(noisy, [layerOf({}, 'layer', 0)], begun(4321)))
+})
+
+test('a layer that waits for its turn is not the one, however well its length fits', () => {
+  refuses('RESCUE_NO_LAYER', () => choose(exact, [layerOf({}, 'waits', 0)], undefined))
+  assert.equal(
+    choose(exact, [layerOf({}, 'waits', 0), layerOf({}, 'of the registry')], undefined).layer.name,
+    'of the registry',
+  )
 })

@@ -22,21 +22,29 @@ const tellingBytes = 4096
 /** What a program and its loader read before it reads its input: libraries, settings, the script that starts it. */
 const loadedMax = 256 * 1024
 
+/** What an earlier rescue left behind. */
+export interface Resumption {
+  readonly position: number
+  /** Of the layer that it wrote of: no other one goes on there. */
+  readonly digest: string | undefined
+}
+
 /**
  * @param examined every layer that may be the one, decoded
- * @param resumeAt the position that an earlier rescue left behind, if there was one
+ * @param resumption of an earlier rescue, if there was one that wrote
  * @throws Refusal if not exactly one layer and one position are left
  */
-export function choose(known: Known, examined: readonly Examined[], resumeAt: number | undefined): Choice {
+export function choose(known: Known, examined: readonly Examined[], resumption: Resumption | undefined): Choice {
   const [first] = examined
   if (first === undefined) throw new Refusal('RESCUE_NO_LAYER', 'the engine has no compressed layer open')
-  const possible = examined.filter(layer => mayBeItsInput(known, layer))
+  const isBegun = ({ digest }: Examined) => resumption?.digest === undefined || digest === resumption.digest
+  const possible = examined.filter(layer => isBegun(layer) && mayBeItsInput(known, layer))
   if (possible.length === 0)
     throw new Refusal(
       'RESCUE_NO_LAYER',
       `what it has read, and what waits in its input, is of no layer that is to be had: ${examined.map(({ layer }) => layer.name).join(', ')}`,
     )
-  const outcomes = possible.map(layer => outcomeOf(known, layer, resumeAt))
+  const outcomes = possible.map(layer => outcomeOf(known, layer, resumption?.position))
   const choices = outcomes.filter((outcome): outcome is Choice => !(outcome instanceof Refusal))
   const [choice, another] = choices
   const names = possible.map(({ layer }) => layer.name).join(', ')
@@ -48,12 +56,12 @@ export function choose(known: Known, examined: readonly Examined[], resumeAt: nu
 
 /**
  * An engine may run the same program for something that is no layer, and whose digest nobody checks (docker import, ADD of an archive): the names in it prove nothing. All that the
- * layer has must have been handed over: what still waits stands in it, the rest was read. Where the engine's place in the file can be seen (0: it cannot), it is behind that.
+ * layer has must have been handed over: what still waits stands in it, the rest was read. Where the engine's place in the file can be seen, it is behind that.
  */
 function mayBeItsInput({ read, inputWaiting }: Known, { inputAt, layer }: Examined): boolean {
-  const { size, position = 0 } = layer
-  if (inputWaiting === 0) return read >= size && (position === 0 || position === size)
-  return inputAt !== undefined && (position === 0 || position >= inputAt + inputWaiting)
+  const { size, position } = layer
+  if (inputWaiting === 0) return read >= size && (position === undefined || position === size)
+  return inputAt !== undefined && (position === undefined || position >= inputAt + inputWaiting)
 }
 
 function outcomeOf(known: Known, layer: Examined, resumeAt: number | undefined): Choice | Refusal {

@@ -7,7 +7,7 @@ import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import { findLines, type Line } from '../lines.ts'
 import { type Before, type Examined, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles } from './layer-files.ts'
-import { type Choice, choose } from './plan.ts'
+import { type Choice, choose, type Resumption } from './plan.ts'
 import { Refusal } from './refusal.ts'
 import { type OpenFile, readSubject, type Subject } from './subject.ts'
 import { checkStoodStill, type Unfinished } from './unfinished.ts'
@@ -35,7 +35,7 @@ export interface RescuePlan extends AsyncDisposable {
 export async function planRescue(host: HostView, line: Line, options: PlanOptions): Promise<RescuePlan> {
   const table = readProcessTable(host)
   const subject = readSubject(host, line, table)
-  checkStoodStill(options.unfinished, subject.written)
+  checkStoodStill(options.unfinished, { writer: subject.writer.pid, bytes: subject.written })
   if (subject.inFlight > 0 && options.unfinished?.position === undefined)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
   const isWritten = options.unfinished?.written !== undefined
@@ -140,12 +140,17 @@ async function chooseAmong(subject: Subject, layers: readonly LayerFile[], optio
     }
   }
   if (examined.length === 0 && damaged.length > 0) throw new Refusal('RESCUE_LAYER_DAMAGED', damaged.join('; '))
-  return choose(subject, examined, unfinished?.position)
+  return choose(subject, examined, resumptionOf(unfinished))
+}
+
+function resumptionOf(unfinished: Unfinished | undefined): Resumption | undefined {
+  const { position, layer } = unfinished ?? {}
+  return position === undefined ? undefined : { position, digest: layer?.digest }
 }
 
 /** Where the engine's place in the file can be seen, it has read at least what waits in the decompressor's input. */
 function mayBe({ position }: LayerFile, input: Buffer): boolean {
-  return position === undefined || position === 0 || position >= input.length
+  return position === undefined || position >= input.length
 }
 
 function peek(path: string): Buffer {

@@ -8,12 +8,19 @@ import { Refusal } from './refusal.ts'
 export interface Unfinished {
   /** From where the stream is owed; undefined if nothing was written. */
   readonly position: number | undefined
-  /** The layer, as the journal has it, if all of it was written: nothing is owed but that the process leaves, and its input may be gone. */
+  /** What bytes were written of, as the journal has it: of no other layer may more of them come. */
+  readonly layer: WrittenLayer | undefined
+  /** The same if all of it was written: nothing is owed but that the process leaves, and its input may be gone. */
   readonly written: WrittenLayer | undefined
-  /** What the process itself had passed to write calls when the rescue that came furthest held it. */
-  readonly given: number | undefined
+  /** Who gave the stream when the rescue that came furthest held the process, and how much that one had passed to write calls itself. */
+  readonly given: Given | undefined
   /** Processes that it stopped, and nobody else, and when each was started. */
   readonly leftStopped: ReadonlyMap<number, number>
+}
+
+export interface Given {
+  readonly writer: number
+  readonly bytes: number
 }
 
 interface Identity {
@@ -53,8 +60,8 @@ export function findUnfinished(
   const layer = furthest?.record.steps[0]?.['layer'] as WrittenLayer | undefined
   const written = layer !== undefined && layer.total === furthest?.position ? layer : undefined
   const held = furthest && stepOf(furthest.record.steps, 'held')
-  const given = held?.['written'] as number | undefined
-  return { position: furthest?.position, written, given, leftStopped: stoppedBy(last) }
+  const given = held?.['given'] as Given | undefined
+  return { position: furthest?.position, layer, written, given, leftStopped: stoppedBy(last) }
 }
 
 /** Those of one directory have an order; those of several are brought into one. */
@@ -75,10 +82,11 @@ function furthestOf(host: HostView, mine: readonly JournalRecord[]) {
  * A process in whose place bytes were written stays stopped. Where somebody has let it go on, and it has written itself, nobody knows what its engine has.
  * @throws Refusal RESCUE_POSITION_UNPROVEN
  */
-export function checkStoodStill(unfinished: Unfinished | undefined, writtenNow: number): void {
+export function checkStoodStill(unfinished: Unfinished | undefined, { writer, bytes: now }: Given): void {
   const { position, given } = unfinished ?? {}
-  if (position === undefined || given === undefined || writtenNow === given) return
-  const bytes = `${writtenNow - given} bytes itself`
+  // Who gave the stream may have been ended by then, and its parent still be there.
+  if (position === undefined || given?.writer !== writer || now === given.bytes) return
+  const bytes = `${now - given.bytes} bytes itself`
   throw new Refusal(
     'RESCUE_POSITION_UNPROVEN',
     `it has written ${bytes} since an earlier rescue wrote in its place: somebody has let it go on`,

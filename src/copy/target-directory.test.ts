@@ -1,7 +1,8 @@
 /** What another user, who may write around the target, could put in the place of a name while root unpacks there. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, renameSync, statSync } from 'node:fs'
-import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { makeDirectory } from '../places/store/fixture.test.ts'
@@ -86,4 +87,20 @@ test('a parent that gives way to a symlink gets the new directory all the same',
   await target.commit(true)
   assertUntouched(victim)
   assert.deepEqual(readdirSync(join(home, 'parent.away')), ['new'])
+})
+
+test('what others build in a shared directory is left alone, though it may not be opened', async t => {
+  const { home } = await makeScene(t)
+  await chmod(home, 0o1777)
+  const others = join(home, '.windlass-others')
+  await mkdir(others, { mode: 0o700 })
+  await chown(others, 7, 7)
+  const url = JSON.stringify(new URL('target-directory.ts', import.meta.url).href)
+  const script = `const { TargetDirectory } = await import(${url})
+    const target = await TargetDirectory.open(process.argv[1], 'Cannot try')
+    await target.commit(true)`
+  // Root in the namespace of a user has no say over what is another's.
+  const weaken = ['--bounding-set', '-dac_override,-dac_read_search', process.execPath, '--input-type=module']
+  execFileSync('setpriv', [...weaken, '-e', script, join(home, 'new')], { stdio: 'pipe', timeout: 60_000 })
+  assert.deepEqual(readdirSync(home), ['.windlass-others', 'new'])
 })

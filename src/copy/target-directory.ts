@@ -8,7 +8,6 @@ import {
   mkdtemp,
   open,
   readdir,
-  readFile,
   realpath,
   rename,
   rm,
@@ -216,23 +215,33 @@ function markOf(fd: number): string {
   return `${fstatSync(fd, { bigint: true }).ino}\n`
 }
 
-/** Removes what nobody is building any more. What cannot be removed stays, and does no harm to what is made now. */
+/** Removes what nobody is building any more. What cannot be looked at or removed stays, and does no harm to what is made now. */
 async function sweepDead(around: Held): Promise<void> {
   for (const name of await readdir(around.here)) {
-    if (!/^\.windlass-[A-Za-z0-9]{6}$/.test(name)) continue
-    using lock = tryLockDirectory(join(around.here, name))
-    if (lock !== undefined && isOwn(lock.fd) && (await isMarked(lock)))
-      await closeWorkshop({ around, name, lock }).catch(() => {})
+    if (/^\.windlass-[A-Za-z0-9]{6}$/.test(name)) await sweep(around, name).catch(() => {})
   }
 }
 
-/** Who may rename things there could give that name to any directory of ours. One that died before it had its mark is empty. */
+async function sweep(around: Held, name: string): Promise<void> {
+  const path = join(around.here, name)
+  // Others' are not even opened: that may be forbidden.
+  if ((await lstat(path)).uid !== process.geteuid?.()) return
+  using lock = tryLockDirectory(path)
+  if (lock !== undefined && isOwn(lock.fd) && (await isMarked(lock))) await closeWorkshop({ around, name, lock })
+}
+
+/**
+ * Who may rename things there could give that name to any directory of ours, and, where he may write, put a mark of his or a link to
+ * a file of ours in it. One that died before it had its mark is empty.
+ */
 async function isMarked(lock: DirectoryLock): Promise<boolean> {
   const names = await readdir(lock.here)
   if (!names.includes(markName)) return names.length === 0
-  const path = join(lock.here, markName)
-  if (!(await lstat(path)).isFile()) return false
-  return (await readFile(path, 'latin1')) === markOf(lock.fd)
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+  await using mark = await open(join(lock.here, markName), flags)
+  const facts = await mark.stat()
+  if (!facts.isFile() || facts.nlink !== 1 || !isOwn(mark.fd)) return false
+  return (await mark.readFile('latin1')) === markOf(lock.fd)
 }
 
 /** Removes it with all it holds, the mark last: one who dies meanwhile leaves what is swept. */

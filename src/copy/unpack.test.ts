@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { chmodSync, lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs'
-import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, link, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { buildTar, type RawEntry } from '../../test/tar-builder.ts'
@@ -197,13 +197,15 @@ test('what a dead process was building is removed, and nothing else', async t =>
   await chown(await makeLeft(directory, '.windlass-others'), 7, 7)
   await makeLeft(directory, '.windlass-x')
   await makeLeft(directory, '.windlass-amark1', false)
+  await chown(join(await makeLeft(directory, '.windlass-amark2'), 'windlass'), 7, 7)
+  await link(join(await makeLeft(directory, '.windlass-amark3'), 'windlass'), join(directory, 'again'))
   await mkdir(join(directory, '.windlass-roots1/data'), { recursive: true })
   await mkdir(join(directory, '.windlass-empty1'))
   await symlink('.windlass-x', join(directory, '.windlass-symlnk'))
   await unpack(join(directory, 'new'))
   assertUnpacked(join(directory, 'new'))
-  const left = ['amark1', 'living', 'others', 'roots1', 'symlnk', 'x'].map(name => `.windlass-${name}`)
-  assert.deepEqual(namesIn(directory), [...left, 'new'])
+  const left = ['amark1', 'amark2', 'amark3', 'living', 'others', 'roots1', 'symlnk', 'x']
+  assert.deepEqual(namesIn(directory), [...left.map(name => `.windlass-${name}`), 'again', 'new'])
   const existing = join(directory, 'existing')
   await mkdir(existing)
   await makeLeft(existing, '.windlass-dead03')

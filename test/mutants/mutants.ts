@@ -541,8 +541,10 @@ const documents: Mutant[] = [
     [
       'src/copy/target-directory.ts',
       'src/copy/unpack.test.ts',
-      ["return (await readFile(path, 'latin1')) === markOf(lock.fd)", 'return true'],
+      ["return (await mark.readFile('latin1')) === markOf(lock.fd)", 'return true'],
     ],
+    ['src/copy/target-directory.ts', 'src/copy/unpack.test.ts', ['facts.nlink !== 1', 'false']],
+    ['src/copy/target-directory.ts', 'src/copy/unpack.test.ts', ['!isOwn(mark.fd)', 'false']],
     [
       'src/copy/target-directory.ts',
       'src/copy/unpack.test.ts',

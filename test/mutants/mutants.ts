@@ -776,6 +776,11 @@ const durability: Mutant[] = [
       'src/places/archive/layout-sink.test.ts',
       ["if (hash.digest('hex') !== digestHex(digest)) return false", ''],
     ],
+    [
+      'src/places/archive/layout-sink.ts',
+      'src/places/archive/layout-sink.test.ts',
+      ['size, mtimeNs, ctimeNs].join', 'size, mtimeNs].join'],
+    ],
   ]),
   ...guardsOf('several processes', [
     [

@@ -18,7 +18,7 @@ export const command = defineCommand({
   description:
     "Copies a list of images to a registry (docker://HOST[:PORT][/PREFIX]), into an OCI layout (oci:DIR) or into the store (store:). FILE is skopeo's sync YAML (registries with images, " +
     'images-by-tag-regex, images-by-semver, credentials, tls-verify, cert-dir), a YAML list of references, or one reference a line, with # for comments; - is stdin. ' +
-    'Several images are copied at a time. What the destination has is not copied, so that a run that was cut is gone on with by the next. An image that fails is told, and keeps no other from being ' +
+    'Several images are copied at a time. What the destination has is not copied, so that a run that was cut is gone on with by the next; in a layout each blob is read for that, once in a run, as disks lose bytes. An image that fails is told, and keeps no other from being ' +
     'copied; the exit status is that of the first failure.\n' +
     "Each line on stdout has what became of an image, its digest, where it is from and where it is now. All platforms go along, unless one is chosen; the store takes this machine's.",
   operands: [{ name: 'DEST' }],

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { descriptorOf } from '../../../test/servers/push.ts'
 import { TestDirectory } from '../../../test/unpack-tar.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
 import { tryLockDirectory } from '../../sys/directory-lock.ts'
+import { DirectoryFiles } from './files.ts'
 import { openLayoutSink } from './layout-sink.ts'
 import { blobPath, refNameKey } from './layout-source.ts'
 
@@ -66,4 +68,31 @@ test('a blob that is there is believed by its digest, not by its size, and is re
   await sink.putBlob(descriptor, { open, isLocal: true, mountFrom: undefined }, signal)
   assert.equal(readFileSync(path, 'utf8'), 'the blob')
   assert.equal(await (await openLayoutSink(directory.path)).hasBlob(descriptor, signal), true)
+})
+
+test('a blob that images share is read once, and again when its file has changed', async t => {
+  using directory = new TestDirectory()
+  const has = async () => await (await openLayoutSink(directory.path)).hasBlob(descriptor, signal)
+  const descriptor = descriptorOf('a shared blob', mediaTypes.ociLayer)
+  const sink = await openLayoutSink(directory.path)
+  const path = join(directory.path, blobPath(descriptor.digest))
+  const write = (content: string) => {
+    writeFileSync(path, content)
+    utimesSync(path, 1e9, 1e9)
+  }
+  const { mock } = t.mock.method(DirectoryFiles.prototype, 'read')
+  write('a shared blob')
+  assert.deepEqual([await sink.hasBlob(descriptor, signal), await has(), await has()], [true, true, true])
+  assert.equal(mock.callCount(), 1)
+  // The clock of a filesystem goes by ticks.
+  await setTimeout(100)
+  write('a shaded blob')
+  assert.deepEqual([await has(), await has()], [false, false])
+  assert.equal(mock.callCount(), 3)
+  const open = async function* () {
+    yield Buffer.from('a shared blob')
+  }
+  await sink.putBlob(descriptor, { open, isLocal: true, mountFrom: undefined }, signal)
+  assert.equal(await has(), true)
+  assert.equal(mock.callCount(), 3)
 })

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, open, realpath, rename, rm } from 'node:fs/promises'
+import type { BigIntStats } from 'node:fs'
+import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { WindlassError, wrapError } from '../../errors.ts'
@@ -146,6 +147,13 @@ async function lockIndex(directory: string, signal: AbortSignal): Promise<Direct
   }
 }
 
+/** The blobs that this process has read, or written, and how their files were then: images share layers, and each has a sink of its own. */
+const sound = new Set<string>()
+
+function identityOf(digest: Digest, { dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [digest, dev, ino, size, mtimeNs, ctimeNs].join(' ')
+}
+
 class LayoutDirectorySink implements Sink {
   readonly name: string
   readonly onePlatform = false
@@ -153,7 +161,6 @@ class LayoutDirectorySink implements Sink {
   readonly isOnePass = false
   readonly #files: DirectoryFiles
   readonly #names = new Names()
-  readonly #sound = new Set<Digest>()
 
   constructor(directory: string) {
     this.name = directory
@@ -162,22 +169,22 @@ class LayoutDirectorySink implements Sink {
 
   /** A layout may come from anywhere, and disks lose bytes: what is there counts once it has been read. That costs less than to bring it again. */
   async hasBlob({ digest, size }: Descriptor, signal: AbortSignal): Promise<boolean> {
-    if (this.#sound.has(digest)) return true
     const path = blobPath(digest)
     if ((await this.#files.find(path)) !== size) return false
+    const before = await this.#identify(digest)
+    if (sound.has(before)) return true
     const hash = createHash(digestAlgorithm(digest))
     for await (const chunk of this.#files.read(path)) {
       signal.throwIfAborted()
       hash.update(chunk)
     }
     if (hash.digest('hex') !== digestHex(digest)) return false
-    this.#sound.add(digest)
+    if ((await this.#identify(digest)) === before) sound.add(before)
     return true
   }
 
   async putBlob({ digest }: Descriptor, blob: BlobReader): Promise<void> {
-    await this.#put(blobPath(digest), blob.open(0))
-    this.#sound.add(digest)
+    sound.add(identityOf(digest, await this.#put(blobPath(digest), blob.open(0))))
   }
 
   async putDocument({ descriptor, bytes }: Document, target: Placement): Promise<void> {
@@ -195,20 +202,22 @@ class LayoutDirectorySink implements Sink {
 
   async [Symbol.asyncDispose](): Promise<void> {}
 
-  async #put(path: string, bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
+  async #identify(digest: Digest): Promise<string> {
+    return identityOf(digest, await stat(join(this.name, blobPath(digest)), { bigint: true }))
+  }
+
+  /** @returns how its file is then */
+  async #put(path: string, bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<BigIntStats> {
     const target = join(this.name, path)
     const partial = join(this.name, `.${randomBytes(8).toString('hex')}.partial`)
     try {
-      const handle = await open(partial, 'wx', 0o644)
-      try {
-        for await (const chunk of bytes)
-          for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten
-        await handle.sync()
-      } finally {
-        await handle.close()
-      }
+      await using handle = await open(partial, 'wx', 0o644)
+      for await (const chunk of bytes)
+        for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten
+      await handle.sync()
       await rename(partial, target)
       await syncDirectory(dirname(target))
+      return await handle.stat({ bigint: true })
     } catch (error) {
       await rm(partial, { force: true })
       throw wrapError(error, `Cannot write ${target}`)

@@ -131,7 +131,8 @@ type Stall = Extract<PullEvent, { type: 'stall' }>
 describe('a pull onto a disk that is frozen', { concurrency: true }, () => {
   const manyFiles = makeManyFiles('file', 12_000)
   const text = makeLayer([makeFile('file', Buffer.alloc(MiB, 'text '))])
-  const entryEvidence = /state D .* in percpu_rwsem_wait, .*\n.* frozen \(fsfreeze\)\n(.*\n)*it works on entry file-\d+/
+  const entryEvidence =
+    /state D .* in percpu_rwsem_wait, .*\n.* frozen .*\(fsfreeze\)\n(.*\n)*it works on entry file-\d+/
   const cases = [
     {
       name: 'while a layer is unpacked, under the command with its own patience, names the entry',

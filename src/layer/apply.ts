@@ -34,7 +34,7 @@ import {
   setXattrsOfPath,
   writeTimes,
 } from './metadata.ts'
-import { baseName, cleanName, parentName, parseWhiteout } from './names.ts'
+import { aufsLinks, baseName, cleanName, parentName, parseWhiteout } from './names.ts'
 import type { Adapted } from './ordinary.ts'
 import { type OpenDirectory, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, Tree } from './tree.ts'
 import { flatUnion, isOverlayWhiteout, overlayUnion, setOpaque, type Union } from './union.ts'
@@ -72,9 +72,6 @@ const MINOR_MAX = 0xfffff
 const HELD_XATTRS_MAX = 64 * 1024 * 1024
 /** Names told of attributes that were left out: enough to see what kind they are. */
 const DROPPED_MAX = 100
-
-/** Where aufs keeps files that have several names. No entry can make anything else of this name. */
-const aufsLinks = '.wh..wh.plnk'
 
 /** Applies the entries of one layer to the tree that is the calling thread's root. Disposing closes what it holds open. */
 export class LayerApplier implements Disposable {

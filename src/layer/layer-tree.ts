@@ -1,6 +1,6 @@
 import { WindlassError } from '../errors.ts'
 import { defaultTarLimits, type EntryType, showName, type TarEntry } from '../tar/entry.ts'
-import { baseName, cleanName, parentName, parseWhiteout } from './names.ts'
+import { aufsLinks, baseName, cleanName, parentName, parseWhiteout } from './names.ts'
 
 /** What a layer says of one file. Hard links to the same file share one object. */
 export interface NodeFacts {
@@ -74,6 +74,8 @@ export function isWhiteout({ facts, children }: TreeNode): boolean {
 export class LayerTree {
   readonly root = emptyDirectory()
   readonly #impliedMax: number
+  /** aufs' files with several names, which only hard links lead to. */
+  readonly #aufsLinks = new Map<string, NodeFacts>()
   #implied = 0
 
   constructor({ impliedMax } = defaultTarLimits) {
@@ -87,7 +89,7 @@ export class LayerTree {
   add(entry: TarEntry, read: (name: string) => Pick<NodeFacts, 'hash' | 'spooledAt'>): void {
     const name = cleanName(entry.name)
     const whiteout = parseWhiteout(name)
-    if (whiteout.kind === 'metadata') return
+    if (whiteout.kind === 'metadata') return this.#keepLinked(name, entry, read)
     if (whiteout.kind === 'opaque') this.#directory(parentName(name)).isOpaque = true
     else if (whiteout.kind === 'whiteout') this.#whiteOut(this.#directory(parentName(name)), whiteout.hidden)
     else if (entry.type === 'directory') this.#addDirectory(name, toFacts(entry, name, nothingRead))
@@ -99,6 +101,11 @@ export class LayerTree {
       const more = entry.type === 'file' ? read(name) : nothingRead
       siblings.set(baseName(name), { facts: toFacts(entry, name, more), children: undefined, isOpaque: false })
     }
+  }
+
+  #keepLinked(name: string, entry: TarEntry, read: (name: string) => Pick<NodeFacts, 'hash' | 'spooledAt'>): void {
+    if (entry.type === 'file' && parentName(name) === aufsLinks)
+      this.#aufsLinks.set(name, toFacts(entry, name, read(name)))
   }
 
   #whiteOut(directory: TreeNode, hidden: string): void {
@@ -125,7 +132,8 @@ export class LayerTree {
 
   #addLink(name: string, entry: TarEntry): void {
     const target = cleanName(entry.linkName)
-    const found = this.#find(target)
+    const kept = this.#aufsLinks.get(target)
+    const found = kept === undefined ? this.#find(target) : { facts: kept, children: undefined }
     if (found?.facts === undefined || found.children !== undefined) {
       const why = found?.children === undefined ? 'does not exist in this layer' : 'is a directory'
       throw corrupt(entry.name, `the target ${showName(entry.linkName)} of this hard link ${why}`)

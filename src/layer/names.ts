@@ -55,6 +55,9 @@ export type Whiteout =
   /** aufs' own bookkeeping: nothing of the image. */
   | { readonly kind: 'metadata' }
 
+/** Where aufs keeps files that have several names. No entry can make anything else of this name. */
+export const aufsLinks = '.wh..wh.plnk'
+
 const none: Whiteout = { kind: 'none' }
 
 /** @throws WindlassError CORRUPT for a whiteout that names nothing, `.` or `..` */

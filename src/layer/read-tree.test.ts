@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -74,6 +75,8 @@ async function mountLayers(base: string, tars: readonly Buffer[]): Promise<Tree>
   execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', `ro,lowerdir=${directories.join(':')}`, target])
   return readDisk(target, { ignoreXattrs: ['trusted.overlay.'], ignoreGone: true })
 }
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 async function outcomeOf(reading: Promise<unknown>): Promise<string> {
   try {
@@ -219,6 +222,21 @@ describe('a comparison', () => {
     const { root } = await readTree(pieces(sparse), { signal, hashes: true })
     assert.deepEqual([...compareTrees(root, await treeOf({ name: 'file', mode: 0o644, data: content }), false)], [])
   })
+})
+
+test("hard links into aufs' bookkeeping have the content of the files there, of which nothing else is seen", async () => {
+  const root = await treeOf(
+    { name: '.wh..wh.plnk', typeflag: '5' },
+    { name: '.wh..wh.plnk/1.2', data: 'shared' },
+    { name: '.wh..wh.plnk/3.4', data: 'nobody wants it' },
+    { name: 'd/a', typeflag: '1', linkname: '.wh..wh.plnk/1.2' },
+    { name: 'b', typeflag: '1', linkname: '/.wh..wh.plnk/1.2' },
+  )
+  const { tree } = toFacts(root)
+  assert.deepEqual([...tree.keys()].toSorted(), ['.', 'b', 'd', 'd/a'])
+  assert.equal(tree.get('b')?.links, 'b d/a')
+  assert.deepEqual([tree.get('b')?.size, tree.get('b')?.sha256], ['shared'.length, sha256('shared')])
+  await assert.rejects(treeOf({ name: 'a', typeflag: '1', linkname: '.wh..wh.plnk/9' }), /does not exist in this layer/)
 })
 
 test('names that nest as deep as a path can are read', async () => {

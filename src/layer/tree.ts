@@ -135,7 +135,7 @@ export class Tree {
    */
   keepFacts(name: string): void {
     if (!this.#hasLower || this.#isKnown(name)) return
-    const stat = lstatat(AT_FDCWD, this.#inside(name))
+    const stat = lstatat(AT_FDCWD, this.inside(name))
     if (stat !== undefined) this.#keep(name, stat)
   }
 
@@ -145,7 +145,7 @@ export class Tree {
 
   #keep(name: string, stat: Stat): void {
     if (this.#isKnown(name)) return
-    const path = this.#inside(name)
+    const path = this.inside(name)
     const acl = lgetxattr(path, defaultAcl)
     if (acl !== undefined) lremovexattr(path, defaultAcl)
     const { mtimeSeconds, mtimeNanoseconds } = stat
@@ -157,7 +157,7 @@ export class Tree {
   restoreFacts(): void {
     const times = Buffer.alloc(32)
     for (const [name, facts] of [...this.#kept].reverse())
-      this.#walks.timed([name], () => this.#restore(this.#inside(name), facts, times))
+      this.#walks.timed([name], () => this.#restore(this.inside(name), facts, times))
   }
 
   #restore(path: Buffer, facts: KeptFacts, times: Buffer): void {
@@ -169,7 +169,7 @@ export class Tree {
   }
 
   /** The path of the directory itself, also where its name is that of a symlink to it. */
-  #inside(name: string): Buffer {
+  inside(name: string): Buffer {
     return cPath(`/${name}/.`, 'latin1')
   }
 

@@ -18,9 +18,9 @@ const opaqueName = cPath(opaqueXattr)
 const opaqueValue = Buffer.from('y')
 const NO_DEVICE = makedev(0, 0)
 
-/** Marks a directory as hiding its lower namesake (kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"). */
+/** Marks a directory, also one that a symlink leads to, as hiding its lower namesake (kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"). */
 export function setOpaque(tree: Tree, directory: string): void {
-  lsetxattr(tree.path(directory), opaqueName, opaqueValue)
+  lsetxattr(tree.inside(directory), opaqueName, opaqueValue)
 }
 
 /** True for the character device 0:0 that stands for a whiteout in an overlay's layer. */

@@ -424,6 +424,12 @@ test('in overlay form a whiteout is a device 0:0, and opaque an attribute', asyn
   assert.deepEqual(readdirSync(join(root.path, 'o')), ['new'])
 })
 
+test('an opaque mark that is reached through a symlink is set on the directory that it leads to', async () => {
+  using root = await overlay(dir('d'), symlink('way', 'd'), file('way/.wh..wh..opq', ''), file('d/new'))
+  assert.ok(opaque(join(root.path, 'd')))
+  assert.ok(!opaque(join(root.path, 'way')))
+})
+
 test('a whiteout and an entry of the same name: the entry stays, in both orders', async () => {
   for (const order of [1, -1]) {
     using root = await overlay(...[file('.wh.f', ''), file('f', 'own')].sort(() => order))

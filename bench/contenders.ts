@@ -6,8 +6,8 @@ import { startContainerd } from '../test/testbed/containerd.ts'
 import { startDocker } from '../test/testbed/dockerd.ts'
 import { type Engines, enginesIn, hostEngines } from '../test/testbed/newest.ts'
 import { openPodman } from '../test/testbed/podman.ts'
-import { windlassProgram } from '../test/testbed/windlass.ts'
 import type { Compression } from './images.ts'
+import { installedProgram } from './installed.ts'
 import type { Command } from './measure.ts'
 
 /** An image as it can be pulled. */
@@ -64,11 +64,11 @@ const windlass: Contender = {
   compressions: ['gzip', 'zstd'],
   programs: [],
   engines: hostEngines,
-  prepare: async directory =>
-    ready(image => ({
-      program: windlassProgram,
-      args: ['--root', join(directory, 'store'), '--progress', 'none', 'pull', refer(image)],
-    })),
+  async prepare(directory) {
+    const program = await installedProgram()
+    const args = ['--root', join(directory, 'store'), '--progress', 'none', 'pull']
+    return ready(image => ({ program, args: [...args, refer(image)] }))
+  },
 }
 
 const pipelines: readonly Contender[] = [
@@ -189,7 +189,7 @@ const deliveries: readonly Contender[] = [
     async prepare(directory) {
       const daemon = await startContainerd(join(directory, 'containerd'), programs)
       return {
-        pull: windlassInto('containerd', directory, { CONTAINERD_ADDRESS: daemon.socket }),
+        pull: await windlassInto('containerd', directory, { CONTAINERD_ADDRESS: daemon.socket }),
         daemons: [daemon.pid],
         [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
       }
@@ -197,10 +197,16 @@ const deliveries: readonly Contender[] = [
   },
 ]
 
-function windlassInto(into: string, directory: string, env: Record<string, string>, route?: string): Prepared['pull'] {
+async function windlassInto(
+  into: string,
+  directory: string,
+  env: Record<string, string>,
+  route?: string,
+): Promise<Prepared['pull']> {
+  const program = await installedProgram()
   const args = ['--root', join(directory, 'store'), '--progress', 'none', 'pull', '--into', into]
   const choice = route === undefined ? [] : ['--route', route]
-  return image => ({ program: windlassProgram, args: [...args, ...choice, refer(image)], env })
+  return image => ({ program, args: [...args, ...choice, refer(image)], env })
 }
 
 /** windlass delivers into a daemon that could use the decompressors of the host, but need not. */
@@ -214,7 +220,7 @@ function intoDocker(route: string): Contender {
     async prepare(directory) {
       const daemon = await startDocker(join(directory, 'docker'), programs)
       return {
-        pull: windlassInto('docker', directory, { DOCKER_HOST: `unix://${daemon.socket}` }, route),
+        pull: await windlassInto('docker', directory, { DOCKER_HOST: `unix://${daemon.socket}` }, route),
         daemons: [daemon.pid],
         [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
       }
@@ -232,7 +238,7 @@ function intoPodman(route: string): Contender {
     async prepare(directory) {
       const podman = await openPodman(join(directory, 'podman'))
       return {
-        pull: windlassInto('podman', directory, { ...podman.env, TMPDIR: directory }, route),
+        pull: await windlassInto('podman', directory, { ...podman.env, TMPDIR: directory }, route),
         daemons: [],
         [Symbol.asyncDispose]: () => podman[Symbol.asyncDispose](),
       }

@@ -93,6 +93,33 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
     assert.equal((await doctor(['--undo', 'last', '--yes'])).status, 2)
   })
 
+  test(
+    'of a script that waits for a program, and would go on after it, all is ended, and the engine has seen it',
+    row,
+    async () => {
+      await plantBroken(late, 'sleep', 'inner')
+      const wentOn = join(directory, 'went-on')
+      const script = `#!/bin/sh\n${join(late, 'inner')} "$@"\n: >${wentOn}\n`
+      writeFileSync(join(late, 'unpigz'), script, { mode: 0o755 })
+      const client = sick.startPull(image.reference)
+      const { decompressor } = await sick.unpacking(true)
+      await waitUntil('its program runs', 20_000, () => childrenOf(decompressor).length > 0)
+      const [inner] = childrenOf(decompressor)
+      const applied = await doctor(['--fix', 'shim-dockerd', '--yes'])
+      assert.equal(applied.told?.isProven, true, applied.stderr)
+      const ended = await doctor(['--fix', `kill-${decompressor}`, '--yes'])
+      assert.equal(ended.told?.isProven, true, ended.stderr + JSON.stringify(ended.told))
+      assert.match(ended.told.message, /dockerd \d+ has seen that/)
+      // Whoever takes the orphan in may not have taken notice yet.
+      assert.ok(!existsSync(wentOn))
+      for (const pid of [decompressor, inner?.pid]) assert.match(readIfThere(`/proc/${pid}/stat`), /^$|\) Z /)
+      if (client.exitCode === null) await once(client, 'exit')
+      assert.notEqual(client.exitCode, 0)
+      await doctor(['--undo', applied.told.undo, '--yes'])
+      rmSync(join(late, 'inner'))
+    },
+  )
+
   test('does not get a shim over a file that is there', row, async () => {
     writeFileSync(join(early, 'unpigz'), 'mine', { mode: 0o644 })
     const { status, stderr } = await doctor(['--fix', 'shim-dockerd', '--yes'])

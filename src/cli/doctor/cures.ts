@@ -1,7 +1,7 @@
 /** `windlass doctor --fixes`, `--fix ID`, `--undo ID`: what can be done to an engine, shown before it is done, and taken back. */
 import { basename, join, resolve } from 'node:path'
 import type { Destination } from '../../copy/destination.ts'
-import { applyCure, endsOf, undoable, undoCure } from '../../doctor/cures/apply.ts'
+import { applyCure, endsOf, isBrokenOff, lastOf, undoable, undoCure } from '../../doctor/cures/apply.ts'
 import { type Cure, hasSystemd, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
 import {
   addedBy,
@@ -11,7 +11,7 @@ import {
   isDelivery,
   undoDelivery,
 } from '../../doctor/cures/deliver.ts'
-import { formatDiff } from '../../doctor/cures/file-change.ts'
+import { checkChange, formatDiff } from '../../doctor/cures/file-change.ts'
 import { type JournalRecord, readJournals } from '../../doctor/cures/journal.ts'
 import { killStuck } from '../../doctor/cures/kill.ts'
 import { provesCure } from '../../doctor/cures/prove.ts'
@@ -22,7 +22,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import type { Context } from '../command.ts'
 import { confirm } from '../confirm.ts'
-import { writeJson, writeLine } from '../output.ts'
+import { writeJson, writeLine, writeNote } from '../output.ts'
 import { journalDirectory } from './journal-directory.ts'
 
 interface CureOptions {
@@ -56,7 +56,7 @@ export async function listCures(
   if (context.json)
     return writeJson(context, {
       cures: cures.map(withoutEngine),
-      applied: applied.map(({ id, steps }) => ({ id, steps })),
+      applied: applied.map(record => ({ id: record.id, isBrokenOff: isBrokenOff(record), steps: record.steps })),
     })
   for (const cure of cures) {
     writeLine(context, `${cure.obstacle === undefined ? '·' : '×'} ${cure.id}  ${nameOf(cure.engine)}: ${cure.title}`)
@@ -66,8 +66,17 @@ export async function listCures(
     )
   }
   if (cures.length === 0) writeLine(context, 'No engine runs here whose processes can be seen')
-  for (const { id, steps } of applied)
-    writeLine(context, `✓ ${id}  applied at ${steps[0]?.['time']}; --undo ${id} takes it back`)
+  for (const record of applied) writeLine(context, describeApplied(record))
+}
+
+function describeApplied(record: JournalRecord): string {
+  const { id, steps } = record
+  const time = steps[0]?.['time']
+  if (!isBrokenOff(record)) return `✓ ${id}  applied at ${time}; --undo ${id} takes it back`
+  const what = isDelivery(record)
+    ? `it was about to bring ${addedBy(record).join(', ')}; --undo ${id} removes what stands for that image, whoever has brought it`
+    : `--undo ${id} gives each file its old state`
+  return `! ${id}  broken off, begun at ${time}: ${what}`
 }
 
 function withoutEngine({ engine, ...cure }: Cure) {
@@ -85,6 +94,7 @@ export async function fix(context: Context, host: HostView, id: string, options:
     )
   if (cure.obstacle !== undefined)
     throw new WindlassError('UNSUPPORTED', `Cannot apply ${id} to ${nameOf(cure.engine)}: ${cure.obstacle}`)
+  for (const change of cure.changes) checkChange(change)
   if (!context.json) for (const line of describe(cure)) writeLine(context, line)
   if (options['dry-run'])
     return tell(context, { id, result: 'planned', message: 'nothing was done', cure: withoutEngine(cure) })
@@ -220,11 +230,17 @@ export async function undo(
   const directory = journalDirectory(context)
   const journals = readJournals(directory)
   const all = undoable(journals)
-  const record = wanted === 'last' ? all[0] : all.find(({ id }) => id === wanted)
+  const record = wanted === 'last' ? lastOf(all) : all.find(({ id }) => id === wanted)
+  if (wanted === 'last' && record !== all[0])
+    writeNote(
+      context,
+      `Left out, since it was broken off: ${all[0]?.id}; --undo ${all[0]?.id} takes back what it may have brought`,
+    )
   if (record === undefined) {
     const hint =
       all.length === 0 ? 'nothing that was done here can be undone' : `there are: ${all.map(({ id }) => id).join(', ')}`
-    const state = stateOf(journals.find(({ id }) => id === wanted))
+    const state =
+      wanted === 'last' ? 'nothing that was applied is left' : stateOf(journals.find(({ id }) => id === wanted))
     throw new WindlassError('NOT_FOUND', `Cannot undo ${JSON.stringify(wanted)}: ${state}`, { hint })
   }
   if (!context.json) for (const plan of plansOf(record)) writeLine(context, `  ${plan}`)

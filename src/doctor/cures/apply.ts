@@ -1,7 +1,7 @@
 /** Applies a cure, and takes one back, with every step in the journal before and after it is done. */
 import { WindlassError } from '../../errors.ts'
 import { type CommandOptions, runCommands } from './command.ts'
-import { addedBy } from './deliver.ts'
+import { addedBy, isDelivery } from './deliver.ts'
 import { applyChange, checkChange, checkRevert, type FileChange, revertChange } from './file-change.ts'
 import { Journal, type JournalRecord } from './journal.ts'
 
@@ -57,6 +57,18 @@ export function undoable(journals: readonly JournalRecord[]): JournalRecord[] {
     .filter(record => changesOf(record.steps).length > 0 || addedBy(record).length > 0)
     .filter(({ steps }) => !steps.some(({ step }) => step === 'undone'))
     .reverse()
+}
+
+/**
+ * Whether it was broken off before it could say what it has done. What stands in a file tells whose it is; a name of an image that was to come may have been brought by somebody else since.
+ */
+export function isBrokenOff({ steps }: JournalRecord): boolean {
+  return !steps.some(({ step }) => step === 'applied' || step === 'unknown')
+}
+
+/** What `last` means among those that can be taken back: nothing of which it is not certain that it is ours. */
+export function lastOf(all: readonly JournalRecord[]): JournalRecord | undefined {
+  return all.find(record => !(isDelivery(record) && isBrokenOff(record)))
 }
 
 function changesOf([begin]: JournalRecord['steps']): readonly FileChange[] {

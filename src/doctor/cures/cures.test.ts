@@ -21,11 +21,12 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { isWindlassError } from '../../errors.ts'
 import { LiveHost } from '../../sys/host-view.ts'
+import { cPath, getxattr, lsetxattr } from '../../sys/libc.ts'
 import type { Engine } from '../engines.ts'
-import { applyCure, undoable, undoCure } from './apply.ts'
+import { applyCure, lastOf, undoable, undoCure } from './apply.ts'
 import { type Cure, type CureFacts, planCures, readCureFacts } from './cure.ts'
 import { addedBy } from './deliver.ts'
-import { formatDiff } from './file-change.ts'
+import { applyChange, type FileChange, formatDiff } from './file-change.ts'
 import { Journal, readJournals, type Step } from './journal.ts'
 import { hasWorkaround } from './kill.ts'
 import { planService } from './service.ts'
@@ -200,6 +201,107 @@ test('a file that is changed keeps its owner, its permissions and the link that 
   const [record] = undoable(readJournals(journals))
   await undoCure(record as NonNullable<typeof record>, { directory: journals })
   check('a\nb\n')
+})
+
+/** An ACL as the kernel keeps it (posix_acl_xattr.h): for the owner, user 12, the group, the mask, and others. */
+function makeAcl(): Buffer {
+  const acl = Buffer.alloc(4 + 5 * 8, 0xff)
+  acl.writeUInt32LE(2)
+  const entries = [
+    [1, 6],
+    [2, 4, 12],
+    [4, 4],
+    [16, 4],
+    [32, 0],
+  ] as const
+  for (const [at, [tag, permissions, id]] of entries.entries()) {
+    acl.writeUInt16LE(tag, 4 + at * 8)
+    acl.writeUInt16LE(permissions, 6 + at * 8)
+    if (id !== undefined) acl.writeUInt32LE(id, 8 + at * 8)
+  }
+  return acl
+}
+
+test('a file that is changed keeps its ACL, and gets it back', async () => {
+  const { cure, old, journals } = localCure('acl')
+  const name = cPath('system.posix_acl_access')
+  lsetxattr(cPath(old), name, makeAcl())
+  const { mode } = statSync(old)
+  const check = (content: string) => {
+    assert.equal(readFileSync(old, 'utf8'), content)
+    assert.deepEqual(getxattr(cPath(old), name), makeAcl())
+    assert.equal(statSync(old).mode, mode)
+  }
+  await applyCure(cure, { directory: journals })
+  check('a\nb\nc\n')
+  await undoCure(lastOf(readJournals(journals)) as NonNullable<ReturnType<typeof lastOf>>, { directory: journals })
+  check('a\nb\n')
+})
+
+test('a file with other names is not changed: they would lead to the old one', async () => {
+  const { cure, old, fresh, journals } = localCure('names')
+  const other = join(directory, 'names-other')
+  linkSync(old, other)
+  await assert.rejects(applyCure(cure, { directory: journals }), /it has 2 names \(hard links\)/)
+  assert.deepEqual([readFileSync(old, 'utf8'), statSync(old).nlink, existsSync(fresh)], ['a\nb\n', 2, false])
+  rmSync(other)
+  await applyCure(cure, { directory: journals })
+  linkSync(old, other)
+  const [record] = undoable(readJournals(journals))
+  await assert.rejects(undoCure(record as NonNullable<typeof record>, { directory: journals }), /hard links/)
+  assert.deepEqual([readFileSync(old, 'utf8'), existsSync(fresh)], ['a\nb\nc\n', true])
+})
+
+test('a directory that was made for a file that could not be written is taken away again', async t => {
+  const { cure, fresh } = localCure('no-room')
+  const broken = t.mock.method(fs, 'fsyncSync', () => {
+    throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })
+  })
+  syncBuiltinESMExports()
+  assert.throws(
+    () => applyChange(cure.changes[1] as FileChange),
+    error => isWindlassError(error, 'NO_SPACE'),
+  )
+  broken.mock.restore()
+  syncBuiltinESMExports()
+  assert.ok(!existsSync(join(fresh, '..')))
+})
+
+test('a clock that is set back mixes up no journals, and those that say nothing but their time are older', t => {
+  const journals = join(directory, 'set-back')
+  const begin = (id: string, now: string) => {
+    t.mock.timers.reset()
+    t.mock.timers.enable({ apis: ['Date'], now: new Date(now) })
+    using journal = new Journal(journals, id)
+    journal.write('begin', { kind: id, changes: [{ path: '/f', after: '' }] })
+    journal.write('applied')
+  }
+  begin('first', '2030-01-01')
+  begin('second', '2020-01-01')
+  begin('third', '2025-01-01')
+  const old = { step: 'begin', time: '2031-01-01T00:00:00.000Z', changes: [{ path: '/f', after: '' }] }
+  writeFileSync(join(journals, 'old-1.jsonl'), `${JSON.stringify(old)}\n`)
+  const older = { ...old, time: '2029-01-01T00:00:00.000Z' }
+  writeFileSync(join(journals, 'older-1.jsonl'), `${JSON.stringify(older)}\n`)
+  const kinds = readJournals(journals).map(({ id }) => id.split('-')[0])
+  assert.deepEqual(kinds, ['older', 'old', 'first', 'second', 'third'])
+  assert.match(lastOf(undoable(readJournals(journals)))?.id ?? '', /^third/)
+})
+
+test('the last that is taken back is never a delivery that was broken off: somebody else may have brought its name since', () => {
+  const steps = (...more: Step[]) => [{ step: 'begin', kind: 'deliver', before: {} }, ...more]
+  const expected = { step: 'expected', digest: 'x', config: 'y', names: ['app:1'] }
+  const brokenOff = { id: 'deliver-2', steps: steps(expected) }
+  const applied = { id: 'deliver-1', steps: steps(expected, { step: 'applied', added: { 'app:1': 'x' } }) }
+  const all = undoable([applied, brokenOff])
+  assert.deepEqual(
+    all.map(({ id }) => id),
+    ['deliver-2', 'deliver-1'],
+  )
+  assert.equal(lastOf(all)?.id, 'deliver-1')
+  assert.equal(lastOf([brokenOff]), undefined)
+  const file = { id: 'shim-3', steps: [{ step: 'begin', kind: 'shim', changes: [{}] }] }
+  assert.equal(lastOf([file, ...all])?.id, 'shim-3', 'a file tells by what stands in it whose it is')
 })
 
 test('one that a death broke off after its first file is undone from the journal', async () => {

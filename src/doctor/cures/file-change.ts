@@ -18,6 +18,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
+import { cPath, getxattr, listxattr, lsetxattr } from '../../sys/libc.ts'
 
 /** Plain data: survives JSON. */
 export interface FileChange {
@@ -29,9 +30,10 @@ export interface FileChange {
   readonly mode: number
 }
 
-/** @throws WindlassError FAILED if the file is not as it was when the change was planned */
-export function checkChange(change: FileChange): void {
-  expect(change.path, change.before, 'Cannot change')
+/** @throws WindlassError FAILED if the file is not as it was when the change was planned, or has other names that would stay behind */
+export function checkChange({ path, before }: FileChange): void {
+  expect(path, before, 'Cannot change')
+  checkNames(path, 'Cannot change')
 }
 
 /** After `checkChange`. @throws WindlassError NO_SPACE, PERMISSION: the file is as before then, or as it was to become */
@@ -39,10 +41,11 @@ export function applyChange({ path, after, mode }: FileChange): void {
   write(path, after, mode)
 }
 
-/** @returns whether there is something to take back. @throws WindlassError FAILED if somebody has changed the file since */
+/** @returns whether there is something to take back. @throws WindlassError FAILED if somebody has changed the file since, or given it other names */
 export function checkRevert({ path, before, after }: FileChange): boolean {
   if (isThere(path, before)) return false
   expect(path, after, 'Cannot take back the change of')
+  if (before !== undefined) checkNames(path, 'Cannot take back the change of')
   return true
 }
 
@@ -90,11 +93,25 @@ function isThere(path: string, wanted: string | undefined): boolean {
   return wanted !== undefined && isFile && readFileSync(path).equals(Buffer.from(wanted))
 }
 
-/** Whole or not at all, and durable. What is there keeps its owner and permissions, and a link to it stays one. */
+/** A file that is replaced is another one: its other names would lead to the old one. */
+function checkNames(path: string, doing: string): void {
+  const names = statSync(path, { throwIfNoEntry: false })?.nlink ?? 1
+  if (names === 1) return
+  throw new WindlassError(
+    'FAILED',
+    `${doing} ${path}: it has ${names} names (hard links), and the others would be left behind`,
+    {
+      hint: `find them with find / -xdev -samefile ${path}, and change the file by hand`,
+    },
+  )
+}
+
+/** Whole or not at all, and durable. What is there keeps its owner, permissions and extended attributes (ACLs and a SELinux label among them), and a link to it stays one. */
 function write(path: string, content: string, mode: number): void {
   let fresh: string | undefined
+  let made: string | undefined
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    made = mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
     const old = statSync(path, { throwIfNoEntry: false })
     const real = old === undefined ? path : realpathSync(path)
     fresh = `${real}.windlass-new`
@@ -102,6 +119,7 @@ function write(path: string, content: string, mode: number): void {
     writeFileSync(fresh, content, { mode: 0o600, flag: 'wx' })
     if (old !== undefined) chownSync(fresh, old.uid, old.gid)
     chmodSync(fresh, old === undefined ? mode : old.mode & 0o7777) // whatever the umask is
+    if (old !== undefined) copyAttributes(real, fresh)
     const file = openSync(fresh, 'r')
     fsyncSync(file)
     closeSync(file)
@@ -111,6 +129,21 @@ function write(path: string, content: string, mode: number): void {
     closeSync(directory)
   } catch (error) {
     if (fresh !== undefined) rmSync(fresh, { force: true })
+    if (made === dirname(path)) rmdirIfEmpty(made)
     throw wrapError(error, `Cannot write ${path}`)
   }
+}
+
+/** After owner and mode: a new owner takes capabilities away, and a new mode changes an ACL. What cannot be kept is an error. */
+function copyAttributes(from: string, to: string): void {
+  for (const name of listxattr(cPath(from))) {
+    const value = getxattr(cPath(from), cPath(name, 'latin1'))
+    if (value !== undefined) lsetxattr(cPath(to), cPath(name, 'latin1'), value)
+  }
+}
+
+function rmdirIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory)
+  } catch {} // somebody has put something there
 }

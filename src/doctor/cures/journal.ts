@@ -32,6 +32,8 @@ export class Journal implements Disposable {
   readonly id: string
   readonly #directory: string
   readonly #fd: number
+  /** Of a new one: higher than those of all that are here. */
+  readonly #number: number
   /** The last line may have been cut by a death, or a full disk. */
   #isTorn: boolean
 
@@ -46,6 +48,7 @@ export class Journal implements Disposable {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
       this.id = id ?? freeName(directory, kind)
+      this.#number = id === undefined ? 1 + Math.max(0, ...readJournals(directory).map(numberOf)) : 0
       this.#fd = openSync(this.#pathOf(suffix), id === undefined ? 'ax' : 'a', 0o600)
       syncDirectory(directory)
     } catch (error) {
@@ -58,12 +61,13 @@ export class Journal implements Disposable {
     return new Journal(directory, '', id)
   }
 
-  /** Returns when it is on the disk. @throws WindlassError NO_SPACE, PERMISSION */
+  /** Returns when it is on the disk. `begin` says, too, which number it has here and when by a clock that nobody sets. @throws WindlassError NO_SPACE, PERMISSION */
   write(step: string, facts: Readonly<Record<string, unknown>> = {}): void {
     const time = new Date().toISOString()
+    const order = step === 'begin' ? { number: this.#number, uptimeUs: readUptimeUs() } : {}
     try {
       // All of it: a disk that becomes full takes a part of it first, and only then says so.
-      writeFileSync(this.#fd, `${this.#isTorn ? '\n' : ''}${JSON.stringify({ step, time, ...facts })}\n`)
+      writeFileSync(this.#fd, `${this.#isTorn ? '\n' : ''}${JSON.stringify({ step, time, ...order, ...facts })}\n`)
       fsyncSync(this.#fd)
       this.#isTorn = false
     } catch (error) {
@@ -93,6 +97,11 @@ export class Journal implements Disposable {
   }
 }
 
+/** Microseconds since this host was started (CLOCK_MONOTONIC): the same clock for all processes of a boot. */
+function readUptimeUs(): number {
+  return Number(process.hrtime.bigint() / 1000n)
+}
+
 /** The second, and a number where that is taken. */
 function freeName(directory: string, kind: string): string {
   const time = new Date()
@@ -107,7 +116,17 @@ function freeName(directory: string, kind: string): string {
 export function readJournals(directory: string): JournalRecord[] {
   const names = existsSync(directory) ? readdirSync(directory).filter(name => name.endsWith(suffix)) : []
   const records = names.map(name => ({ id: name.slice(0, -suffix.length), steps: readSteps(join(directory, name)) }))
-  return records.filter(({ steps }) => steps.length > 0).sort((a, b) => timeOf(a).localeCompare(timeOf(b)))
+  return records
+    .filter(({ steps }) => steps.length > 0)
+    .sort((a, b) => numberOf(a) - numberOf(b) || compareBegins(a, b))
+}
+
+/**
+ * Of journals of one boot, wherever they are: which was begun first. A clock may have been set meanwhile; it counts only among those of an earlier windlass, which had nothing else, and which are older than all that
+ * have more.
+ */
+export function compareBegins(a: JournalRecord, b: JournalRecord): number {
+  return uptimeOf(a) - uptimeOf(b) || timeOf(a).localeCompare(timeOf(b))
 }
 
 function readSteps(path: string): Step[] {
@@ -119,6 +138,15 @@ function readSteps(path: string): Step[] {
       return []
     }
   })
+}
+
+/** 0 of an earlier windlass. Two that are begun at the same moment may have the same. */
+function numberOf({ steps: [first] }: JournalRecord): number {
+  return Number(first?.['number'] ?? 0)
+}
+
+function uptimeOf({ steps: [first] }: JournalRecord): number {
+  return Number(first?.['uptimeUs'] ?? 0)
 }
 
 function timeOf({ steps: [first] }: JournalRecord): string {

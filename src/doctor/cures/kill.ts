@@ -2,13 +2,18 @@
 import { WindlassError, wrapError } from '../../errors.ts'
 import { HeldProcess } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { readProcess } from '../../sys/tasks.ts'
+import { descendantsOf, readDescriptors, readProcessTable } from '../../sys/process-files.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { startOf } from '../checks/process-age.ts'
-import { askEngines, type Engine, remembersDecompressor } from '../engines.ts'
+import { askEngines, type Engine, type FoundEngine, remembersDecompressor } from '../engines.ts'
+import type { Line } from '../lines.ts'
 import { findStuck } from '../rescue/find-stuck.ts'
+import { findWriters, readPipesToEngine } from '../rescue/subject.ts'
 import { nameOf } from './cure.ts'
 import { Journal } from './journal.ts'
 import { isShim } from './shim-file.ts'
+
+type Identity = Pick<ProcessFacts, 'pid' | 'startTicks'>
 
 export interface KillPlan {
   readonly lines: readonly string[]
@@ -29,7 +34,7 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
     throw new WindlassError('NOT_FOUND', `Cannot end process ${pid}: it is no decompressor of an engine`, {
       hint: 'windlass doctor names the one that is stuck',
     })
-  const { engine: found, program, decompressor } = one.line
+  const { engine: found, program } = one.line
   const [engine] = await askEngines(host, [found])
   if (engine === undefined || !(await hasWorkaround(host, engine)))
     throw new WindlassError(
@@ -46,28 +51,78 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
   ]
   return {
     lines,
-    carryOut: async () => {
-      using journal = new Journal(directory, 'kill')
-      journal.write('begin', {
-        kind: 'kill',
-        processes: decompressor.map(({ pid, startTicks }) => ({ pid, startTicks })),
-      })
-      for (const { pid, startTicks } of decompressor) {
-        try {
-          using held = await HeldProcess.hold(pid, startTicks)
-          await held.kill()
-        } catch (error) {
-          throw wrapError(error, `Cannot end process ${pid}`)
-        }
-      }
-      journal.write('killed')
-      const isGone = decompressor.every(({ pid, startTicks }) => readProcess(pid)?.startTicks !== startTicks)
-      return {
-        isProven: isGone,
-        message: isGone ? 'it has ended; pull again' : 'the kernel holds it: it has not ended',
-      }
-    },
+    carryOut: () => carryOut(host, one.line, { signal, directory }),
   }
+}
+
+async function carryOut(host: HostView, line: Line, { signal, directory }: KillOptions) {
+  const { decompressor, engine } = line
+  const waited = decompressor.find(({ parent }) => parent === engine.process.pid) ?? decompressor[0]
+  if (waited === undefined) throw new WindlassError('NOT_FOUND', 'Cannot end the decompressor: there is none')
+  const table = readProcessTable(host)
+  const pipes = readPipesToEngine(host, line, waited).all
+  const below = new Set(descendantsOf(table, waited.pid).map(({ pid }) => pid))
+  const holders = findWriters(host, table, pipes).filter(({ pid }) => below.has(pid))
+  const all = new Map([...decompressor, ...holders].map(({ pid, startTicks }) => [pid, { pid, startTicks }]))
+  using journal = new Journal(directory, 'kill')
+  journal.write('begin', { kind: 'kill', processes: [...all.values()] })
+  await endAll(host, [...all.values()])
+  journal.note('killed')
+  const proof = await proveEnd(host, { engine, waited, pipes }, signal)
+  journal.note('proof', { ...proof })
+  return proof
+}
+
+/** Held first, then ended: a script whose program ends would go on with its next line. */
+async function endAll(host: HostView, processes: readonly Identity[]): Promise<void> {
+  using stack = new DisposableStack()
+  const held: HeldProcess[] = []
+  for (const process of processes) {
+    try {
+      held.push(stack.use(await HeldProcess.hold(process.pid, process.startTicks)))
+    } catch (error) {
+      if (!hasEnded(host, process)) throw wrapError(error, `Cannot end process ${process.pid}`)
+    }
+  }
+  for (const one of held) await one.kill()
+}
+
+/** Also one of which nobody has taken notice yet. */
+function hasEnded(host: HostView, { pid, startTicks }: Identity): boolean {
+  const now = readProcess(pid, host)
+  return now?.startTicks !== startTicks || /[ZX]/.test(now.state)
+}
+
+interface Ended {
+  readonly engine: FoundEngine
+  readonly waited: Identity
+  readonly pipes: readonly string[]
+}
+
+/** An engine hears of it at once, unless it stands still itself. */
+const heardMs = 10_000
+const lookMs = 100
+
+/** What counts is what the engine has seen: the end of the process that it waits for, and that of the pipes that it reads. */
+async function proveEnd(host: HostView, { engine, waited, pipes }: Ended, signal: AbortSignal) {
+  for (const start = host.elapsed(); ; await host.pause(lookMs, signal)) {
+    if (readProcess(engine.process.pid, host)?.startTicks !== engine.process.startTicks)
+      return { isProven: true, message: `${nameOf(engine)} has ended itself; start it, and pull again` }
+    const isReaped = readProcess(waited.pid, host)?.startTicks !== waited.startTicks
+    const isRead = readDescriptors(host, engine.process.pid).some(({ target }) => pipes.includes(target))
+    if (isReaped && !isRead)
+      return { isProven: true, message: `it has ended, and ${nameOf(engine)} has seen that; pull again` }
+    if (host.elapsed() - start < heardMs) continue
+    return { isProven: false, message: whyUnseen(host, { engine, waited, pipes }) }
+  }
+}
+
+function whyUnseen(host: HostView, { engine, waited, pipes }: Ended): string {
+  if (!hasEnded(host, waited)) return 'the kernel holds it: it has not ended'
+  const [holder] = findWriters(host, readProcessTable(host), pipes)
+  if (holder !== undefined)
+    return `it has ended, but process ${holder.pid} (${holder.name}) holds its output open: ${nameOf(engine)} waits for that one`
+  return `it has ended, but ${nameOf(engine)} has not taken notice within ${heardMs / 1000} s`
 }
 
 /** What the start of a process may be wrong by. */

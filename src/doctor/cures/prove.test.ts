@@ -49,3 +49,27 @@ test('what counts more than the variable is named', async () => {
   for (const harmless of [`${variable}=1\n`, `# ${variable}=0\n`, ''])
     assert.match(await told(files, { unit, file: harmless }), /unproven until/)
 })
+
+/** A dockerd that was started after the one that is restarted. */
+async function restarted(args: readonly string[], more: Parameters<typeof makeEngine>[1] = {}) {
+  const stat = `200 (dockerd) S 1 200 200 0 -1 0 ${Array(10).fill(0).join(' ')} 9 0 5000 ${Array(30).fill(0).join(' ')}`
+  const files = { '/proc/200/stat': stat, '/proc/200/cmdline': `dockerd\0${args.join('\0')}\0` }
+  const engine = makeEngine(7, { dataRoot: '/var/lib/docker', ...more })
+  const none = { shims: [], settings: undefined, containers: 0, isLiveRestore: false, socket: undefined, images: [] }
+  const cures = planCures(engine, 'dockerd', { unit: undefined, ...none })
+  const cure = cures.find(({ kind }) => kind === 'restart') as Cure
+  return await provesCure(new FixtureHost({ files }), cure, new AbortController().signal)
+}
+
+test('a restart is proven by the same engine alone: another one that was started meanwhile is named', async () => {
+  assert.deepEqual(await restarted([]), { isProven: true, text: 'dockerd runs anew as process 200' })
+  const other = await restarted(['--data-root', '/srv/other'])
+  assert.equal(other.isProven, false)
+  assert.match(
+    other.text,
+    /not running yet; dockerd 200, .* keeps its data in \/srv\/other, not in \/var\/lib\/docker$/,
+  )
+  const deaf = await restarted([], { sockets: ['/run/docker.sock'] })
+  assert.equal(deaf.isProven, false)
+  assert.match(deaf.text, /dockerd 200, .* does not listen on \/run\/docker\.sock$/)
+})

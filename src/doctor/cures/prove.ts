@@ -3,8 +3,9 @@ import { parseGoBool } from '../../codec/external/programs.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import { type Engine, findEngines } from '../engines.ts'
-import { type Cure, variablesOf } from './cure.ts'
+import { type Cure, nameOf, variablesOf } from './cure.ts'
 import { isShim } from './shim-file.ts'
+import { findUnit } from './unit.ts'
 
 export interface CureProof {
   readonly isProven: boolean
@@ -15,12 +16,7 @@ export async function provesCure(host: HostView, cure: Cure, signal: AbortSignal
   const { kind, engine, effect } = cure
   if (kind === 'shim') return await provesShim(host, engine, effect, signal)
   if (kind === 'disable') return await judgeSetting(host, cure)
-  const again = await findAgain(host, engine, signal)
-  const text =
-    again === undefined
-      ? `${engine.kind} is not running yet`
-      : `${engine.kind} runs anew as process ${again.process.pid}`
-  return { isProven: again !== undefined, text }
+  return await provesRestart(host, cure, signal)
 }
 
 /** Only the engine's next process shows it: until then it can be seen at most that it will not help. */
@@ -59,18 +55,34 @@ function wordsOf(line: string): string[] {
   return line.replaceAll('"', '').split(' ')
 }
 
-/** What starts it may be done before it runs. */
-const startMs = 10_000
+/** What starts it may be done before it runs, and it listens before it has opened its data. */
+const startMs = 30_000
 const lookMs = 250
 
-async function findAgain(host: HostView, { kind, process }: Engine, signal: AbortSignal): Promise<Engine | undefined> {
+async function provesRestart(host: HostView, cure: Cure, signal: AbortSignal): Promise<CureProof> {
+  const { kind, process } = cure.engine
   const before = host.elapsed()
   for (;;) {
     const engines = await findEngines(host, readProcessTable(host))
-    const again = engines.find(other => other.kind === kind && other.process.startTicks > process.startTicks)
-    if (again !== undefined || host.elapsed() - before > startMs) return again
+    const newer = engines.filter(other => other.kind === kind && other.process.startTicks > process.startTicks)
+    const differences = await Promise.all(newer.map(other => findDifference(host, cure, other)))
+    const again = newer[differences.indexOf(undefined)]
+    if (again !== undefined) return { isProven: true, text: `${kind} runs anew as process ${again.process.pid}` }
+    if (host.elapsed() - before > startMs) {
+      const others = newer.map((other, at) => `; ${nameOf(other)}, which was started since, ${differences[at]}`)
+      return { isProven: false, text: `${kind} is not running yet${others.join('')}` }
+    }
     await host.pause(lookMs, signal)
   }
+}
+
+/** Several engines of a kind may run on a host, and any of them may be started anew meanwhile. */
+async function findDifference(host: HostView, { engine, unit }: Cure, other: Engine): Promise<string | undefined> {
+  if (unit !== undefined && (await findUnit(host, other)).unit !== unit) return `is not of ${unit}`
+  if (other.dataRoot !== engine.dataRoot) return `keeps its data in ${other.dataRoot}, not in ${engine.dataRoot}`
+  const [socket] = engine.sockets
+  const isThere = socket === undefined || engine.sockets.some(path => other.sockets.includes(path))
+  return isThere ? undefined : `does not listen on ${socket}`
 }
 
 /** The engine's own search must end at the shim, and what stands behind it must decompress rightly. */

@@ -135,6 +135,20 @@ test('whoever came furthest says where the next one goes on, also where three at
   assert.equal(take(b), 500)
 })
 
+test('the last of several homes is told by a clock that nobody sets', t => {
+  const attempt = (name: string, now: string, isLetGo: boolean) => {
+    t.mock.timers.reset()
+    t.mock.timers.enable({ apis: ['Date'], now: new Date(now) })
+    using journal = new Journal(join(directory, name), 'rescue')
+    journal.write('begin', { boot: readBoot(host), process: subject, others: [], wereStopped: [] })
+    if (isLetGo) journal.write('let-go')
+  }
+  attempt('clock-a', '2030-01-01', true)
+  attempt('clock-b', '2020-01-01', false)
+  const homes = ['clock-b', 'clock-a'].flatMap(name => readJournals(join(directory, name)))
+  assert.equal(findUnfinished(host, subject, homes)?.leftStopped.size, 1)
+})
+
 test('a rescue that owed nothing has written all as soon as it says so', () => {
   const journals = join(directory, 'owes-nothing')
   using journal = new Journal(journals, 'rescue')

@@ -115,16 +115,25 @@ interface Holding {
  */
 function readHoldersBelow(host: HostView, { line, table, waited }: Holding): ProcessFacts[] {
   const group = new Set(line.decompressor.map(({ pid }) => pid))
-  const complaints = host.link(`/proc/${waited.pid}/fd/2`) ?? ''
-  const output = line.stdout === undefined ? [] : [`pipe:[${line.stdout.inode}]`]
-  const pipes = isReadBy(host, line.engine.process.pid, complaints) ? [...output, complaints] : output
-  const holders = [...table.values()].filter(({ pid }) => !group.has(pid) && isWriterOf(host, pid, pipes))
+  const { output, all } = readPipesToEngine(host, line, waited)
+  const holders = findWriters(host, table, all).filter(({ pid }) => !group.has(pid))
   const below = new Set(descendantsOf(table, waited.pid).map(({ pid }) => pid))
   // Which of two has written to the output cannot be told.
   const mayHaveWritten = (pid: number) => isWriterOf(host, pid, output) && readTraffic(host, pid)?.written !== 0
   const stranger = holders.find(({ pid }) => !below.has(pid) || mayHaveWritten(pid))
   if (stranger === undefined) return holders
   throw new Refusal('RESCUE_PIPE_SHARED', `process ${stranger.pid} (${stranger.name}) holds its output open, too`)
+}
+
+/** What the engine reads to its end: the output, and complaints where it reads them; as the kernel names them. */
+export function readPipesToEngine(host: HostView, { engine, stdout }: Line, waited: ProcessFacts) {
+  const complaints = host.link(`/proc/${waited.pid}/fd/2`) ?? ''
+  const output = stdout === undefined ? [] : [`pipe:[${stdout.inode}]`]
+  return { output, all: isReadBy(host, engine.process.pid, complaints) ? [...output, complaints] : output }
+}
+
+export function findWriters(host: HostView, table: ProcessTable, pipes: readonly string[]): ProcessFacts[] {
+  return [...table.values()].filter(({ pid }) => isWriterOf(host, pid, pipes))
 }
 
 function isReadBy(host: HostView, pid: number, pipe: string): boolean {

@@ -2,7 +2,7 @@
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcess } from '../../sys/tasks.ts'
 import { readWritten } from '../../sys/written-count.ts'
-import type { JournalRecord, Step } from '../cures/journal.ts'
+import { compareBegins, type JournalRecord, type Step } from '../cures/journal.ts'
 import { Refusal } from './refusal.ts'
 
 export interface Unfinished {
@@ -53,7 +53,7 @@ export function findUnfinished(
     const its = begin?.['process'] as Partial<Identity> | undefined
     return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
   }
-  const mine = journals.filter(isMine).sort((a, b) => beginOf(a).localeCompare(beginOf(b)))
+  const mine = journals.filter(isMine).sort(compareBegins)
   const last = mine.at(-1)
   if (last === undefined) return undefined
   const furthest = furthestOf(host, mine)
@@ -62,11 +62,6 @@ export function findUnfinished(
   const held = furthest && stepOf(furthest.record.steps, 'held')
   const given = held?.['given'] as Given | undefined
   return { position: furthest?.position, layer, written, given, leftStopped: stoppedBy(last) }
-}
-
-/** Those of one directory have an order; those of several are brought into one. */
-function beginOf({ steps: [begin] }: JournalRecord): string {
-  return String(begin?.['time'])
 }
 
 /** A stream only grows: whoever came furthest says how far it is, whatever clocks say. */

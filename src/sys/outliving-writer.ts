@@ -62,17 +62,20 @@ export class OutlivingWriter implements Disposable {
     this.#input = new PipeWriter(writeEnd)
   }
 
-  /** Resolves when the process has it, or will get it. @throws Error EPIPE if the process has ended */
-  async write(data: Uint8Array): Promise<void> {
+  /** Resolves when the process has it, or will get it. @throws Error EPIPE if the process has ended; the signal's reason: some of it may come through all the same */
+  async write(data: Uint8Array, signal: AbortSignal): Promise<void> {
     if (!this.#hasBegun) widen(this.#pipe)
     this.#hasBegun = true
-    await this.#input.write(data)
+    await unlessAborted(this.#input.write(data), signal)
   }
 
-  /** Says that nothing more comes, and waits for its end. @returns undefined if it did not say how far it came */
-  async end(): Promise<WrittenSoFar | undefined> {
+  /**
+   * Says that nothing more comes, and waits for its end, or for the signal: as long as nobody reads the pipe the process does not end.
+   * @returns how far it is, or undefined if it did not say that
+   */
+  async end(signal: AbortSignal): Promise<WrittenSoFar | undefined> {
     this.#input.end()
-    await this.#ended
+    await unlessAborted(this.#ended, signal).catch(() => {})
     return readWritten(this.#countFile)
   }
 
@@ -80,6 +83,19 @@ export class OutlivingWriter implements Disposable {
   [Symbol.dispose](): void {
     this.#input[Symbol.dispose]()
     this.#child.unref()
+  }
+}
+
+/** What waits for a reader that may never come. @throws the signal's reason */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const stop = () => reject(signal.reason)
+  signal.addEventListener('abort', stop, { once: true })
+  if (signal.aborted) stop()
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    signal.removeEventListener('abort', stop)
   }
 }
 

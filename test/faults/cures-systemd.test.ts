@@ -1,6 +1,6 @@
 /** Cures of a docker that systemd has started, by a systemd of the test's own: applied, proven, taken back after a reboot; and the rescue as its service. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -77,13 +77,26 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
     await docker('rmi', image.reference)
   }
 
+  function startPull(): ChildProcess {
+    const [file = '', ...args] = [...systemd.enter, 'docker', '-H', `unix://${socket}`, 'pull', image.reference]
+    return spawn(file, args, { stdio: 'ignore' })
+  }
+
+  async function exitOf(client: ChildProcess): Promise<number | null> {
+    if (client.exitCode === null && client.signalCode === null) await once(client, 'exit')
+    return client.exitCode
+  }
+
+  async function decompressorRuns(): Promise<void> {
+    const isThere = async () => (await inside(['pgrep', '-f', 'broken-decompressors/broken.ts'])).status === 0
+    await waitUntil('the broken decompressor runs', 60_000, isThere)
+  }
+
   /** The engine's own pull starts the broken decompressor. */
   async function hangs(): Promise<void> {
     await isReady()
-    const [file = '', ...args] = [...systemd.enter, 'docker', '-H', `unix://${socket}`, 'pull', image.reference]
-    const client = spawn(file, args, { stdio: 'ignore' })
-    const isThere = async () => (await inside(['pgrep', '-f', 'broken-decompressors/broken.ts'])).status === 0
-    await waitUntil('the broken decompressor runs', 60_000, isThere)
+    const client = startPull()
+    await decompressorRuns()
     assert.equal(client.exitCode, null)
     client.kill('SIGKILL')
     await systemd.systemctl('restart', 'docker.service') // a pull that hangs stays when its client goes
@@ -138,12 +151,23 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
       const installed = await doctor('--install-service', '--yes')
       assert.equal(installed.told?.result, 'applied', installed.stderr)
       await systemd.systemctl('start', 'windlass-rescue.service')
-      assert.ok((await pidOf('windlass-rescue')) > 0)
+      const its = await pidOf('windlass-rescue')
+      assert.ok(its > 0)
       await isReady()
-      const [file = '', ...args] = [...systemd.enter, 'docker', '-H', `unix://${socket}`, 'pull', image.reference]
-      const client = spawn(file, args, { stdio: 'ignore' })
-      await once(client, 'exit')
-      assert.equal(client.exitCode, 0)
+      assert.equal(await exitOf(startPull()), 0)
+
+      // The daemon ends under it, once between two pulls and once while one hangs, and comes back as another process.
+      await docker('rmi', image.reference)
+      await systemd.systemctl('restart', 'docker.service')
+      await isReady()
+      const broken = startPull()
+      await decompressorRuns()
+      await systemd.systemctl('kill', '-s', 'KILL', 'docker.service')
+      assert.notEqual(await exitOf(broken), 0)
+      await systemd.systemctl('start', 'docker.service')
+      await isReady()
+      assert.equal(await exitOf(startPull()), 0)
+      assert.equal(await pidOf('windlass-rescue'), its)
       await systemd.systemctl('enable', 'windlass-rescue.service')
       const service = `/proc/${await pidOf('windlass-rescue')}`
       assert.equal((await inside(['test', '-d', service])).status, 0)

@@ -12,6 +12,7 @@ import { readBoot } from '../../src/doctor/rescue/unfinished.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { type ProcessFacts, readProcess } from '../../src/sys/tasks.ts'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
+import { readIfThere } from '../read-if-there.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
 import { type Engines, newestEngines } from '../testbed/newest.ts'
 import { isDeadlocked, loseWakeup } from './deadlock.ts'
@@ -99,9 +100,13 @@ async function endsWell(client: ChildProcess): Promise<void> {
   assert.deepEqual([client.exitCode, client.signalCode], [0, null])
 }
 
-async function startStuckPull({ sick, hasUntar, decompressor }: Patient, fault: Fault): Promise<ChildProcess> {
+async function startStuckPull(
+  { sick, hasUntar, decompressor }: Patient,
+  fault: Fault,
+  reference = image.reference,
+): Promise<ChildProcess> {
   await plantBroken(sick.shims, fault, decompressor)
-  const client = sick.startPull(image.reference)
+  const client = sick.startPull(reference)
   await sick.unpacking(hasUntar, stuckMs)
   await waitUntil('it is stuck', stuckMs, () => sick.children().some(({ pid }) => isStuck(pid, fault)))
   return client
@@ -121,13 +126,44 @@ async function assertWhole({ sumInImage }: Patient, reference: string): Promise<
   assert.equal(await sumInImage(reference, 'noise'), stuckLayer.sum)
 }
 
-function testStopped(patient: () => Patient): void {
+function testStopped(patient: () => Patient, isTooFastToStop: boolean): void {
   test('whose healthy decompressor was stopped, with all its threads; a second pull waits for it', row, async () => {
     const { sick } = patient()
+    if (isTooFastToStop) holdBack(patient())
     const client = sick.startPull(image.reference)
-    await stopAtOnce(sick)
+    await (isTooFastToStop ? stopBehindGate(patient()) : stopAtOnce(sick))
     await rescueBoth(patient(), client)
   })
+}
+
+const gateOf = (sick: SickEngine) => join(sick.shims, 'gate')
+
+/** The real one begins when the gate opens. */
+function holdBack({ sick, decompressor }: Patient): void {
+  rmSync(gateOf(sick), { force: true })
+  const script = `#!/bin/sh\nwhile [ ! -e ${gateOf(sick)} ]; do sleep 0.05; done\nexec /usr/bin/${decompressor} "$@"\n`
+  writeFileSync(join(sick.shims, decompressor), script, { mode: 0o755 })
+}
+
+/** What is done with a layer before anybody could stop it stands still while its engine neither gives nor takes. */
+async function stopBehindGate({ sick, hasUntar, decompressor: name }: Patient): Promise<void> {
+  const { decompressor } = await sick.unpacking(hasUntar, stuckMs)
+  await sleep(500) // its input fills
+  process.kill(sick.pid, 'SIGSTOP')
+  try {
+    writeFileSync(gateOf(sick), '')
+    let before = ''
+    await waitUntil('it has taken what there is', stuckMs, async () => {
+      const now = `${readIfThere(`/proc/${decompressor}/comm`)}${readIfThere(`/proc/${decompressor}/io`)}`
+      const isStill = now === before && now.startsWith(`${name}\n`) && factsIfThere(decompressor)[0] === 'S'
+      before = now
+      if (!isStill) await sleep(200)
+      return isStill
+    })
+    process.kill(decompressor, 'SIGSTOP')
+  } finally {
+    process.kill(sick.pid, 'SIGCONT')
+  }
 }
 
 /** Gives all of the layer, and then neither ends nor lets go of its complaints, which its engine reads to their end. What the tests' own surroundings have left open is closed first. */
@@ -188,7 +224,7 @@ function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFast
     })
   }
 
-  if (!isTooFastToStop) testStopped(patient)
+  testStopped(patient, isTooFastToStop)
 
   if (isLarge) return
   testLingering(patient)
@@ -408,6 +444,54 @@ function testRefusals(patient: () => Patient): void {
     },
   )
 
+  test(
+    'whose engine stops reading under the service: it is given up and told, and the service goes on',
+    row,
+    async () => {
+      const { sick } = patient()
+      const client = await startStuckPull(patient(), 'sleep')
+      const { decompressor, untar } = await sick.unpacking(true)
+      await waitUntil('the engine has taken all', 30_000, async () => {
+        const { outcomes } = await rescue(decompressor, ['--dry-run'])
+        return outcomes[0]?.result === 'planned'
+      })
+      process.kill(untar, 'SIGSTOP')
+      const root = mkdtempSync(join(directory, 'root-'))
+      const metrics = join(root, 'metrics')
+      const own = ['doctor', '--watch', '--rescue', '--root', root, '--pid', String(decompressor)]
+      const service = spawn(program, [...own, '--give-up', '3', '--metrics', metrics], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      let log = ''
+      service.stdout.on('data', data => {
+        log += String(data)
+      })
+      try {
+        await waitUntil('it has counted', 60_000, () => /\{result="interrupted"\} 1$/m.test(readIfThere(metrics)))
+        const line = JSON.parse(log.trim())
+        assert.equal(line.result, 'interrupted', log)
+        assert.match(
+          line.message,
+          /^broken off after \d+ of \d+ bytes: nothing has moved for 3 s; process \d+ gives the engine what it still has; it stands still/,
+        )
+        const [, lookedAt] = /timestamp_seconds (\d+)$/m.exec(readIfThere(metrics)) ?? []
+        await waitUntil(
+          'it looks again',
+          30_000,
+          () => !readIfThere(metrics).includes(`timestamp_seconds ${lookedAt}\n`),
+        )
+        assert.equal(service.exitCode, null)
+      } finally {
+        service.kill('SIGTERM')
+        await once(service, 'exit')
+        process.kill(untar, 'SIGCONT')
+      }
+      await waitUntil('its writer has ended', 20_000, () => !/writing/.test(countOf(root)))
+      await rescueToTheEnd(client, sick.pid)
+      await assertWhole(patient(), image.reference)
+    },
+  )
+
   for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     test(`that gets ${signal} after each of its steps, one after the other: each next one goes on`, row, async () => {
       await rescueInPieces(patient(), signal)
@@ -588,13 +672,14 @@ function testNewest(engines: Engines): void {
   describe('a pull of the newest podman', { concurrency: 1 }, () => {
     test('that is refused: what it has downloaded is not all of the layer', row, async () => {
       const { loop, daemon, patient } = await openPodmanBed(directory, engines)
+      const { sick } = patient
       try {
-        const { sick } = patient
-        await startStuckPull(patient, 'sleep')
+        // Of the other image it has a small layer, too, of which all may be here: another refusal, and which comes first is chance.
+        await startStuckPull(patient, 'sleep', image.references[1] as string)
         const stuck = sick.children().find(({ pid }) => isStuck(pid, 'sleep'))
         await assertRefused(stuck?.pid ?? 0, 'RESCUE_LAYER_DAMAGED')
-        await sick.free()
       } finally {
+        await sick.free()
         await daemon[Symbol.asyncDispose]()
         await loop[Symbol.asyncDispose]()
       }

@@ -869,6 +869,7 @@ const engines: Mutant[] = [
     ],
     ['src/doctor/rescue/unfinished.ts', claims, ["stepOf(rest, 'let-go') !== undefined", 'false']],
     ['src/doctor/rescue/unfinished.ts', claims, ['a.position - b.position', '0']],
+    ['src/doctor/cures/journal.ts', claims, ['uptimeOf(a) - uptimeOf(b) || ', '']],
     ['src/doctor/rescue/unfinished.ts', claims, ['given?.writer !== writer || now === given.bytes', 'true']],
     ['src/doctor/rescue/unfinished.ts', claims, ['given?.writer !== writer || ', '!given || ']],
     ['src/doctor/rescue/unfinished.ts', claims, ["(stepOf(rest, 'held') ?? begin)", "stepOf(rest, 'held')"]],
@@ -883,9 +884,46 @@ const engines: Mutant[] = [
   ...guardsOf('a shim that somebody else', [
     ['src/doctor/cures/cure.ts', cures, [' && (facts.mode & 0o022) === 0', '']],
   ]),
+  ...guardsOf('a name that somebody else has brought', [
+    ['src/doctor/cures/apply.ts', cures, ['!(isDelivery(record) && isBrokenOff(record))', 'true']],
+  ]),
+  ...guardsOf('an engine that is not the one', [
+    ['src/doctor/cures/prove.ts', 'src/doctor/cures/prove.test.ts', ['other.dataRoot !== engine.dataRoot', 'false']],
+    [
+      'src/doctor/cures/prove.ts',
+      'src/doctor/cures/prove.test.ts',
+      ['return isThere ? undefined', 'return true ? undefined'],
+    ],
+  ]),
+  ...guardsOf('a rescue that stands still', [
+    ['src/cli/doctor/rescue-service.ts', 'src/cli/doctor/rescue-service.test.ts', ['    still.abort(error)\n', '']],
+    [
+      'src/cli/doctor/rescue-service.ts',
+      'src/cli/doctor/rescue-service.test.ts',
+      ['    timer = setTimeout(late.reject, wordMs, error)\n', ''],
+    ],
+    [
+      'src/sys/outliving-writer.ts',
+      'src/sys/outliving-writer.test.ts',
+      ['await unlessAborted(this.#input.write(data), signal)', 'await this.#input.write(data)'],
+    ],
+  ]),
   ...guardsOf('a file that was changed meanwhile', [
+    [
+      'src/doctor/cures/journal.ts',
+      cures,
+      ['numberOf(a) - numberOf(b) || compareBegins(a, b)', 'timeOf(a).localeCompare(timeOf(b))'],
+    ],
+    ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) copyAttributes(real, fresh)\n', '']],
+    ['src/doctor/cures/file-change.ts', cures, ["  checkNames(path, 'Cannot change')\n", '']],
+    [
+      'src/doctor/cures/file-change.ts',
+      cures,
+      ["  if (before !== undefined) checkNames(path, 'Cannot take back the change of')\n", ''],
+    ],
+    ['src/doctor/cures/file-change.ts', cures, ['    if (made === dirname(path)) rmdirIfEmpty(made)\n', '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, after, 'Cannot take back the change of')\n", '']],
-    ['src/doctor/cures/file-change.ts', cures, ["  expect(change.path, change.before, 'Cannot change')\n", '']],
+    ['src/doctor/cures/file-change.ts', cures, ["  expect(path, before, 'Cannot change')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) chownSync(fresh, old.uid, old.gid)\n', '']],
     [
       'src/doctor/cures/file-change.ts',

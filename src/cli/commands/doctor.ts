@@ -59,6 +59,12 @@ export const command = defineCommand({
       summary:
         'with --watch --rescue, and --install-service: keep counts in this file, as the textfile collector of Prometheus reads them',
     },
+    'give-up': {
+      type: 'integer',
+      value: 'SECONDS',
+      min: 1,
+      summary: 'with --watch --rescue: give up a rescue in which nothing has moved for so long; 180 if absent',
+    },
     'install-service': {
       type: 'boolean',
       summary: 'have systemd run --watch --rescue on this host; --undo takes it back',

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { test } from 'node:test'
 import { FixtureHost } from '../../../test/fixture-host.ts'
 import { RescueLimits } from './rescue-limits.ts'
-import { formatMetrics } from './rescue-service.ts'
+import { formatMetrics, untilStill } from './rescue-service.ts'
 
 const minute = 60_000
 
@@ -37,4 +38,32 @@ test('metrics have every result, also those that never came', () => {
   assert.match(text, /^windlass_rescues_total\{result="refused"\} 0$/m)
   assert.match(text, /^windlass_stuck_decompressors 1$/m)
   assert.match(text, /^windlass_last_look_timestamp_seconds 5\n$/m)
+})
+
+test('a rescue goes on as long as something moves, and is told when nothing has for too long', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const signal = new AbortController().signal
+  const started = Promise.withResolvers<{ given: AbortSignal; moved: () => void }>()
+  const ended = untilStill(
+    async (given, moved) => {
+      started.resolve({ given, moved })
+      await once(given, 'abort')
+      return (given.reason as Error).message
+    },
+    { signal, stillMs: 1000 },
+  )
+  const { given, moved } = await started.promise
+  for (let steps = 0; steps < 5; steps++) {
+    t.mock.timers.tick(999)
+    moved()
+  }
+  assert.equal(given.aborted, false)
+  t.mock.timers.tick(1000)
+  assert.equal(await ended, 'nothing has moved for 1 s')
+})
+
+test('a rescue that does not even hear that it was given up is left behind', async () => {
+  const deaf = () => new Promise<never>(() => {})
+  const signal = AbortSignal.timeout(60_000)
+  await assert.rejects(untilStill(deaf, { signal, stillMs: 20, lastWordMs: 20 }), /nothing has moved for 0\.02 s/)
 })

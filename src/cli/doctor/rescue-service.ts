@@ -1,48 +1,122 @@
 /** `windlass doctor --watch --rescue`: finds pulls that hang and brings them to their end, as long as it runs. A line of JSON for each, and metrics for Prometheus. */
 import { renameSync, writeFileSync } from 'node:fs'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
+import { WindlassError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { writeJsonLine, writeNote } from '../output.ts'
-import { aboutOf, type Outcome, rescueOne } from './rescue.ts'
+import { aboutOf, cannotRescue, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits } from './rescue-limits.ts'
 
 interface ServiceOptions {
   readonly pid: number | undefined
   readonly image: string | undefined
   readonly metrics: string | undefined
+  readonly 'give-up': number | undefined
   readonly 'dry-run': boolean
 }
 
 /** Between one look and the next: a look itself takes two seconds, and up to eight where something stands still. */
 const pauseMs = 5000
 
-/** Never returns but by the signal. */
+/** Never returns but by the signal, or when the process of `--pid` has ended. @throws WindlassError NOT_FOUND then */
 export async function serveRescues(context: Context, host: HostView, options: ServiceOptions): Promise<number> {
   // Its stdout is a log: what a rescue tells people on the way stays away.
   const quiet: Context = { ...context, json: true, quiet: true }
+  const { signal } = context
+  const stillMs = (options['give-up'] ?? stillSeconds) * 1000
   const limits = new RescueLimits(host)
   const counts = new Map<string, number>()
+  const named = options.pid === undefined ? undefined : readProcess(options.pid, host)
   for (;;) {
-    const { stuck } = await findStuck(host, { signal: context.signal, pid: options.pid })
+    checkNamed(host, options.pid, named)
+    const stuck = await look(context, host, options)
     for (const one of stuck) {
       const key = one.line.key
       if (!limits.mayTry(key)) continue
       limits.tried(key)
-      const outcome = await rescueOne(quiet, host, one, { ...options, yes: true }).catch((error: unknown) =>
+      const attempt = (signal: AbortSignal, moved: () => void) =>
+        rescueOne({ ...quiet, signal }, host, one, { ...options, yes: true, moved })
+      const outcome = await untilStill(attempt, { signal, stillMs }).catch((error: unknown) =>
         failedOutcome(context, one, error),
       )
       counts.set(outcome.result, (counts.get(outcome.result) ?? 0) + 1)
-      writeJsonLine(context, {
-        time: new Date(host.now()).toISOString(),
-        event: 'rescue',
-        finding: one.finding?.code,
-        ...outcome,
-      })
+      writeJsonLine(context, { time: timeOf(host), event: 'rescue', finding: one.finding?.code, ...outcome })
     }
     if (options.metrics !== undefined)
       writeMetrics(context, options.metrics, { counts, stuck: stuck.length, now: host.now() })
-    await host.pause(pauseMs, context.signal)
+    await host.pause(pauseMs, signal)
+  }
+}
+
+function timeOf(host: HostView): string {
+  return new Date(host.now()).toISOString()
+}
+
+/** An engine that is restarted is another process, and its number may be given to one that nobody has named: a decompressor that is well, in the worst case. */
+function checkNamed(host: HostView, pid: number | undefined, named: ProcessFacts | undefined): void {
+  if (pid === undefined) return
+  const now = readProcess(pid, host)
+  if (named === undefined || now === undefined) throw cannotRescue(host, pid)
+  if (now.startTicks === named.startTicks) return
+  throw new WindlassError(
+    'NOT_FOUND',
+    `Cannot watch process ${pid}: it has ended, and its number belongs to another one`,
+    {
+      hint: 'without --pid all engines are watched, also those that are started later',
+    },
+  )
+}
+
+/** A look that fails, as while an engine ends or is started, is said and made again. */
+async function look(context: Context, host: HostView, { pid }: ServiceOptions): Promise<readonly Stuck[]> {
+  const { signal } = context
+  try {
+    return (await findStuck(host, { signal, pid })).stuck
+  } catch (error) {
+    signal.throwIfAborted()
+    writeJsonLine(context, { time: timeOf(host), event: 'look', result: 'failed', message: (error as Error).message })
+    return []
+  }
+}
+
+/** A rescue in which nothing moves for so long is given up: an engine may take no bytes, and a disk may give none. */
+const stillSeconds = 180
+/** What hears that it was given up has ended by then, and says how far it came. */
+const lastWordMs = 20_000
+
+interface StillOptions {
+  readonly signal: AbortSignal
+  readonly stillMs: number
+  readonly lastWordMs?: number
+}
+
+/**
+ * @param work is told by its signal that it was given up; what does not even hear that, since a disk holds it, is left behind
+ * @throws Error if it was left behind
+ */
+export async function untilStill<T>(
+  work: (signal: AbortSignal, moved: () => void) => Promise<T>,
+  { signal, stillMs, lastWordMs: wordMs = lastWordMs }: StillOptions,
+): Promise<T> {
+  const still = new AbortController()
+  const late = Promise.withResolvers<never>()
+  const error = new Error(`nothing has moved for ${stillMs / 1000} s`)
+  let timer = setTimeout(giveUp, stillMs)
+  function giveUp(): void {
+    still.abort(error)
+    timer = setTimeout(late.reject, wordMs, error)
+  }
+  const moved = () => {
+    if (still.signal.aborted) return
+    clearTimeout(timer)
+    timer = setTimeout(giveUp, stillMs)
+  }
+  try {
+    return await Promise.race([work(AbortSignal.any([signal, still.signal]), moved), late.promise])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

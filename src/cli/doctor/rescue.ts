@@ -25,6 +25,8 @@ export interface RescueOptions {
   readonly image: string | undefined
   readonly 'dry-run': boolean
   readonly yes: boolean
+  /** Told whenever something of it has moved. */
+  readonly moved?: () => void
 }
 
 /** What became of one stuck decompressor. Survives JSON. */
@@ -73,7 +75,7 @@ export async function rescue(context: Context, host: HostView, options: RescueOp
   return exitOf(outcomes, isHidden)
 }
 
-function cannotRescue(host: HostView, pid: number): WindlassError {
+export function cannotRescue(host: HostView, pid: number): WindlassError {
   const cannot = `Cannot rescue process ${pid}`
   if (readProcess(pid, host) === undefined) return new WindlassError('NOT_FOUND', `${cannot}: there is no such process`)
   if (readDescriptors(host, pid).every(({ target }) => target === ''))
@@ -159,11 +161,12 @@ async function attemptKnowing(
   { options, claim, unfinished, directory }: Known,
 ) {
   const { signal } = context
+  const { moved } = options
   const fetchLayers = async (sizeMax: number) => {
     const { fetchFromRegistry } = await import('./layers-of-clients.ts')
     return await fetchFromRegistry(context, host, { engine: line.engine, named: options.image, sizeMax })
   }
-  await using plan = await planRescue(host, line, { signal, unfinished, fetchLayers })
+  await using plan = await planRescue(host, line, { signal, unfinished, fetchLayers, moved })
   if (!context.json) for (const text of describePlan(plan, finding?.code)) writeLine(context, text)
   const facts = factsOf(plan)
   if (options['dry-run']) return { result: 'planned', message: 'nothing was done', facts } as const
@@ -173,7 +176,7 @@ async function attemptKnowing(
   const tell = (text: string) => writeNote(context, `  ${text}`)
   const before = await readTaken(host, plan, signal)
   claim?.keep()
-  const rescued = await carryOut(host, plan, { journal, signal, tell }).catch((error: unknown) => {
+  const rescued = await carryOut(host, plan, { journal, signal, tell, moved }).catch((error: unknown) => {
     if (!(error instanceof Interrupted)) claim?.spare()
     throw error
   })

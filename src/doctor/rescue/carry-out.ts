@@ -21,6 +21,8 @@ export interface CarryOutOptions {
   readonly signal: AbortSignal
   /** Told, in half a sentence, what is done next. */
   readonly tell?: ((text: string) => void) | undefined
+  /** Told that the engine has taken something. */
+  readonly moved?: (() => void) | undefined
 }
 
 export interface Rescued {
@@ -48,7 +50,8 @@ export async function carryOut(host: HostView, plan: RescuePlan, options: CarryO
 /** Whatever is thrown before the first byte, the process goes on as it was. */
 async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOptions): Promise<Rescued> {
   const { subject } = plan
-  const { journal, tell = () => {} } = options
+  const { journal, signal, tell = () => {} } = options
+  signal.throwIfAborted()
   using stack = new DisposableStack()
   const { waited, others, exit } = await refusing(async () => {
     tell(`stop ${[subject.waited, ...subject.others].map(({ name, pid }) => `${name} ${pid}`).join(', ')}`)
@@ -181,10 +184,13 @@ export class Interrupted extends Error {
   }
 }
 
+/** A writer whose engine reads has given all that it has by then. */
+const endMs = 5000
+
 async function writeRest(
   { subject, choice, before, unfinished }: RescuePlan,
   held: readonly HeldProcess[],
-  { journal, signal, tell = () => {} }: CarryOutOptions,
+  { journal, signal, tell = () => {}, moved = () => {} }: CarryOutOptions,
 ): Promise<number> {
   const { layer, position, total } = choice
   const owed = total - position.bytes
@@ -213,19 +219,21 @@ async function writeRest(
   journal.write('writer', { pid: writer.pid })
   for (const process of held) process.stayStopped()
   try {
-    await writer.write(first.value)
-    for await (const chunk of rest) await writer.write(chunk)
+    await writer.write(first.value, signal)
+    for await (const chunk of rest) {
+      moved()
+      await writer.write(chunk, signal)
+    }
   } catch (error) {
-    const far = await writer.end()
+    const far = await writer.end(AbortSignal.timeout(endMs))
     const isUnread = far?.state === 'EPIPE'
+    const left = far?.state === 'writing' ? `; process ${writer.pid} gives the engine what it still has` : ''
     throw new Interrupted(
-      `broken off after ${far?.bytes ?? 'unknown'} of ${owed} bytes: ${describeEnd(isUnread, error)}`,
-      {
-        ...{ isUnread, cause: error },
-      },
+      `broken off after ${far?.bytes ?? 'unknown'} of ${owed} bytes: ${describeEnd(isUnread, error)}${left}`,
+      { isUnread, cause: error },
     )
   }
-  const far = await writer.end()
+  const far = await writer.end(signal)
   if (far?.bytes !== owed || far.state !== 'done')
     throw new Interrupted(
       `${far?.bytes ?? 'an unknown number'} of ${owed} bytes were taken (${far?.state ?? 'lost'})`,

@@ -82,3 +82,14 @@ async function* readAll(file: FileHandle): AsyncGenerator<Uint8Array, void, void
     yield piece.subarray(0, bytesRead)
   }
 }
+
+/** The same, telling of each piece that comes: a disk may not answer, and a layer may be large. */
+export function whileReading(layer: LayerFile, moved: () => void): LayerFile {
+  const read = async function* () {
+    for await (const piece of layer.read()) {
+      moved()
+      yield piece
+    }
+  }
+  return { ...layer, read }
+}

@@ -6,7 +6,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import { findLines, type Line } from '../lines.ts'
 import { type Before, type Examined, examine } from './examine.ts'
-import { type LayerFile, openLayerFiles } from './layer-files.ts'
+import { type LayerFile, openLayerFiles, whileReading } from './layer-files.ts'
 import { type Choice, choose, type Resumption } from './plan.ts'
 import { Refusal } from './refusal.ts'
 import { type OpenFile, readSubject, type Subject } from './subject.ts'
@@ -20,6 +20,8 @@ export interface PlanOptions {
    * @param sizeMax larger ones are none: the decompressor has been given all of it
    */
   readonly fetchLayers?: ((sizeMax: number) => Promise<readonly LayerFile[]>) | undefined
+  /** Told each time that something was read. */
+  readonly moved?: (() => void) | undefined
 }
 
 export interface RescuePlan extends AsyncDisposable {
@@ -124,11 +126,12 @@ interface ChoiceOptions extends PlanOptions {
 }
 
 async function chooseAmong(subject: Subject, layers: readonly LayerFile[], options: ChoiceOptions): Promise<Choice> {
-  const { signal, unfinished, input, others } = options
+  const { signal, unfinished, input, others, moved = () => {} } = options
   const question = { input, others, files: subject.files, positionMax: subject.written }
   const examined: Examined[] = []
   const damaged: string[] = []
-  for (const layer of layers.filter(layer => mayBe(layer, input))) {
+  const watched = layers.filter(layer => mayBe(layer, input)).map(layer => whileReading(layer, moved))
+  for (const layer of watched) {
     try {
       const found = await examine(layer, question, signal)
       if (layer.digest === undefined || layer.digest === found.digest) examined.push(found)

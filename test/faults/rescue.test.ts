@@ -154,8 +154,9 @@ async function stopBehindGate({ sick, hasUntar, decompressor: name }: Patient): 
     writeFileSync(gateOf(sick), '')
     let before = ''
     await waitUntil('it has taken what there is', stuckMs, async () => {
-      const now = `${readIfThere(`/proc/${decompressor}/comm`)}${readIfThere(`/proc/${decompressor}/io`)}`
-      const isStill = now === before && now.startsWith(`${name}\n`) && factsIfThere(decompressor)[0] === 'S'
+      const now = readIfThere(`/proc/${decompressor}/io`)
+      const isReal = readlinkSync(`/proc/${decompressor}/exe`).endsWith(`/bin/${name}`) // and no shell any more
+      const isStill = now === before && isReal && factsIfThere(decompressor)[0] === 'S'
       before = now
       if (!isStill) await sleep(200)
       return isStill

@@ -873,6 +873,16 @@ const engines: Mutant[] = [
     ['src/doctor/rescue/unfinished.ts', claims, ['given?.writer !== writer || now === given.bytes', 'true']],
     ['src/doctor/rescue/unfinished.ts', claims, ['given?.writer !== writer || ', '!given || ']],
     ['src/doctor/rescue/unfinished.ts', claims, ["(stepOf(rest, 'held') ?? begin)", "stepOf(rest, 'held')"]],
+    [
+      'src/doctor/rescue/orphans.ts',
+      'src/doctor/rescue/orphans.test.ts',
+      [' && !engines.some(engine => isThere(host, engine))', ''],
+    ],
+    [
+      'src/doctor/rescue/orphans.ts',
+      'src/doctor/rescue/orphans.test.ts',
+      ['  return isLeft && engines', '  return engines'],
+    ],
     ['src/doctor/rescue/let-go.ts', claims, [' || unfinished.position !== undefined', '']],
     ['src/doctor/rescue/let-go.ts', claims, [' && now.startTicks === startTicks', '']],
     ['src/sys/held-process.ts', held, ['  lingering.add(tid)\n', '']],

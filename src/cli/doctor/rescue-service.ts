@@ -1,11 +1,14 @@
 /** `windlass doctor --watch --rescue`: finds pulls that hang and brings them to their end, as long as it runs. A line of JSON for each, and metrics for Prometheus. */
 import { renameSync, writeFileSync } from 'node:fs'
+import { claimDirectory } from '../../doctor/rescue/claim.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
+import { endOrphans } from '../../doctor/rescue/orphans.ts'
 import { WindlassError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { writeJsonLine, writeNote } from '../output.ts'
+import { journalDirectory } from './journal-directory.ts'
 import { aboutOf, cannotRescue, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits } from './rescue-limits.ts'
 
@@ -73,6 +76,7 @@ function checkNamed(host: HostView, pid: number | undefined, named: ProcessFacts
 async function look(context: Context, host: HostView, { pid }: ServiceOptions): Promise<readonly Stuck[]> {
   const { signal } = context
   try {
+    await endOrphans(host, { claims: claimDirectory, journals: journalDirectory(context) })
     return (await findStuck(host, { signal, pid })).stuck
   } catch (error) {
     signal.throwIfAborted()

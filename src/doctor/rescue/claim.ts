@@ -20,7 +20,7 @@ import { tryFlock } from '../../sys/libc.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { Refusal } from './refusal.ts'
 
-type Identity = Pick<ProcessFacts, 'pid' | 'startTicks'>
+export type Identity = Pick<ProcessFacts, 'pid' | 'startTicks'>
 
 /** Where claims are: the same for all that may trace all processes. */
 export const claimDirectory = '/run/windlass'
@@ -106,8 +106,14 @@ function sweepClaims(directory: string): void {
 }
 
 function isOver(name: string): boolean {
+  const claimed = parseClaim(name)
+  return claimed !== undefined && readProcess(claimed.pid)?.startTicks !== claimed.startTicks
+}
+
+/** @returns undefined if it is none, or one of another PID namespace */
+export function parseClaim(name: string): Identity | undefined {
   const [, namespace, pid, startTicks] = /^rescue-(\d+)-(\d+)-(\d+)$/.exec(name) ?? []
-  return namespace === readNamespace() && readProcess(Number(pid))?.startTicks !== Number(startTicks)
+  return namespace === readNamespace() ? { pid: Number(pid), startTicks: Number(startTicks) } : undefined
 }
 
 /** One that is locked belongs to somebody who still waits for the proof. */

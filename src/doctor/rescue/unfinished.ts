@@ -39,21 +39,30 @@ export function readBoot(host: HostView): string {
   return host.text('/proc/sys/kernel/random/boot_id')?.trim() ?? ''
 }
 
+/** Journals of rescues of this process in this boot, the first first. */
+export function recordsOf(
+  host: HostView,
+  { pid, startTicks }: Identity,
+  journals: readonly JournalRecord[],
+): JournalRecord[] {
+  const boot = readBoot(host)
+  const isMine = ({ steps: [begin] }: JournalRecord) => {
+    const its = begin?.['process'] as Partial<Identity> | undefined
+    return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
+  }
+  return journals.filter(isMine).sort(compareBegins)
+}
+
 /**
  * @returns undefined if nobody has begun to rescue this process
  * @throws Refusal RESCUE_WRITER_LOST if it is not known how far an earlier one came
  */
 export function findUnfinished(
   host: HostView,
-  { pid, startTicks }: Identity,
+  process: Identity,
   journals: readonly JournalRecord[],
 ): Unfinished | undefined {
-  const boot = readBoot(host)
-  const isMine = ({ steps: [begin] }: JournalRecord) => {
-    const its = begin?.['process'] as Partial<Identity> | undefined
-    return begin?.['boot'] === boot && its?.pid === pid && its.startTicks === startTicks
-  }
-  const mine = journals.filter(isMine).sort(compareBegins)
+  const mine = recordsOf(host, process, journals)
   const last = mine.at(-1)
   if (last === undefined) return undefined
   const furthest = furthestOf(host, mine)

@@ -1,0 +1,69 @@
+/** What a rescue that was broken off has left stopped is ended when its engine is gone: nobody waits for it any more, and nobody else would ever look at it. */
+import { readdirSync } from 'node:fs'
+import { HeldProcess } from '../../sys/held-process.ts'
+import type { HostView } from '../../sys/host-view.ts'
+import { readProcess } from '../../sys/tasks.ts'
+import { Journal, type JournalRecord, readJournals } from '../cures/journal.ts'
+import { Claim, type Identity, parseClaim, readClaimed } from './claim.ts'
+import { recordsOf } from './unfinished.ts'
+
+interface Places {
+  /** Where claims are. */
+  readonly claims: string
+  /** Where our own journals are. */
+  readonly journals: string
+}
+
+/** @returns the processes that were ended, with what they had started */
+export async function endOrphans(host: HostView, { claims, journals }: Places): Promise<Identity[]> {
+  const ended: Identity[] = []
+  for (const one of namesIn(claims).flatMap(name => parseClaim(name) ?? [])) {
+    const records = recordsOf(host, one, readClaimed(claims, one, journals).flatMap(readJournals))
+    if (!isOrphan(host, one, records)) continue
+    if (await end(one, records, { claims, journals })) ended.push(one)
+  }
+  return ended
+}
+
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory)
+  } catch {
+    return [] // nobody has claimed anything yet
+  }
+}
+
+/** It stands, as a rescue has left it, and every engine that it was to be rescued for has ended. */
+function isOrphan(host: HostView, one: Identity, records: readonly JournalRecord[]): boolean {
+  if (!isThere(host, one) || readProcess(one.pid, host)?.state !== 'T') return false
+  const engines = records.flatMap(({ steps: [begin] }) => (begin?.['engine'] as Identity | undefined) ?? [])
+  const isLeft = records.some(({ steps }) => steps.some(({ step }) => step === 'write' || step === 'written'))
+  return isLeft && engines.length > 0 && !engines.some(engine => isThere(host, engine))
+}
+
+function isThere(host: HostView, { pid, startTicks }: Identity): boolean {
+  return readProcess(pid, host)?.startTicks === startTicks
+}
+
+async function end(one: Identity, records: readonly JournalRecord[], { claims, journals }: Places): Promise<boolean> {
+  const others = records.flatMap(({ steps: [begin] }) => (begin?.['others'] ?? []) as readonly Identity[])
+  try {
+    using claim = Claim.take(claims, one, journals)
+    using journal = new Journal(journals, 'orphan')
+    journal.write('begin', { kind: 'orphan', processes: [one, ...others] })
+    for (const { pid, startTicks } of [...others, one]) await kill(pid, startTicks)
+    journal.note('killed')
+    claim.forget()
+    return true
+  } catch {
+    return false // somebody else is at work on it, or there is no room: the next look comes
+  }
+}
+
+/** What cannot be held has ended by itself, or is another process by now. */
+async function kill(pid: number, startTicks: number): Promise<void> {
+  try {
+    using held = await HeldProcess.hold(pid, startTicks)
+    await held.kill()
+  } catch {}
+}

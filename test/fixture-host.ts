@@ -44,8 +44,16 @@ export class FixtureHost extends LiveHost {
     return this.#files[path]
   }
 
+  override texts(paths: readonly string[]): (string | undefined)[] {
+    return paths.map(path => this.text(path))
+  }
+
   override link(path: string): string | undefined {
     return this.#options.links?.[path]
+  }
+
+  override links(paths: readonly string[]): (string | undefined)[] {
+    return paths.map(path => this.link(path))
   }
 
   override names(path: string): readonly string[] {

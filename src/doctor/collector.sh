@@ -73,9 +73,73 @@ words() {
   within_told 30 split "$1" | redact_words | indent | sed "s#^b$late\$#?$1#"
 }
 
+# A process that hangs as it becomes another program may hold up whoever asks the kernel about it, on new kernels for all but its status. Nobody asks about those in $mute,
+# and about calls and bytes of those in $silent.
+mute=' '
+silent=' '
+# Of all processes: list_processes FILE
+list_processes() {
+  [ "$mute" != ' ' ] || {
+    listed="/proc/[0-9]*/$1"
+    return 0
+  }
+  listed=
+  for path in /proc/[0-9]*; do
+    case $mute in *" ${path#/proc/} "*) ;; *) listed="$listed $path/$1" ;; esac
+  done
+}
+read_table() {
+  list_processes stat
+  grep '' $listed 2>/dev/null
+}
+list_open() {
+  list_processes fd
+  ls -l $listed "$@" 2>/dev/null
+}
+
+# Asks all at once about one file each, and tells of whom no answer came.
+find_mute() {
+  asked=
+  number=0
+  for path in /proc/[0-9]*; do
+    pid=${path#/proc/}
+    case $mute in *" $pid "*) continue ;; esac
+    (read -r line <"$path/stat") >/dev/null &
+    asked="$asked $!:$pid"
+    number=$((number + 1))
+    [ $((number % 100)) -ne 0 ] || sleep $tick
+  done
+  for _ in 1 2 3 4 5; do sleep $tick; done
+  for word in $asked; do
+    # Who only has no processor is not held in the kernel.
+    read -r _ _ state _ <"/proc/${word%:*}/stat" || continue
+    [ "$state" = D ] || continue
+    kill -9 "${word%:*}"
+    pid=${word#*:}
+    mute="$mute$pid "
+    for name in stat fd environ io; do echo "?/proc/$pid/$name"; done
+    texts "/proc/$pid/status"
+  done
+}
+
+# Says of whose calls no answer comes.
+find_silent() {
+  for pid in $family; do
+    case $silent in *" $pid "*) continue ;; esac
+    within 5 cat "/proc/$pid/io" >/dev/null && continue
+    silent="$silent$pid "
+    echo "?/proc/$pid/io"
+  done
+}
+
 # Sets table, and engines, family and workers: process IDs.
 look_at_processes() {
-  table=$(grep '' /proc/[0-9]*/stat 2>/dev/null)
+  table=$(within_told 20 read_table)
+  case $table in *"$late"*)
+    find_mute
+    table=$(within_told 20 read_table | sed "/^$late\$/d")
+    ;;
+  esac
   list=$(printf '%s\n' "$table" | sed -n \
     -e 's/^[^:]*:\([0-9]*\) (.*) Z .*//' \
     -e 's/^[^:]*:\([0-9]*\) (\(dockerd\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
@@ -152,12 +216,27 @@ fills() {
     }' "$@" 2>/dev/null
 }
 
-look_at_family() {
-  printf '%s\n' "$fds"
+# What the kernel takes a lock of exec for: whoever hangs with it holds up who asks.
+look_at_calls() {
   set --
   for pid in $family; do
-    set -- "$@" "/proc/$pid/io" /proc/"$pid"/task/*/stat /proc/"$pid"/task/*/syscall /proc/"$pid"/task/*/wchan /proc/"$pid"/task/*/io
+    case $silent in *" $pid "*) continue ;; esac
+    set -- "$@" "/proc/$pid/io" /proc/"$pid"/task/*/syscall /proc/"$pid"/task/*/io
   done
+  grep '' "$@" /dev/null 2>/dev/null
+}
+look_at_stacks() {
+  set --
+  for pid in $family; do
+    case $silent in *" $pid "*) ;; *) set -- "$@" /proc/"$pid"/task/*/stack ;; esac
+  done
+  texts "$@"
+}
+
+look_at_family() {
+  look_at_calls
+  set --
+  for pid in $family; do set -- "$@" /proc/"$pid"/task/*/stat /proc/"$pid"/task/*/wchan; done
   grep '' "$@" /dev/null 2>/dev/null
   set --
   for pid in $family; do set -- "$@" /proc/"$pid"/task/*/status /proc/"$pid"/fdinfo/*; done
@@ -207,17 +286,24 @@ frame() {
   echo "f$uptime"
   set -- /proc/self/ns
   for pid in $family; do set -- "$@" "/proc/$pid/fd"; done
-  fds=$(ls -l "$@" 2>/dev/null)
+  fds=$(within_told 20 ls -l "$@" 2>/dev/null | sed "/^$late\$/d")
   downloading=
   look_at_downloads
+  tasks=
+  [ -z "$engines" ] || tasks=$(within_told 20 look_at_family)
+  case $tasks in *"$late"*)
+    find_silent
+    tasks=$(within_told 20 look_at_family | sed "/^$late\$/d")
+    ;;
+  esac
   # As few programs as can be: on a busy host each waits for its turn, and what is seen late tells less.
   {
-    printf '%s\n' "$table"
-    [ -z "$engines" ] || look_at_family
-    [ -z "$engines" ] || grep '' /proc/locks /dev/null 2>/dev/null
-  } | sed -e 's/^l/ll/' -e t -e 's/^/t/'
+    printf '%s\n' "$table" "$tasks"
+    [ -z "$engines" ] || printf '%s\n' "$fds"
+    [ -z "$engines" ] || grep '' /proc/locks /proc/diskstats 2>/dev/null
+  } | sed -e '/^$/d' -e 's/^l/ll/' -e t -e 's/^/t/'
   [ -n "$engines" ] || return 0
-  fills
+  within 20 fills
   for pid in $workers; do
     case $known in *" $pid "*) continue ;; esac
     known="$known$pid "
@@ -276,12 +362,16 @@ find_sockets() {
   done
 }
 
+tell_closed() {
+  true <"/proc/$pid/environ" || printf '!/proc/%s\n' "$pid/fd" "$pid/environ"
+}
+
 look_at_engine() {
   find_root
   find_sockets
   links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net"
   # ls /proc/PID/fd may be forbidden even to root: then nobody is to be accused.
-  for path in fd environ; do true <"/proc/$pid/environ" || echo "!/proc/$pid/$path"; done
+  within_told 30 tell_closed | sed "/^$late\$/d"
   echo "c/proc/$pid/cmdline"
   words "/proc/$pid/cmdline"
   args=$(within_told 30 split "/proc/$pid/cmdline")
@@ -552,7 +642,7 @@ look_at_orphans() {
 look_at_holders() {
   pipes=$(for pid in $engines; do ls -l "/proc/$pid/fd"; done 2>/dev/null | grep -o 'pipe:\[[0-9]*\]')
   [ -n "$pipes" ] || return 0
-  for path in $(ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F "$(printf '/fd:\n%s' "$pipes")" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' \
+  for path in $(within_told 50 list_open | grep -F "$(printf '/fd:\n%s' "$pipes")" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' \
     -e '/ -> pipe:/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'); do
     pid=${path#/proc/}
     pid=${pid%%/*}
@@ -564,7 +654,7 @@ look_at_holders() {
 
 # Whoever is asked before a file is opened.
 look_at_agents() {
-  holders=$(ls -l /proc/[0-9]*/fd /proc/self/ns 2>/dev/null | grep -E '^/proc|fanotify')
+  holders=$(within_told 50 list_open /proc/self/ns | grep -E '^/proc|fanotify')
   printf '%s\n' "$holders" | sed 's/^/l/'
   for path in $(printf '%s\n' "$holders" | sed -n -e '/^\/proc\/.*:$/{s/fd:$/fdinfo/;h;}' \
     -e '/fanotify/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'); do
@@ -584,7 +674,7 @@ main() {
   read -r uptime _ </proc/uptime
   echo "=now $(date +%s 2>/dev/null) $uptime"
   for name in curl perl stat; do has $name || echo "=missing $name"; done
-  links /proc/self/ns/mnt /proc/self/root /proc/1/ns/net
+  links /proc/self/ns/mnt /proc/self/ns/pid /proc/self/root /proc/1/ns/net
   texts /proc/filesystems /proc/pressure/io /proc/pressure/cpu /proc/pressure/memory /proc/sys/kernel/random/entropy_avail \
     /proc/loadavg /proc/meminfo /proc/version /proc/vmstat /proc/uptime /proc/sys/kernel/osrelease /etc/os-release
   file /proc/self/mountinfo
@@ -614,9 +704,7 @@ main() {
     sleep $tick
   done
   # For the vendor: where the kernel holds them; root only.
-  set --
-  for pid in $family; do set -- "$@" /proc/"$pid"/task/*/stack; done
-  texts "$@"
+  within_told 30 look_at_stacks | sed "/^$late\$/d"
   if has curl; then
     for pid in $engines; do
       find_root

@@ -9,6 +9,7 @@ import { listItems, type NamedRegistry } from './checks/items.ts'
 import { runChecks, type SkippedCheck } from './checks/run.ts'
 import { askEngines, type Engine, type EngineFilter, listEngines } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
+import { findHiddenProcesses, withoutAssurance } from './hidden-processes.ts'
 import { examinePulls, type PullsResult } from './pulls.ts'
 import { hideInText } from './secrets.ts'
 import { findSilentProcesses } from './silent-processes.ts'
@@ -55,7 +56,8 @@ export async function diagnose(
   const until = host.elapsed() + dueMs
   const table = readProcessTable(host)
   const all = listEngines(host, table, pid)
-  if (pid !== undefined && all.length === 0) throw refusePid(pid, table)
+  const hidden = findHiddenProcesses(host, table, all)
+  if (pid !== undefined && all.length === 0) throw refusePid(pid, table, hidden)
   const running = all.filter(engine => isWanted(engine, all, table))
   // An engine that is stuck takes its time to answer: its pulls are looked at meanwhile.
   const check = async () => {
@@ -70,18 +72,25 @@ export async function diagnose(
     examinePulls(host, running, { signal }),
     check(),
   ])
-  const findings = withQuietAreas(explainedOnce([...pulls.findings, ...found, ...findSilentProcesses(host)]))
-    .map(withoutSecrets)
-    .sort(byArea)
+  const seen = explainedOnce([...pulls.findings, ...found, ...findSilentProcesses(host)])
+  const findings = withQuietAreas(withoutAssurance(seen, hidden)).map(withoutSecrets).sort(byArea)
   const { lines, dumps } = pulls
   return { engines, findings, worst: worstOf(findings), skipped, lines, dumps, took: stopwatch() }
 }
 
-function refusePid(pid: number, table: ProcessTable): WindlassError {
+function refusePid(pid: number, table: ProcessTable, hidden: Finding | undefined): WindlassError {
   const name = table.get(pid)?.name
+  const [unseen] = hidden?.evidence ?? []
   const state =
-    name === undefined ? 'there is no such process' : `it is ${JSON.stringify(name)}, which is no container engine`
-  const hint = 'windlass doctor without --pid shows the engines that run'
+    name !== undefined
+      ? `it is ${JSON.stringify(name)}, which is no container engine`
+      : unseen === undefined
+        ? 'there is no such process'
+        : `it cannot be seen (${unseen})`
+  const hint =
+    name === undefined && unseen !== undefined
+      ? 'run it as root, on the host itself'
+      : 'windlass doctor without --pid shows the engines that run'
   return new WindlassError('NOT_FOUND', `Cannot look at process ${pid}: ${state}`, { hint })
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeEngine } from '../../test/checked.ts'
 import type { HostView } from '../sys/host-view.ts'
+import { RecordedHost } from '../sys/recorded-host.ts'
 import { DiskWatch } from './disk-watch.ts'
 
 const mounts = [
@@ -36,4 +37,23 @@ test('what was not seen for so long, or has no counters, tells nothing', () => {
   assert.equal(watch('/var/lib/docker', [1, 2]).over(2000), undefined)
   assert.equal(watch('/mnt/docker', [1, 2]).over(1000), undefined)
   assert.equal(watch('/var/lib/docker', []).over(0), undefined)
+})
+
+test('a record tells it, too: its disks change from look to look', async () => {
+  const stats = (count: number) => `t/proc/diskstats: 254 3 vdd ${count} 0 0 0 ${count} 0 0 0 4 0 0`
+  const look = (second: number) => [`f${second}.0`, 't/proc/7/stat:7 (dockerd) S 1', stats(second)]
+  const looks = [1, 2, 3].flatMap(look)
+  const facts = [
+    'windlass-facts 1',
+    '=arch x86_64',
+    'x/proc/7/mountinfo',
+    ...mounts.split('\n').map(line => `b${line}`),
+    ...looks,
+    'z',
+  ]
+  const host = new RecordedHost(facts.join('\n'))
+  const found = new DiskWatch(host, makeEngine(7, { dataRoot: '/var/lib/docker' }))
+  do found.look()
+  while (await host.pause(100, AbortSignal.timeout(60_000)))
+  assert.deepEqual(found.over(2000), { name: 'vdd', answered: 4, pending: 4, ms: 2000 })
 })

@@ -19,7 +19,7 @@ interface Counters extends Pick<DiskProgress, 'name' | 'pending'> {
   readonly answered: number
 }
 
-/** The counters of one device, looked at again and again. What has none (btrfs, NFS, a record) tells nothing. */
+/** The counters of one device, looked at again and again. What has none (btrfs, NFS) tells nothing. */
 export class DiskWatch {
   readonly #host: HostView
   readonly #device: string | undefined

@@ -149,7 +149,8 @@ function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Fo
   const { dataRoot, isOurs } = findDataRoot(host, { kind, pid, args, descriptors })
   const dataPath = dataRoot === undefined || isOurs ? dataRoot : rootPrefix + dataRoot
   const mayBeRead = environment !== undefined || host.silent.has(`/proc/${pid}/environ`)
-  const isOpen = mayBeRead && descriptors.some(({ target }) => target !== '')
+  const isHeld = host.silent.has(`/proc/${pid}/fd`)
+  const isOpen = isHeld || (mayBeRead && descriptors.some(({ target }) => target !== ''))
   return { kind, process, args, program, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
 }
 

@@ -101,6 +101,14 @@ const commands: readonly (readonly [args: readonly string[], told: readonly stri
     ['podman', 'run'],
   ],
   [
+    ['x', 'PATH=/x/keys:/a/session=1:/b tokens:/c', 'LD_LIBRARY_PATH=/a/key=:/b', 'X_PATH=/a/key=hunter2'],
+    ['x', 'PATH=/x/keys:/a/session=1:/b tokens:/c', 'LD_LIBRARY_PATH=/a/key=:/b', 'X_PATH=/a/key=…'],
+  ],
+  [
+    ['x', 'PATH=https://me:hunter2@r/x:/bin', 'SECRET_PATH=hunter3'],
+    ['x', 'PATH=https://…@r/x:/bin', 'SECRET_PATH=…'],
+  ],
+  [
     ['镜像', '--data-root', '/srv/镜像'],
     ['镜像', '--data-root', '/srv/镜像'],
   ],

@@ -7,8 +7,8 @@ import type { HostView } from '../sys/host-view.ts'
 import { readArguments } from '../sys/process-files.ts'
 import { readProcess } from '../sys/tasks.ts'
 
-/** Without `#`, which stands around them in sed. In the replacement `\1` is the first group. */
-type Rule = readonly [pattern: string, replacement: string]
+/** Without `#`, which stands around them in sed. In the replacement `\1` is the first group. `names` says that it goes by names, and so not for lists of directories. */
+type Rule = readonly [pattern: string, replacement: string, by?: 'names']
 
 /** What a name has in it that stands before a secret. */
 const secretWords = [
@@ -62,28 +62,38 @@ const wordRules: readonly Rule[] = [
   [`^(${openOptions})=.*`, `\\1=${hidden}`],
   ['^-([eu])[^-].*', `-\\1${hidden}`],
   ['^-p([^-/0-9].*|[0-9]+[^0-9].*)$', `-p${hidden}`],
-  [`(${secretName}["']? *=).*`, `\\1${hidden}`],
-  [`((^|[ "'{,])[A-Za-z0-9_.-]*${secretName}["']? *:).*`, `\\1${hidden}`],
+  [`(${secretName}["']? *=).*`, `\\1${hidden}`, 'names'],
+  [`((^|[ "'{,])[A-Za-z0-9_.-]*${secretName}["']? *:).*`, `\\1${hidden}`, 'names'],
   [`(${anyCase('proxy')}=)[^/@ ]*@`, `\\1${hidden}@`],
   ...anywhere,
 ]
 /** An option after which the next word is a secret; `-p` is so, too, but for a path and a number. */
 const secretOption = `(-[^=]*${secretName}|${openOptions})`
 const harmless = '(/.*|[0-9]+)'
+/** Lists of directories are evidence: a directory may be called whatever it likes. */
+const directories = '^(PATH|LD_LIBRARY_PATH)='
 /** What follows is the command of a container, or a password. */
 const lastWord = '^(run|exec|create|login|secret|kube|play|compose)$'
 
-function compile(rules: readonly Rule[]): readonly (readonly [RegExp, string])[] {
-  return rules.map(([pattern, replacement]) => [new RegExp(pattern, 'gs'), replacement.replace(/\\(\d)/g, '$$$1')])
+type Compiled = readonly [pattern: RegExp, replacement: string, by?: 'names' | undefined]
+
+function compile(rules: readonly Rule[]): readonly Compiled[] {
+  return rules.map(([pattern, replacement, by]) => [
+    new RegExp(pattern, 'gs'),
+    replacement.replace(/\\(\d)/g, '$$$1'),
+    by,
+  ])
 }
 
 const [compiledText, compiledWord] = [compile(textRules), compile(wordRules)]
 const isSecretOption = new RegExp(`^${secretOption}$`)
 const isHarmless = new RegExp(`^${harmless}$`)
 const isLast = new RegExp(lastWord)
+const isDirectories = new RegExp(directories)
 
-function apply(rules: readonly (readonly [RegExp, string])[], text: string): string {
-  return rules.reduce((rest, [pattern, replacement]) => rest.replace(pattern, replacement), text)
+function apply(rules: readonly Compiled[], text: string): string {
+  const known = isDirectories.test(text) ? rules.filter(([, , by]) => by === undefined) : rules
+  return known.reduce((rest, [pattern, replacement]) => rest.replace(pattern, replacement), text)
 }
 
 /** Text without what may be a secret. */
@@ -135,7 +145,8 @@ export function redactionScript(): string {
   ].join('\n\n')
 }
 
-function formatRule([pattern, replacement]: Rule): string {
+function formatRule([pattern, replacement, by]: Rule): string {
   const quote = (text: string) => text.replaceAll("'", "'\\''")
-  return `-e '${quote(`s#${pattern}#${replacement}#g`)}'`
+  const unless = by === undefined ? '' : `\\#${directories}#!`
+  return `-e '${unless}${quote(`s#${pattern}#${replacement}#g`)}'`
 }

@@ -6,7 +6,7 @@ import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
-import { memoryReader } from './memory-text.ts'
+import { isLocked, lockedFiles, type Question } from './locked-files.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
 import { within } from './processes.ts'
 import type { ProcView } from './tasks.ts'
@@ -40,13 +40,15 @@ export interface PipeFill {
 
 /**
  * Nothing here throws, and nothing changes the host: what cannot be seen is undefined. `text`, `link`, `names` and `pipeFill` are for /proc, /sys and
- * /dev alone, which answer at once, or are given up; what lies on a disk may be frozen, or gated by an agent that does not answer, and is asked in `disk`.
+ * /dev alone, which answer at once, or are given up (`locked-files.ts`); what lies on a disk may be frozen, or gated by an agent that does not answer, and is asked in `disk`.
  */
 export interface HostView extends ProcView {
   /** Milliseconds since 1970, and since some moment. */
   now(): number
   elapsed(): number
   link(path: string): string | undefined
+  /** Where each of many leads: at once where that costs less. */
+  links?(paths: readonly string[]): (string | undefined)[]
   /** The pipe behind a descriptor in /proc. */
   pipeFill(path: string): PipeFill | undefined
   readonly disk: DiskView
@@ -60,7 +62,6 @@ export interface HostView extends ProcView {
   pause(ms: number, signal: AbortSignal): Promise<boolean>
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
-  /** Command lines and environments that did not come: the kernel waits in the memory of these processes. */
   readonly silent: ReadonlySet<string>
 }
 
@@ -94,8 +95,6 @@ interface NetworkView {
 const textMax = 4 * 1024 * 1024
 const answerMs = 3000
 const deniedMax = 10_000
-/** What of /proc may not answer. */
-const inMemory = /^\/proc\/\d+\/(cmdline|environ)$/
 
 /** This host, now. */
 export class LiveHost implements HostView {
@@ -104,7 +103,7 @@ export class LiveHost implements HostView {
   readonly disk = new LiveDisk()
   readonly network: NetworkView = { lookUp, connect: tryConnection }
   get silent(): ReadonlySet<string> {
-    return memoryReader.silent
+    return lockedFiles.silent
   }
 
   now(): number {
@@ -116,21 +115,32 @@ export class LiveHost implements HostView {
   }
 
   text(path: string): string | undefined {
-    return this.#try(path, () => (inMemory.test(path) ? memoryReader.read(path) : readHead(path)))
+    return isLocked(path) ? this.#ask(['text', path]) : this.#try(path, () => readHead(path))
+  }
+
+  texts(paths: readonly string[]): (string | undefined)[] {
+    return this.#askAll(paths.map(path => ['text', path]))
   }
 
   link(path: string): string | undefined {
-    return this.#try(path, () => readlinkSync(path))
+    return isLocked(path) ? this.#ask(['link', path]) : this.#try(path, () => readlinkSync(path))
+  }
+
+  links(paths: readonly string[]): (string | undefined)[] {
+    return this.#askAll(paths.map(path => ['link', path]))
   }
 
   names(path: string): readonly string[] {
-    return this.#try(path, () => readdirSync(path)) ?? []
+    if (!isLocked(path)) return this.#try(path, () => readdirSync(path)) ?? []
+    return this.#ask(['names', path])?.split('\n').filter(Boolean) ?? []
   }
 
   /** Opened for reading only, for microseconds: one more writer would hide the end of the stream from its reader. */
   pipeFill(path: string): PipeFill | undefined {
+    const opened = this.#ask(['open', path])
+    if (opened === undefined) return undefined
+    const fd = Number(opened)
     return this.#try(path, () => {
-      const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
       try {
         return { bytes: bytesInPipe(fd), size: pipeSize(fd) }
       } finally {
@@ -154,14 +164,29 @@ export class LiveHost implements HostView {
     return true
   }
 
+  #ask(question: Question): string | undefined {
+    return this.#askAll([question])[0]
+  }
+
+  #askAll(questions: readonly Question[]): (string | undefined)[] {
+    return lockedFiles.ask(questions).map((answer, at) => {
+      if (typeof answer === 'string') return answer
+      this.#noteDenied(questions[at]?.[1] ?? '', answer)
+      return undefined
+    })
+  }
+
   #try<T>(path: string, look: () => T): T | undefined {
     try {
       return look()
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if ((code === 'EACCES' || code === 'EPERM') && this.denied.size < deniedMax) this.denied.add(path)
+      this.#noteDenied(path, error as NodeJS.ErrnoException)
       return undefined
     }
+  }
+
+  #noteDenied(path: string, { code }: NodeJS.ErrnoException): void {
+    if ((code === 'EACCES' || code === 'EPERM') && this.denied.size < deniedMax) this.denied.add(path)
   }
 }
 

@@ -3,7 +3,7 @@
  * the command line and the environment take a lock of the process's memory, and descriptors take their time: ask only about processes that matter.
  */
 import type { HostView } from './host-view.ts'
-import { type ProcessFacts, readProcess } from './tasks.ts'
+import { type ProcessFacts, readProcesses } from './tasks.ts'
 
 export type ProcessTable = ReadonlyMap<number, ProcessFacts>
 
@@ -17,13 +17,10 @@ export interface Descriptor {
 /** A host has at most this many; a daemon with more is looked at in part. */
 const descriptorsMax = 20_000
 
-/** Every process that can be seen. Only `stat` is read: it is never held up by what the process does. */
+/** Every process that can be seen. */
 export function readProcessTable(host: HostView): ProcessTable {
-  const entries = host
-    .names('/proc')
-    .filter(name => /^\d+$/.test(name))
-    .map(name => readProcess(Number(name), host))
-  return new Map(entries.filter(entry => entry !== undefined).map(entry => [entry.pid, entry]))
+  const names = host.names('/proc').filter(name => /^\d+$/.test(name))
+  return new Map(readProcesses(names.map(Number), host).map(entry => [entry.pid, entry]))
 }
 
 /** All that descends from a process, parents first. */
@@ -74,10 +71,10 @@ export function readEnvironment(host: HostView, pid: number): ReadonlyMap<string
 }
 
 export function readDescriptors(host: HostView, pid: number): Descriptor[] {
-  return host
-    .names(`/proc/${pid}/fd`)
-    .slice(0, descriptorsMax)
-    .map(name => ({ fd: Number(name), target: host.link(`/proc/${pid}/fd/${name}`) ?? '' }))
+  const names = host.names(`/proc/${pid}/fd`).slice(0, descriptorsMax)
+  const paths = names.map(name => `/proc/${pid}/fd/${name}`)
+  const targets = host.links?.(paths) ?? paths.map(path => host.link(path))
+  return names.map((name, at) => ({ fd: Number(name), target: targets[at] ?? '' }))
 }
 
 /** Position and access mode of a descriptor. */

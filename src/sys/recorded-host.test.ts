@@ -74,7 +74,9 @@ test('facts that were cut short are known to be, and what is no record is refuse
 
 test('whatever stands in the lines, reading them ends', () => {
   const odd = 'windlass-facts 1\nf\nfx\nt\ntnocolon\nl\nl -> \np\ns\nd\nb\nq\n\0\nc\nb\na\nb\nz\n'
-  assert.deepEqual(new RecordedHost(odd).names('/proc'), [])
+  const host = new RecordedHost(odd)
+  assert.deepEqual(host.names('/proc'), [])
+  assert.deepEqual([host.elapsed(), host.now()], [0, 0])
 })
 
 test('a host is ssh://[user@]host[:port], and never an option of ssh', () => {

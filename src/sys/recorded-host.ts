@@ -60,7 +60,7 @@ export class RecordedHost implements HostView {
 
   now(): number {
     const [seconds, uptime] = (this.#record.values.get('now') ?? '').split(' ').map(Number)
-    return (seconds ?? 0) * 1000 + this.elapsed() - (uptime ?? 0) * 1000
+    return (seconds || 0) * 1000 + this.elapsed() - (uptime || 0) * 1000
   }
 
   elapsed(): number {
@@ -77,7 +77,8 @@ export class RecordedHost implements HostView {
 
   names(path: string): readonly string[] {
     const names = namesIn(this.#frame, path) ?? (this.#isGone(path) ? undefined : namesIn(this.#record.fixed, path))
-    return [...(names ?? [])]
+    const silent = path === '/proc' ? this.#record.silentProcesses : []
+    return [...(names ?? []), ...silent]
   }
 
   pipeFill(path: string): PipeFill | undefined {
@@ -115,14 +116,16 @@ export class RecordedHost implements HostView {
   /** What was told once about a process holds as long as it is there. */
   #isGone(path: string): boolean {
     const [, pid] = /^\/proc\/(\d+)\//.exec(path) ?? []
-    return pid !== undefined && this.#record.frames.length > 0 && !this.#frame.texts.has(`/proc/${pid}/stat`)
+    const stat = `/proc/${pid}/stat`
+    const isTold = this.#frame.texts.has(stat) || this.silent.has(stat)
+    return pid !== undefined && this.#record.frames.length > 0 && !isTold
   }
 }
 
 /** From uname(1) to what Node calls it. */
 const archNames: Readonly<Record<string, string>> = { x86_64: 'x64', aarch64: 'arm64' }
-/** Files of a process that change from look to look. */
-const changing = /^\/proc\/(\d+\/(stat|io|task\/.*|fdinfo\/.*)|locks)$/
+/** Files that change from look to look. */
+const changing = /^\/proc\/(\d+\/(stat|io|task\/.*|fdinfo\/.*)|locks|diskstats)$/
 
 class FactsRecord {
   readonly fixed = makeFrame(0)
@@ -135,6 +138,10 @@ class FactsRecord {
   readonly types = new Map<string, boolean>()
   readonly answers = new Map<string, string>()
   isWhole = false
+  /** Of which no look tells anything. */
+  get silentProcesses(): string[] {
+    return [...this.silent].flatMap(path => /^\/proc\/(\d+)\/stat$/.exec(path)?.[1] ?? [])
+  }
   #frame = this.fixed
   /** The directory of which `ls` lists the names. */
   #directory = ''
@@ -174,7 +181,8 @@ class FactsRecord {
     '!': rest => this.denied.add(rest),
     '?': rest => this.silent.add(rest),
     f: rest => {
-      this.#frame = makeFrame(Number(rest) * 1000)
+      const timeMs = Number(rest) * 1000
+      this.#frame = makeFrame(Number.isFinite(timeMs) ? timeMs : this.#frame.timeMs)
       this.frames.push(this.#frame)
     },
     t: rest => {

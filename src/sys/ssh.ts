@@ -22,6 +22,8 @@ export interface ShellScript {
 }
 
 const stderrMax = 4096
+const noProgram =
+  'install it, or have the script of windlass doctor --emit-collector run there, and judge what it says with --from'
 const connectSeconds = 15
 
 /** @throws WindlassError USAGE for anything but ssh://[user@]host[:port] */
@@ -79,7 +81,7 @@ async function readAnswer(child: ChildProcess, program: string, script: ShellScr
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   const { lastLine, sizeMax, idleMs, signal } = script
   const fail = (code: 'NETWORK' | 'NOT_FOUND' | 'STALLED' | 'LIMIT_EXCEEDED', state: string) =>
-    reject(new WindlassError(code, `${doing}: ${state}`))
+    reject(new WindlassError(code, `${doing}: ${state}`, code === 'NOT_FOUND' ? { hint: noProgram } : {}))
   const idle = setTimeout(() => fail('STALLED', `${program} has been silent for ${idleMs / 1000} s`), idleMs)
   const chunks: Buffer[] = []
   let [size, stderr, tail] = [0, '', '']

@@ -225,3 +225,17 @@ test('a thread of ours in any call but futex waits for that call', () => {
   assert.equal(waitOfRingReader({ ...facts, syscall: 'openat' }), 'itself')
   assert.equal(waitOfRingReader({ ...facts, state: 'D', syscall: undefined }), 'itself')
 })
+
+test('a process of which the kernel tells nothing but its status is there nevertheless, and one that is gone is not', () => {
+  const status = 'Name:\tpodman\nState:\tS (sleeping)\nTgid:\t7\nPPid:\t3\nNSpgid:\t7\nNSsid:\t5\nThreads:\t4\n'
+  const view = (silent: readonly string[]) => ({
+    arch: 'x64',
+    text: (path: string) => (path === '/proc/7/status' ? status : undefined),
+    names: () => [],
+    silent: new Set(silent),
+  })
+  const { name, state, parent, session, threads } = readProcess(7, view(['/proc/7/stat'])) ?? assert.fail()
+  assert.deepEqual([name, state, parent, session, threads], ['podman', 'S', 3, 5, 4])
+  assert.equal(readProcess(7, view([])), undefined)
+  assert.equal(readProcess(8, view(['/proc/7/stat'])), undefined)
+})

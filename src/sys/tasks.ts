@@ -1,6 +1,7 @@
 /**
  * What the kernel says of processes and their tasks: the one reader of /proc. It answers also for a task that cannot be reached in any other way.
- * Nothing is read here that takes the lock of a process's memory, as cmdline, environ and maps do: whoever hangs while it holds that would hold us up.
+ * Nothing is read here that takes the lock of a process's memory, as cmdline, environ and maps do: whoever hangs while it holds that would hold us up. A process that hangs in exec(2) may hold up
+ * all but `status`: who looks at strangers has a view that bounds what it asks (`locked-files.ts`).
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { callsWithFd, nameSyscall } from './syscalls.ts'
@@ -68,8 +69,12 @@ export interface ProcView {
   readonly arch: string
   /** Undefined if it cannot be read. */
   text(path: string): string | undefined
+  /** Each of many: at once where that costs less. */
+  texts?(paths: readonly string[]): (string | undefined)[]
   /** Names in a directory; empty if it cannot be read. */
   names(path: string): readonly string[]
+  /** Files that did not come: the kernel waits for a lock of these processes. */
+  readonly silent?: ReadonlySet<string>
 }
 
 /** Facts are evidence: not to get them, for whatever reason, must not end what they are about. */
@@ -84,7 +89,22 @@ const here: ProcView = {
  * @returns undefined if there is no such process (any more)
  */
 export function readProcess(pid: number, proc: ProcView = here): ProcessFacts | undefined {
-  const stat = parseStat(proc.text(`/proc/${pid}/stat`))
+  return parseProcess(pid, proc.text(`/proc/${pid}/stat`)) ?? readHeldProcess(pid, proc)
+}
+
+/** The same of many. */
+export function readProcesses(pids: readonly number[], proc: ProcView): ProcessFacts[] {
+  const stats = readAll(
+    pids.map(pid => `/proc/${pid}/stat`),
+    proc,
+  )
+  return pids
+    .map((pid, at) => parseProcess(pid, stats[at]) ?? readHeldProcess(pid, proc))
+    .filter(found => found !== undefined)
+}
+
+function parseProcess(pid: number, text: string | undefined): ProcessFacts | undefined {
+  const stat = parseStat(text)
   if (stat === undefined) return undefined
   const { name, state, field } = stat
   return {
@@ -101,28 +121,72 @@ export function readProcess(pid: number, proc: ProcView = here): ProcessFacts | 
   }
 }
 
+/** `status` wants no lock (proc_pid_status(5)): what does not answer is there, and what it has used and since when it is there, is not known. */
+function readHeldProcess(pid: number, proc: ProcView): ProcessFacts | undefined {
+  if (proc.silent?.has(`/proc/${pid}/stat`) !== true) return undefined
+  const status = proc.text(`/proc/${pid}/status`)
+  const [, name] = /^Name:\t(.*)$/m.exec(status ?? '') ?? []
+  if (name === undefined) return undefined
+  const field = (title: string) => new RegExp(`^${title}:\\t(\\w+)`, 'm').exec(status ?? '')?.[1]
+  const number = (title: string) => Number(field(title) ?? 0)
+  return {
+    pid,
+    parent: number('PPid'),
+    group: number('NSpgid'),
+    session: number('NSsid'),
+    name,
+    state: field('State') ?? '?',
+    threads: number('Threads'),
+    userTicks: 0,
+    systemTicks: 0,
+    startTicks: 0,
+  }
+}
+
+function readAll(paths: readonly string[], proc: ProcView): (string | undefined)[] {
+  return proc.texts?.(paths) ?? paths.map(path => proc.text(path))
+}
+
 /**
  * Reads one task; the main thread of the process if no thread is named. Never waits for the task.
  * @returns undefined if there is no such task (any more)
  */
 export function readTask(pid: number, tid: number = pid, proc: ProcView = here): TaskFacts | undefined {
-  const directory = `/proc/${pid}/task/${tid}`
-  const stat = parseStat(proc.text(`${directory}/stat`))
+  return readSomeTasks(pid, [tid], proc)[0]
+}
+
+const taskFiles = ['stat', 'syscall', 'io', 'wchan', 'status'] as const
+
+function readSomeTasks(pid: number, tids: readonly number[], proc: ProcView): TaskFacts[] {
+  const paths = tids.flatMap(tid => taskFiles.map(file => `/proc/${pid}/task/${tid}/${file}`))
+  const texts = readAll(paths, proc)
+  return tids.flatMap((tid, at) => {
+    const own = texts.slice(at * taskFiles.length, (at + 1) * taskFiles.length)
+    return parseTask(pid, tid, own, proc) ?? []
+  })
+}
+
+function parseTask(
+  pid: number,
+  tid: number,
+  [statText, syscall, io, wchan, status]: readonly (string | undefined)[],
+  proc: ProcView,
+): TaskFacts | undefined {
+  const stat = parseStat(statText)
   if (stat === undefined) return undefined
   const { name, state, field } = stat
-  const [syscall, io] = [proc.text(`${directory}/syscall`), proc.text(`${directory}/io`)]
   const isWithheld = syscall === undefined || io === undefined
-  if (isWithheld && proc.text(`${directory}/stat`) === undefined) return undefined // gone meanwhile
+  if (isWithheld && proc.text(`/proc/${pid}/task/${tid}/stat`) === undefined) return undefined // gone meanwhile
   return {
     pid,
     tid,
     name,
     state,
     cpuTicks: field(14) + field(15),
-    wchan: parseWchan(proc.text(`${directory}/wchan`)),
+    wchan: parseWchan(wchan),
     ...parseSyscall(syscall, proc.arch),
     ioBytes: sumOfLines(io, /^[rw]char: (\d+)$/gm),
-    switches: sumOfLines(proc.text(`${directory}/status`), /^(?:non)?voluntary_ctxt_switches:\t(\d+)$/gm),
+    switches: sumOfLines(status, /^(?:non)?voluntary_ctxt_switches:\t(\d+)$/gm),
     isWithheld,
   }
 }
@@ -134,10 +198,7 @@ export function threadIds(pid: number, proc: ProcView = here): number[] {
 
 /** Every thread of a process that could be read, of very many the first ones. */
 export function readTasks(pid: number, proc: ProcView = here): TaskFacts[] {
-  return threadIds(pid, proc)
-    .slice(0, tasksMax)
-    .map(tid => readTask(pid, tid, proc))
-    .filter(task => task !== undefined)
+  return readSomeTasks(pid, threadIds(pid, proc).slice(0, tasksMax), proc)
 }
 
 /** A wrapper and what it starts; more is no decompressor. */

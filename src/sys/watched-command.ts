@@ -84,7 +84,10 @@ async function ended(child: ChildProcess, program: string, doing: string): Promi
   child.once('close', (status, signal) => resolve(status ?? signal ?? 'an unknown signal'))
   child.once('error', (error: NodeJS.ErrnoException) => {
     const state = error.code === 'ENOENT' ? `there is no program ${program}` : error.message
-    reject(new WindlassError(error.code === 'ENOENT' ? 'NOT_FOUND' : 'FAILED', `${doing}: ${state}`, { cause: error }))
+    const hint = `install ${program}, or put it on the PATH`
+    const isMissing = error.code === 'ENOENT'
+    const details = { cause: error, ...(isMissing && { hint }) }
+    reject(new WindlassError(isMissing ? 'NOT_FOUND' : 'FAILED', `${doing}: ${state}`, details))
   })
   return await promise
 }

@@ -13,10 +13,15 @@ import { program, startInUnit } from './doctor-bed.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-files-'))
 const row = { timeout: 240_000 }
+const disks = /^t\/proc\/diskstats: *\d+ +\d+ \w/m
+/** Directories whose names sound like secrets. */
+const paths = '/usr/sbin:/usr/bin:/sbin:/bin:/x/keys:/y/session=1:/z tokens:/opt/Auth0a1b2c3d4e5f6a7b8c9d0e/bin'
 after(() => rmSync(directory, { recursive: true, force: true }))
 
 /** Of a kind of its own for each place, so that a failure names the place. */
 const secret = (place: string): string => `hunter2${place}`
+/** As docker keeps a name and a password: nothing else is written in this way, so that its own letters are looked for. */
+const packed = Buffer.from(`me:${secret('auth')}`).toString('base64')
 
 describe('what the doctor gives away of an engine full of secrets', { concurrency: 1 }, () => {
   const config = join(directory, 'daemon.json')
@@ -26,11 +31,19 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
     const home = join(directory, 'home')
     mkdirSync(images)
     for (const path of ['.docker', '.config/containers']) mkdirSync(join(home, path), { recursive: true })
-    const auths = JSON.stringify({ auths: { 'r.example': { auth: secret('auth') } } })
-    writeFileSync(join(home, '.docker/config.json'), auths)
-    writeFileSync(join(home, '.config/containers/auth.json'), auths)
-    writeFileSync(join(directory, 'config.toml'), `[plugins]\n  password = "${secret('toml')}"\n`)
-    writeFileSync(join(directory, 'hosts.toml'), `[host."https://r".header]\n  Authorization = "${secret('hosts')}"\n`)
+    mkdirSync(join(directory, 'certs.d/127.0.0.1:1'), { recursive: true })
+    for (const path of ['.docker/config.json', '.config/containers/auth.json']) {
+      const entry = { auth: packed, identitytoken: secret('identity'), registrytoken: secret('registry') }
+      const proxies = { default: { httpProxy: `http://me:${secret('clientproxy')}@h:1` } }
+      writeFileSync(join(home, path), JSON.stringify({ auths: { 'r.example': entry, '127.0.0.1:1': entry }, proxies }))
+    }
+    writeFileSync(join(directory, 'config.toml'), `[plugins]\n  password = "${secret('toml')}"\n  auth = "${packed}"\n`)
+    const header = `[host."https://r".header]\n  Authorization = "${secret('hosts')}"\n`
+    for (const path of ['hosts.toml', 'certs.d/127.0.0.1:1/hosts.toml']) writeFileSync(join(directory, path), header)
+    writeFileSync(
+      join(directory, 'environment'),
+      `TOKEN=${secret('file')}\nHTTPS_PROXY=http://me:${secret('fileproxy')}@h:1\n`,
+    )
     writeFileSync(
       config,
       JSON.stringify(
@@ -59,6 +72,9 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
     ]
     engine = await startInUnit(args, {
       HOME: home,
+      REGISTRY_AUTH_FILE: join(home, '.config/containers/auth.json'),
+      REGISTRY_AUTH: packed,
+      PATH: paths,
       HTTPS_PROXY: `http://me:${secret('proxy')}@127.0.0.1:9`,
       CONTAINERD_TOKEN: secret('variable'),
       AWS_SECRET_ACCESS_KEY: secret('aws'),
@@ -67,7 +83,7 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
     mkdirSync(`${engine.unit}.d`)
     writeFileSync(
       `${engine.unit}.d/x.conf`,
-      `[Service]\nEnvironment="HTTP_PROXY=http://me:${secret('dropin')}@h:1" TOKEN=${secret('dropintoken')}\n`,
+      `[Service]\nEnvironment="HTTP_PROXY=http://me:${secret('dropin')}@h:1" TOKEN=${secret('dropintoken')}\nEnvironmentFile=${join(directory, 'environment')}\n`,
     )
   })
   after(async () => {
@@ -78,7 +94,7 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
   const isFree = (text: string, of: string): void => {
     const places = [...text.matchAll(/hunter2(\w*)/g)].map(([, place]) => place)
     assert.deepEqual(places, [], of)
-    assert.ok(!text.includes('ghp16C7e42F'), of)
+    for (const word of ['ghp16C7e42F', packed]) assert.ok(!text.includes(word), of)
   }
 
   test('its pages, JSON, reports, bundle and record have none of them', row, async () => {
@@ -96,14 +112,17 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
       doctor('-v', '--bundle', bundle),
       doctor('--json', '--report', page),
       doctor('--report', data),
+      // What is sent to a registry, and refused there, is nobody's business either.
+      doctor('--json', '--image', '127.0.0.1:1/team/app:1'),
+      doctor('-v', '--image', 'r.example/team/app:1'),
     ])
     for (const { stdout, stderr } of seen) isFree(stdout + stderr, stdout)
     for (const path of [page, data]) isFree(readFileSync(path, 'utf8'), path)
-    const packed = gunzipSync(readFileSync(bundle)).toString()
-    isFree(packed, 'bundle')
-    assert.ok(
-      packed.includes(`c/proc/${pid}/cmdline`) && packed.includes('--creds=…') && packed.includes('mirror.example'),
-    )
+    const kept = gunzipSync(readFileSync(bundle)).toString()
+    isFree(kept, 'bundle')
+    assert.ok(kept.includes(`c/proc/${pid}/cmdline`) && kept.includes('--creds=…') && kept.includes('mirror.example'))
+    assert.ok(kept.includes(paths), 'a PATH is evidence')
+    assert.match(kept, disks, 'what the disks do')
     assert.equal(statSync(bundle).mode & 0o777, 0o600)
     assert.deepEqual(
       readdirSync(directory).filter(name => name.endsWith('.part')),
@@ -115,6 +134,8 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
       const [file = '', ...args] = shell
       const facts = await run(file, [...args, script, pid])
       isFree(facts, shell.join(' '))
+      assert.ok(facts.includes(paths), shell.join(' '))
+      assert.match(facts, disks, shell.join(' '))
       writeFileSync(join(directory, 'facts'), facts)
       const elsewhere = await runCommand(program, ['doctor', '-v', '--from', join(directory, 'facts'), '--pid', pid])
       assert.match(elsewhere.stdout, new RegExp(`dockerd ${pid}`))
@@ -232,11 +253,32 @@ test('what cannot be done is refused before anybody is looked at', async () => {
   }
   await refused(['--pid', '4194304'], 2, /Cannot look at process 4194304: there is no such process/)
   await refused(['--pid', String(process.pid)], 2, /which is no container engine/)
+  await refused(['--rescue', '--yes', '--pid', '4194304'], 2, /no such process\nhint: windlass doctor tells which/)
   for (const option of ['--report', '--bundle'])
     await refused(['--watch', option, 'x.html'], 125, new RegExp(`Cannot use option ${option} with --watch`))
   await refused(['--bundle', join(directory, 'no/where.tar.gz')], 125, /Cannot write the bundle .* is no directory/)
   await refused(['--bundle', directory], 125, /it is a directory/)
   await refused(['--from', join(directory, 'nothing')], 2, /there is no such file/)
+})
+
+test('where processes are hidden nothing is called well, and it is said who sees them', row, async () => {
+  const hidden =
+    'mount --make-rprivate / && mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'
+  const ways: readonly (readonly [told: RegExp, words: readonly string[]])[] = [
+    [/process 1, which always runs: it is mounted with hidepid/, ['unshare', '-m', 'sh', '-c', hidden, 'sh']],
+    [/namespace of its own \(pid:\[\d+\]\)/, ['unshare', '-pf', '--mount-proc']],
+    [
+      /no process at all/,
+      ['unshare', '-m', 'sh', '-c', 'mount --make-rprivate / && mount -t tmpfs none /proc && exec "$@"', 'sh'],
+    ],
+  ]
+  for (const [told, [file = '', ...args]] of ways) {
+    const { status, stdout, stderr } = await runCommand(file, [...args, program, 'doctor', '--json'])
+    assert.equal(status, 10, stdout + stderr)
+    const { findings } = JSON.parse(stdout) as { findings: readonly Finding[] }
+    assert.match(findings.find(({ code }) => code === 'PROCESSES_HIDDEN')?.evidence[0] ?? '', told)
+    for (const { code } of findings) assert.ok(!['NO_ENGINE', 'NO_PULL', 'SECURITY_CLEAR'].includes(code), code)
+  }
 })
 
 test('codes are explained in the language of the locale', async () => {

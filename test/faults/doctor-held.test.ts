@@ -1,4 +1,4 @@
-/** The doctor beside a process whose own memory does not answer: who asks for its command line hangs, as ps does. */
+/** The doctor beside a process that holds a lock of its own and does not answer: who asks the kernel about it hangs, as ps does. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,41 +11,71 @@ import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
 import { program, type Visit } from './doctor-bed.ts'
 
-test('neither the doctor nor its collector waits for the memory of a process, and both say whose it is', {
-  timeout: 240_000,
-}, async () => {
-  await using fuse = await openFailingFilesystem()
-  const file = join(fuse.directory, 'pages')
-  writeFileSync(file, Buffer.alloc(1 << 20))
-  await fuse.order({ requests: ['WRITE'], hang: true })
-  const args = [join(import.meta.dirname, '../testbed/held-memory.ts'), file]
-  const held = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: '/usr/bin' } })
-  try {
-    await once(held.stdout, 'data')
-    const pid = held.pid ?? 0
-    const cat = spawn('cat', [`/proc/${pid}/cmdline`], { stdio: 'ignore' })
-    await waitUntil('who reads its command line hangs', 10_000, () => fuse.hasMet())
-    assert.equal(cat.exitCode, null)
-    const live = runCommand(program, ['doctor', '--json', '--pid', String(pid)])
-    const directory = mkdtempSync(join(tmpdir(), 'windlass-held-'))
-    const facts = join(directory, 'facts')
-    writeFileSync(join(directory, 'collect.sh'), await run(program, ['doctor', '--emit-collector']))
-    writeFileSync(facts, await run('dash', [join(directory, 'collect.sh'), String(pid)]))
-    for (const seen of [await live, await runCommand(program, ['doctor', '--json', '--from', facts])]) {
-      const { findings } = JSON.parse(seen.stdout || assert.fail(seen.stderr)) as Visit
-      const finding = findings.find(({ code }) => code === 'PROCESS_MEMORY_HELD')
-      assert.equal(finding?.subject, `podman ${pid}`, findings.map(({ code }) => code).join(' '))
+/** Each hangs, called `podman`, with a lock of the kernel, for as long as the filesystem of its file does not answer such a request. */
+const locks = {
+  'the memory of a process': {
+    request: 'WRITE',
+    command: [process.execPath, join(import.meta.dirname, '../testbed/held-memory.ts')],
+    asked: 'cmdline',
+    told: /command line/,
+    again: /held-memory/,
+  },
+  // It closes the file while it becomes another program.
+  'a process that becomes another program': {
+    request: 'FLUSH',
+    command: [
+      'perl',
+      '-e',
+      `open(my $file, "+<", $ARGV[0]); syswrite($file, "x"); $0 = "podman"; syswrite(STDOUT, "ready\\n"); exec("sleep", "1000")`,
+    ],
+    asked: 'io',
+    told: /environment/,
+    again: /rchar/,
+  },
+} as const
+
+for (const [what, { request, command, asked, told, again }] of Object.entries(locks)) {
+  test(`neither the doctor nor its collector waits for ${what}, and both say whose it is`, {
+    timeout: 240_000,
+  }, async () => {
+    await using fuse = await openFailingFilesystem()
+    const file = join(fuse.directory, 'pages')
+    writeFileSync(file, Buffer.alloc(1 << 20))
+    await fuse.order({ requests: [request], hang: true })
+    const [start = '', ...args] = command
+    const held = spawn(start, [...args, file], { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: '/usr/bin:/bin' } })
+    try {
+      await once(held.stdout, 'data')
+      const pid = held.pid ?? 0
+      const path = `/proc/${pid}/${asked}`
+      await waitUntil('it hangs', 10_000, () => fuse.hasMet())
+      await waitUntil('who reads it without a bound hangs', 10_000, async () => !(await isTold(path)))
+      const live = runCommand(program, ['doctor', '--json', '--pid', String(pid)])
+      const directory = mkdtempSync(join(tmpdir(), 'windlass-held-'))
+      const facts = join(directory, 'facts')
+      writeFileSync(join(directory, 'collect.sh'), await run(program, ['doctor', '--emit-collector']))
+      writeFileSync(facts, await run('dash', [join(directory, 'collect.sh'), String(pid)]))
+      for (const seen of [await live, await runCommand(program, ['doctor', '--json', '--from', facts])]) {
+        const { findings } = JSON.parse(seen.stdout || assert.fail(seen.stderr)) as Visit
+        const finding = findings.find(({ code }) => code === 'PROCESS_MEMORY_HELD')
+        assert.equal(finding?.subject, `podman ${pid}`, findings.map(({ code }) => code).join(' '))
+        assert.match(finding?.evidence[0] ?? '', told)
+      }
+      rmSync(directory, { recursive: true })
+      const host = new LiveHost()
+      assert.equal(host.text(path), undefined)
+      assert.ok(host.silent.has(path) && new LiveHost().silent.has(path))
+      await fuse.order({})
+      await waitUntil('it is told again', 20_000, () => again.test(host.text(path) ?? ''))
+      assert.deepEqual([...host.silent], [])
+    } finally {
+      held.kill('SIGKILL')
+      await fuse.order({})
     }
-    rmSync(directory, { recursive: true })
-    const host = new LiveHost()
-    const path = `/proc/${pid}/cmdline`
-    assert.equal(host.text(path), undefined)
-    assert.ok(host.silent.has(path) && new LiveHost().silent.has(path))
-    await fuse.order({})
-    await waitUntil('its command line is there again', 20_000, () => host.text(path)?.includes('held-memory') === true)
-    assert.deepEqual([...host.silent], [])
-  } finally {
-    held.kill('SIGKILL')
-    await fuse.order({})
-  }
-})
+  })
+}
+
+async function isTold(path: string): Promise<boolean> {
+  const { status } = await runCommand('timeout', ['-s', 'KILL', '1', 'cat', path])
+  return status === 0
+}

@@ -77,12 +77,13 @@ export async function rescue(context: Context, host: HostView, options: RescueOp
 
 export function cannotRescue(host: HostView, pid: number): WindlassError {
   const cannot = `Cannot rescue process ${pid}`
-  if (readProcess(pid, host) === undefined) return new WindlassError('NOT_FOUND', `${cannot}: there is no such process`)
+  const hint = 'windlass doctor tells which processes pulls wait for; without --pid all are looked at'
+  if (readProcess(pid, host) === undefined)
+    return new WindlassError('NOT_FOUND', `${cannot}: there is no such process`, { hint })
   if (readDescriptors(host, pid).every(({ target }) => target === ''))
     return new WindlassError('PERMISSION', `${cannot}: what it has open may not be seen`, {
       hint: refusals.RESCUE_DENIED.en.next,
     })
-  const hint = 'windlass doctor tells which processes pulls wait for; without --pid all are looked at'
   return new WindlassError('NOT_FOUND', `${cannot}: it is no decompressor of an engine`, { hint })
 }
 

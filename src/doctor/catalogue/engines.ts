@@ -21,6 +21,25 @@ export const engines = {
       advice: ['请以 root 运行 windlass doctor。'],
     },
   },
+  PROCESSES_HIDDEN: {
+    severity: 'unseen',
+    en: {
+      title: 'Not all processes of this host can be seen',
+      meaning:
+        'Where processes are hidden (hidepid of /proc, a container with process IDs of its own, no /proc at all), so are engines, their pulls, and whoever is asked before files are opened.',
+      advice: [
+        'Run windlass doctor as root, and on the host itself, not inside a container (or in one with the process IDs and the /proc of the host: --pid=host).',
+      ],
+    },
+    zh: {
+      title: '无法看到本机的全部进程',
+      meaning:
+        '进程被隐藏时（/proc 的 hidepid、有自己的进程号空间的容器、没有 /proc），引擎、其拉取以及打开文件前被询问的程序也都看不到。',
+      advice: [
+        '请以 root 在主机本身上运行 windlass doctor，而不是在容器内（或使用主机进程号和 /proc 的容器：--pid=host）。',
+      ],
+    },
+  },
   NO_ENGINE: {
     severity: 'note',
     en: {

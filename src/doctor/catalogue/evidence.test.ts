@@ -41,6 +41,74 @@ test('every sentence that may be evidence is told in Chinese, too', () => {
   assert.deepEqual(missing, [])
 })
 
+/** Hints, keys of requests, and what only a look at many pages says. */
+const noRegistryEvidence =
+  /^(; if the root CA$|the credentials were not sent|the stored credentials|either it does not exist|check HTTP_PROXY|a registry that wants|repair |run |credentials not found|correct or unset )/
+
+test('what the client of registries says of a failure is told in Chinese, too', () => {
+  const names = [
+    'http',
+    'body',
+    'status',
+    'token',
+    'access',
+    'proxy',
+    'credential-helper',
+    'docker-credentials',
+    'trust',
+  ]
+  const isSentence = (text: string) => /[a-z]{2,} [a-z]{2,}/.test(text) && !text.includes('\n')
+  const isTold = (text: string) =>
+    evidenceZh.some(([english]) => english.includes(text)) ||
+    !isSentence(
+      translateEvidence(text.replace(/^(?!Cannot)(?:\{\}: )?/, 'Cannot reach X: ').replaceAll('{}', 'for 1 s')),
+    )
+  const missing = names.flatMap(name =>
+    listLiterals(readFileSync(join(doctor, `../places/registry/${name}.ts`), 'utf8'))
+      .filter(text => isSentence(text) && !noRegistryEvidence.test(text) && !isTold(text))
+      .map(text => `${name}: ${text}`),
+  )
+  assert.deepEqual(missing, [])
+})
+
+test('of an error of a registry no English sentence is left', () => {
+  const cases = [
+    [
+      'Cannot reach r.test:5000: no connection to r.test:5000: connect ECONNREFUSED 127.0.0.1:5000',
+      '无法联系 r.test:5000：连不上 r.test:5000：连接被拒绝（ECONNREFUSED 127.0.0.1:5000）',
+    ],
+    [
+      'Cannot reach r.test: no connection to r.test (through proxy p:3128) in time, for 5.0 s',
+      '无法联系 r.test：未能及时连上 r.test（经代理 p:3128），5.0 秒内',
+    ],
+    [
+      'Cannot reach r.test: r.test took the request and did not answer for 6.0 s',
+      '无法联系 r.test：r.test 收下了请求，6.0 秒内没有应答',
+    ],
+    [
+      'Cannot read manifest 1.2 of r.test/team/app: r.test answered 404 (manifest unknown)',
+      '无法读取 r.test/team/app 的清单 1.2：r.test 答复 404（manifest unknown）',
+    ],
+    [
+      'Cannot read blob sha256:ab of r.test/app: r.test went silent after 12 of 34 bytes, for 4.0 s',
+      '无法读取 r.test/app 的 blob sha256:ab：r.test 在 34 字节中的 12 字节之后不再发送，4.0 秒内',
+    ],
+    [
+      'Cannot get a token from auth.test: no TLS with auth.test: self-signed certificate',
+      '无法从 auth.test 获得令牌：无法与 auth.test 建立 TLS：自签名证书',
+    ],
+    [
+      'Cannot get credentials for r.test from docker-credential-pass: not found',
+      '无法从 docker-credential-pass 获得 r.test 的凭据：未找到',
+    ],
+    [
+      "Cannot use credentials of /root/.docker/config.json: not JSON; wanted what 'docker login' writes",
+      "无法使用 /root/.docker/config.json 的凭据：不是 JSON；应为 'docker login' 所写的内容",
+    ],
+  ] as const
+  for (const [english, chinese] of cases) assert.equal(translateEvidence(english), chinese)
+})
+
 test('each sentence stands once, and its gaps in the translation', () => {
   const english = evidenceZh.map(([text]) => text)
   assert.equal(new Set(english).size, english.length)

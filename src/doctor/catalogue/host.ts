@@ -49,20 +49,20 @@ export const host = {
   PROCESS_MEMORY_HELD: {
     severity: 'warning',
     en: {
-      title: 'The memory of a process is held: its command line cannot be read',
+      title: 'The kernel does not tell about a process: whoever asks hangs',
       meaning:
-        'The kernel locks the memory of a process to read its command line, and fetches pages from wherever they lie. A thread that hangs with that lock, or a page on a filesystem that does not answer, holds up ps, top and every tool that looks there; the doctor leaves it out.',
+        'The kernel takes a lock of a process to tell its command line, environment, system calls and counts of bytes, and fetches pages from wherever they lie. A thread that hangs with such a lock (as it gives back memory, or starts a program and closes its files), or a page on a filesystem that does not answer, holds up ps, top and every tool that looks there; the doctor leaves it out.',
       advice: [
-        'Look at the filesystem under its program and its mapped files (network, FUSE), and at its threads in state D.',
+        'Look at the filesystem under its program, its mapped and its open files (network, FUSE), and at its threads in state D.',
         'Do without ps -f, pgrep -f, pidof and top on this host until it is gone: they hang there, too.',
       ],
     },
     zh: {
-      title: '某进程的内存被占住：无法读取其命令行',
+      title: '内核不给出某进程的信息：询问者都会卡住',
       meaning:
-        '内核读取进程命令行时要锁住该进程的内存，并从页面所在之处取页。持有该锁而挂起的线程，或位于无应答文件系统上的页面，会卡住 ps、top 以及所有读取它的工具；医生已跳过它。',
+        '内核给出进程的命令行、环境变量、系统调用和读写字节数时要取得该进程的锁，并从页面所在之处取页。持有该锁而挂起的线程（在归还内存，或启动程序并关闭文件时），或位于无应答文件系统上的页面，会卡住 ps、top 以及所有读取它的工具；医生已跳过它。',
       advice: [
-        '检查其程序和映射文件所在的文件系统（网络、FUSE），以及其处于 D 状态的线程。',
+        '检查其程序、映射文件和打开的文件所在的文件系统（网络、FUSE），以及其处于 D 状态的线程。',
         '在它消失之前，不要在本机使用 ps -f、pgrep -f、pidof 和 top：它们同样会卡住。',
       ],
     },

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { closeSync, fstatSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { isLocked, lockedFiles, type Question } from './locked-files.ts'
+
+const own = `/proc/${process.pid}`
+
+test('many questions are answered in their order, whatever their kind, and refusals with their code', () => {
+  const some: Question[] = [
+    ['link', `${own}/exe`],
+    ['text', `${own}/cmdline`],
+    ['text', '/proc/4194305/stat'],
+    ['names', `${own}/ns`],
+  ]
+  const questions = Array.from({ length: 700 }, () => some).flat()
+  const answers = lockedFiles.ask(questions)
+  assert.equal(answers.length, questions.length)
+  for (let at = 0; at < answers.length; at += some.length) {
+    const [exe, cmdline, none, names] = answers.slice(at, at + some.length)
+    assert.equal(exe, readlinkSync(`${own}/exe`))
+    assert.match(String(cmdline), /locked-files\.test\.ts/)
+    assert.ok(none instanceof Error && none.code === 'ENOENT')
+    assert.ok(String(names).split('\n').includes('mnt'))
+  }
+})
+
+test('answers that do not fit together come one after the other, and whole', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-locked-'))
+  const text = 'some words\n'.repeat(40_000)
+  writeFileSync(join(directory, 'long'), text)
+  const questions: Question[] = Array.from({ length: 12 }, () => ['text', join(directory, 'long')])
+  assert.ok(lockedFiles.ask(questions).every(answer => answer === text))
+  rmSync(directory, { recursive: true })
+})
+
+test('what was opened is ours', () => {
+  const [opened] = lockedFiles.ask([['open', `${own}/exe`]])
+  assert.ok(fstatSync(Number(opened)).isFile())
+  closeSync(Number(opened))
+})
+
+test('locks are taken for what concerns a process, and for nothing else', () => {
+  for (const path of [
+    '/proc/7/stat',
+    '/proc/7/task/8/io',
+    '/proc/7/fd/9',
+    '/proc/7/fd',
+    '/proc/7/ns/mnt',
+    '/proc/7/exe',
+  ])
+    assert.ok(isLocked(path), path)
+  for (const path of [
+    '/proc/7/status',
+    '/proc/7/cgroup',
+    '/proc/7/net/unix',
+    '/proc/7/fdinfo/9',
+    '/proc/7/task',
+    '/proc/stat',
+  ])
+    assert.ok(!isLocked(path), path)
+  assert.deepEqual([...lockedFiles.silent], [])
+})

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { lstatSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { FixtureHost } from '../../../test/fixture-host.ts'
+import { TestDirectory } from '../../../test/unpack-tar.ts'
+import type { Context } from '../command.ts'
 import { RescueLimits } from './rescue-limits.ts'
-import { formatMetrics, untilStill } from './rescue-service.ts'
+import { formatMetrics, untilStill, writeMetrics } from './rescue-service.ts'
 
 const minute = 60_000
 
@@ -66,4 +70,16 @@ test('a rescue that does not even hear that it was given up is left behind', asy
   const deaf = () => new Promise<never>(() => {})
   const signal = AbortSignal.timeout(60_000)
   await assert.rejects(untilStill(deaf, { signal, stillMs: 20, lastWordMs: 20 }), /nothing has moved for 0\.02 s/)
+})
+
+test('what somebody else put where metrics are written is not followed', () => {
+  using directory = new TestDirectory()
+  const [metrics, victim] = [join(directory.path, 'windlass.prom'), join(directory.path, 'victim')]
+  writeFileSync(victim, 'kept')
+  symlinkSync(victim, `${metrics}.new`)
+  symlinkSync(victim, metrics)
+  writeMetrics({} as Context, metrics, { counts: new Map(), stuck: 0, now: 0 })
+  assert.equal(readFileSync(victim, 'utf8'), 'kept')
+  assert.ok(lstatSync(metrics).isFile())
+  assert.match(readFileSync(metrics, 'utf8'), /^windlass_stuck_decompressors 0$/m)
 })

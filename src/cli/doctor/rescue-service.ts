@@ -1,5 +1,5 @@
 /** `windlass doctor --watch --rescue`: finds pulls that hang and brings them to their end, as long as it runs. A line of JSON for each, and metrics for Prometheus. */
-import { renameSync, writeFileSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { claimDirectory } from '../../doctor/rescue/claim.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
 import { endOrphans } from '../../doctor/rescue/orphans.ts'
@@ -9,7 +9,7 @@ import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { writeJsonLine, writeNote } from '../output.ts'
 import { journalDirectory } from './journal-directory.ts'
-import { aboutOf, cannotRescue, type Outcome, rescueOne } from './rescue.ts'
+import { aboutOf, cannotRescue, isUnproven, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits } from './rescue-limits.ts'
 
 interface ServiceOptions {
@@ -44,7 +44,8 @@ export async function serveRescues(context: Context, host: HostView, options: Se
       const outcome = await untilStill(attempt, { signal, stillMs }).catch((error: unknown) =>
         failedOutcome(context, one, error),
       )
-      counts.set(outcome.result, (counts.get(outcome.result) ?? 0) + 1)
+      const counted = isUnproven(outcome) ? 'unproven' : outcome.result
+      counts.set(counted, (counts.get(counted) ?? 0) + 1)
       writeJsonLine(context, { time: timeOf(host), event: 'rescue', finding: one.finding?.code, ...outcome })
     }
     if (options.metrics !== undefined)
@@ -136,7 +137,14 @@ interface Metrics {
   readonly now: number
 }
 
-const results: readonly Outcome['result'][] = ['rescued', 'refused', 'interrupted', 'failed', 'planned']
+const results: readonly (Outcome['result'] | 'unproven')[] = [
+  'rescued',
+  'unproven',
+  'refused',
+  'interrupted',
+  'failed',
+  'planned',
+]
 
 /** In the text format of Prometheus, for the textfile collector, which must never see half a file. */
 export function formatMetrics({ counts, stuck, now }: Metrics): string {
@@ -154,10 +162,13 @@ export function formatMetrics({ counts, stuck, now }: Metrics): string {
   ].join('\n')
 }
 
-function writeMetrics(context: Context, path: string, metrics: Metrics): void {
+export function writeMetrics(context: Context, path: string, metrics: Metrics): void {
+  // The directory may be somebody else's, and so what has a name in it: nothing is followed, nothing is opened that is there already.
+  const fresh = `${path}.new`
   try {
-    writeFileSync(`${path}.new`, formatMetrics(metrics))
-    renameSync(`${path}.new`, path)
+    rmSync(fresh, { force: true })
+    writeFileSync(fresh, formatMetrics(metrics), { flag: 'wx', mode: 0o644 })
+    renameSync(fresh, path)
   } catch (error) {
     writeNote(context, `Cannot write ${path}: ${(error as Error).message}`) // a full disk must not end the watch
   }

@@ -42,10 +42,14 @@ export interface Outcome {
   readonly facts?: Readonly<Record<string, string | number | boolean>>
 }
 
-/** What is not seen may be stuck, and so may an engine that has been given everything and does not come to its end. */
+/** What is not seen may be stuck, and an engine that has been given everything may still come to another end. */
 function exitOf(outcomes: readonly Outcome[], isHidden: boolean): number {
   if (!outcomes.every(({ result }) => result === 'rescued' || result === 'planned')) return 11
-  return isHidden || outcomes.some(({ facts }) => facts?.['hasEnded'] === false) ? 10 : 0
+  return isHidden || outcomes.some(isUnproven) ? 10 : 0
+}
+
+export function isUnproven({ facts }: Outcome): boolean {
+  return facts?.['isProven'] === false
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Where the compressed bytes of a layer can be had while its decompressor is stuck. */
-import { type FileHandle, open } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../../sys/process-files.ts'
 import type { FoundEngine } from '../engines.ts'
@@ -64,10 +65,19 @@ async function openFile(
   path: string,
   facts: Pick<LayerFile, 'name' | 'digest' | 'position'>,
 ): Promise<LayerFile | undefined> {
-  const file = await open(path, 'r').catch(() => undefined) // closed meanwhile
+  const file = await openRegular(path).catch(() => undefined) // closed meanwhile
   if (file === undefined) return undefined
   const { size } = await file.stat()
   return { ...facts, size, read: () => readAll(file), [Symbol.asyncDispose]: () => file.close() }
+}
+
+/** Anybody may give a pipe or a device such a name: to open one may wait for ever, or start something. */
+async function openRegular(path: string): Promise<FileHandle | undefined> {
+  if (!(await stat(path)).isFile()) return undefined
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  if ((await file.stat()).isFile()) return file
+  await file.close()
+  return undefined
 }
 
 /** Large reads: each is one trip through libuv's pool. */

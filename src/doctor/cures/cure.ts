@@ -6,7 +6,7 @@ import { findClientPulls } from '../clients.ts'
 import { type Engine, type FoundEngine, remembersDecompressor } from '../engines.ts'
 import type { FileChange } from './file-change.ts'
 import { formatShim } from './shim-file.ts'
-import { type EngineUnit, findUnit } from './unit.ts'
+import { type EngineUnit, findUnit, listFollowers } from './unit.ts'
 
 type CureKind = 'deliver' | 'shim' | 'disable' | 'restart'
 
@@ -46,6 +46,8 @@ export interface CureFacts {
   readonly unit: string | undefined
   /** Why it has none that can be used, where more is known than that systemd has not started it. */
   readonly unitObstacle?: string | undefined
+  /** The services that systemd stops or restarts with it; undefined where that is not known. */
+  readonly followers?: readonly string[] | undefined
   /** Where the shim of each decompressor can be put, and what is there. */
   readonly shims: readonly ShimPlace[]
   /** Settings file of an init that is no systemd. */
@@ -215,12 +217,19 @@ function planRestart(engine: Engine, suffix: string, facts: CureFacts): Cure {
     title: `restart ${unit ?? nameOf(engine)}`,
     changes: [],
     commands: unit === undefined ? [] : [['systemctl', 'restart', unit]],
-    reaches: `all pulls and builds of this engine are broken off; ${count} running containers ${fate}`,
+    reaches: `all pulls and builds of this engine are broken off; ${count} running containers ${fate}${tellFollowers(facts)}`,
     effect: 'at once',
     undo: 'there is none',
     obstacle:
       unit === undefined ? (unitObstacle ?? 'systemd has not started it: restart it with whatever does') : undefined,
   }
+}
+
+/** docker-ce 18.09 to 19.03 binds docker.service to containerd.service, so that the restart of one stops the containers of the other. */
+function tellFollowers({ unit, followers }: CureFacts): string {
+  if (unit === undefined || followers?.length === 0) return ''
+  if (followers === undefined) return '; what systemd stops with it is not known'
+  return `; SYSTEMD STOPS OR RESTARTS ${followers.join(', ')} WITH IT, and what they run may stop`
 }
 
 export function nameOf({ kind, process }: FoundEngine): string {
@@ -240,6 +249,7 @@ export async function readCureFacts(host: HostView, engine: Engine, { image }: I
   return {
     unit,
     unitObstacle,
+    followers: unit === undefined ? undefined : await listFollowers(host, unit),
     shims: await Promise.all(
       engine.decompressors
         .filter(({ path }) => path !== undefined)

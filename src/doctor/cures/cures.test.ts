@@ -114,6 +114,10 @@ test('a restart says what it stops', () => {
     cureOf('restart', engineOf(), { ...facts, unit: undefined }).obstacle ?? '',
     /systemd has not started it/,
   )
+  const reachOf = (followers: CureFacts['followers']) => cureOf('restart', engineOf(), { ...facts, followers }).reaches
+  assert.match(reachOf(['docker.service']), /SYSTEMD STOPS OR RESTARTS docker\.service WITH IT/)
+  assert.match(reachOf(undefined), /what systemd stops with it is not known$/)
+  assert.match(reachOf([]), /live-restore is off\)$/)
 })
 
 test('the unit of another engine is neither restarted nor changed', () => {

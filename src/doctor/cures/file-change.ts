@@ -1,8 +1,8 @@
 /** Files that a cure writes, and how that is taken back: only as long as nobody else has changed them. */
 import {
-  chmodSync,
-  chownSync,
   closeSync,
+  fchmodSync,
+  fchownSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -116,13 +116,17 @@ function write(path: string, content: string, mode: number): void {
     const real = old === undefined ? path : realpathSync(path)
     fresh = `${real}.windlass-new`
     rmSync(fresh, { force: true })
-    writeFileSync(fresh, content, { mode: 0o600, flag: 'wx' })
-    if (old !== undefined) chownSync(fresh, old.uid, old.gid)
-    chmodSync(fresh, old === undefined ? mode : old.mode & 0o7777) // whatever the umask is
-    if (old !== undefined) copyAttributes(real, fresh)
-    const file = openSync(fresh, 'r')
-    fsyncSync(file)
-    closeSync(file)
+    // By its descriptor: where the directory is somebody else's, the name may be that of another file by now.
+    const file = openSync(fresh, 'wx', 0o600)
+    try {
+      writeFileSync(file, content)
+      if (old !== undefined) fchownSync(file, old.uid, old.gid)
+      fchmodSync(file, old === undefined ? mode : old.mode & 0o7777) // whatever the umask is
+      if (old !== undefined) copyAttributes(real, fresh)
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
     renameSync(fresh, real)
     const directory = openSync(dirname(real), 'r')
     fsyncSync(directory)

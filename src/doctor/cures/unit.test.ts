@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeEngine } from '../../../test/checked.ts'
 import { FixtureHost } from '../../../test/fixture-host.ts'
-import { type EngineUnit, findUnit } from './unit.ts'
+import { type EngineUnit, findUnit, listFollowers } from './unit.ts'
 
 interface Scene {
   readonly group: string
@@ -72,4 +72,21 @@ test('a unit with mounts of its own, as a snap has them, is named and left alone
   const { unit, obstacle } = await found({ group, rootPrefix: '/proc/7/root' })
   assert.equal(unit, undefined)
   assert.match(obstacle ?? '', /systemctl restart snap\.docker\.dockerd\.service$/)
+})
+
+test('what systemd stops or restarts with a unit is every service that points back at it', async () => {
+  const told =
+    'RequiredBy=multi-user.target\nBoundBy=docker.service\nConsistsOf=docker.service a.socket kubelet.service\nPropagatesStopTo=\n'
+  const asked: string[][] = []
+  const tell = async (file: string, args: readonly string[]) => {
+    asked.push([file, ...args])
+    return told
+  }
+  const host = Object.assign(new FixtureHost({}), { tell })
+  assert.deepEqual(await listFollowers(host, 'containerd.service'), ['docker.service', 'kubelet.service'])
+  assert.deepEqual(asked, [
+    ['systemctl', 'show', '-p', 'BoundBy,RequiredBy,ConsistsOf,PropagatesStopTo', 'containerd.service'],
+  ])
+  const silent = Object.assign(new FixtureHost({}), { tell: async () => undefined })
+  assert.equal(await listFollowers(silent, 'containerd.service'), undefined)
 })

@@ -49,3 +49,14 @@ async function checkMain(host: HostView, unit: string, pid: number): Promise<Eng
   if (main === undefined) return { obstacle: `systemctl does not tell the main process of ${unit}` }
   return { obstacle: `the main process of ${unit} is ${main === '0' ? 'none' : main}, and not this engine` }
 }
+
+/** Which units point back at one so that systemd stops or restarts them with it (systemd.unit(5), BindsTo=, Requires=, PartOf=, PropagatesStopTo=). */
+const followers = ['BoundBy', 'RequiredBy', 'ConsistsOf', 'PropagatesStopTo'] as const
+
+/** The services that a restart of this unit takes along; undefined if systemd does not tell. */
+export async function listFollowers(host: HostView, unit: string): Promise<readonly string[] | undefined> {
+  const told = await host.tell('systemctl', ['show', '-p', followers.join(','), unit])
+  if (told === undefined) return undefined
+  const names = told.split('\n').flatMap(line => line.slice(line.indexOf('=') + 1).split(' '))
+  return [...new Set(names)].filter(name => name.endsWith('.service'))
+}

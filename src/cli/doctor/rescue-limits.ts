@@ -1,4 +1,6 @@
 /** How often a service may try: whatever is wrong with a host, it must not become a storm. */
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
 
 /** The same process is not tried again before. */
@@ -9,14 +11,24 @@ const perHourMax = 30
 /** More are forgotten, the oldest first: processes that ended long ago. */
 const rememberedMax = 1000
 
+/** Milliseconds since the host was started, the same for all of its processes. */
+export const sinceBoot = { elapsed: () => Number(process.hrtime.bigint() / 1_000_000n) }
+
 export class RescueLimits {
   readonly #clock: Pick<HostView, 'elapsed'>
-  readonly #byProcess = new Map<string, number[]>()
-  #all: number[] = []
+  readonly #path: string | undefined
+  readonly #byProcess: Map<string, number[]>
+  #all: number[]
 
-  /** @param clock one that nobody sets: with the host's, a step back would forbid every try until it is made up for */
-  constructor(clock: Pick<HostView, 'elapsed'>) {
+  /**
+   * @param clock one that nobody sets: with the host's, a step back would forbid every try until it is made up for
+   * @param path of a file that goes when the host is restarted: a try that ends this process, and systemd starts it again, counts too
+   */
+  constructor(clock: Pick<HostView, 'elapsed'>, path?: string) {
     this.#clock = clock
+    this.#path = path
+    this.#byProcess = new Map(path === undefined ? [] : readTries(path))
+    this.#all = [...this.#byProcess.values()].flat().toSorted((a, b) => a - b)
   }
 
   /** @param key of the processes; it tells those from others that get their numbers */
@@ -34,5 +46,33 @@ export class RescueLimits {
     this.#all.push(now)
     const [oldest] = this.#byProcess.keys()
     if (this.#byProcess.size > rememberedMax && oldest !== undefined) this.#byProcess.delete(oldest)
+    if (this.#path !== undefined) writeTries(this.#path, [...this.#byProcess])
   }
+}
+
+type Tries = readonly (readonly [string, number[]])[]
+
+/** What is not there, or is no such list, says of no try. */
+function readTries(path: string): Tries {
+  try {
+    const found: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    return Array.isArray(found) ? found.filter(isTry) : []
+  } catch {
+    return []
+  }
+}
+
+function isTry(one: unknown): one is Tries[number] {
+  if (!Array.isArray(one) || one.length !== 2) return false
+  const [key, times] = one as unknown[]
+  return typeof key === 'string' && Array.isArray(times) && times.every(time => typeof time === 'number')
+}
+
+/** Where it cannot be written, the tries of this process count alone. */
+function writeTries(path: string, tries: Tries): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    writeFileSync(`${path}.new`, JSON.stringify(tries), { mode: 0o600 })
+    renameSync(`${path}.new`, path)
+  } catch {}
 }

@@ -30,6 +30,23 @@ test('one process is tried three times at most, ten minutes apart', async () => 
   assert.deepEqual(await triedAt(minutes, () => '1@1'), [0, 10 * minute, 20 * minute])
 })
 
+test('tries count also for the process that systemd starts in the place of one that a try has ended', async () => {
+  using directory = new TestDirectory()
+  const path = join(directory.path, 'not/there/tries')
+  const host = new FixtureHost({})
+  const mayTry = (key: string): boolean => new RescueLimits(host, path).mayTry(key)
+  new RescueLimits(host, path).tried('1@1')
+  assert.deepEqual([mayTry('1@1'), mayTry('1@2')], [false, true])
+  await host.pause(10 * minute)
+  assert.equal(mayTry('1@1'), true)
+  for (let other = 0; other < 29; other++) new RescueLimits(host, path).tried(`${other}@2`)
+  assert.equal(mayTry('2@3'), false, 'thirty an hour')
+  for (const damaged of ['', '{}', '[["1@1", "soon"], 7]']) {
+    writeFileSync(path, damaged)
+    assert.equal(mayTry('1@1'), true)
+  }
+})
+
 test('thirty rescues an hour are enough for a host', async () => {
   const seconds = Array.from({ length: 100 }, (_, at) => at * 1000)
   const tried = await triedAt([...seconds, 61 * minute], now => `${now}@1`)

@@ -1,5 +1,7 @@
 /** `windlass doctor --watch --rescue`: finds pulls that hang and brings them to their end, as long as it runs. A line of JSON for each, and metrics for Prometheus. */
+import { createHash } from 'node:crypto'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { claimDirectory } from '../../doctor/rescue/claim.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
 import { endOrphans } from '../../doctor/rescue/orphans.ts'
@@ -10,7 +12,7 @@ import type { Context } from '../command.ts'
 import { writeJsonLine, writeNote } from '../output.ts'
 import { journalDirectory } from './journal-directory.ts'
 import { aboutOf, cannotRescue, isUnproven, type Outcome, rescueOne } from './rescue.ts'
-import { RescueLimits } from './rescue-limits.ts'
+import { RescueLimits, sinceBoot } from './rescue-limits.ts'
 
 interface ServiceOptions {
   readonly pid: number | undefined
@@ -29,7 +31,7 @@ export async function serveRescues(context: Context, host: HostView, options: Se
   const quiet: Context = { ...context, json: true, quiet: true }
   const { signal } = context
   const stillMs = (options['give-up'] ?? stillSeconds) * 1000
-  const limits = new RescueLimits(host)
+  const limits = new RescueLimits(sinceBoot, triesOf(journalDirectory(context)))
   const counts = new Map<string, number>()
   const named = options.pid === undefined ? undefined : readProcess(options.pid, host)
   for (;;) {
@@ -52,6 +54,11 @@ export async function serveRescues(context: Context, host: HostView, options: Se
       writeMetrics(context, options.metrics, { counts, stuck: stuck.length, now: host.now() })
     await host.pause(pauseMs, signal)
   }
+}
+
+/** Each service has its own, and all of them go when the host is restarted. */
+function triesOf(journals: string): string {
+  return join(claimDirectory, `tries-${createHash('sha256').update(journals).digest('hex').slice(0, 16)}`)
 }
 
 function timeOf(host: HostView): string {

@@ -243,6 +243,13 @@ look_at_family() {
   grep -E '^(pos|flags|voluntary_ctxt_switches|nonvoluntary_ctxt_switches):' "$@" /dev/null 2>/dev/null
 }
 
+# Anybody may call a program of his like an engine, and have us read whatever he likes: a file that is no link, and of it what such a file has in it.
+is_file() { [ -f "$1" ] && [ ! -L "$1" ]; }
+tell_ingest() {
+  ! is_file "$at/total" || grep -E '^[0-9]{1,19}$' "$at/total" /dev/null | sed -e 's/^/t/' -e 1q
+  ! is_file "$at/ref" || grep -E '^[A-Za-z0-9_./-]{0,200}sha(256|384|512):[0-9a-f]{64,128}$' "$at/ref" /dev/null | sed -e 's/^/t/' -e 1q
+}
+
 # Sizes are read before positions: who writes stands at the end of his file, or beyond the end that was seen.
 look_at_downloads() {
   case $fds in */GetImageBlob* | */container_images_storage* | */storage[0-9]*/[0-9]* | */ingest/*) ;; *) return 0 ;; esac
@@ -265,7 +272,7 @@ look_at_downloads() {
     for word in '' $tops; do
       at=$layer
       [ -z "$word" ] || at=/proc/${word%%:*}/root${layer#"${word#*:}"}
-      within 10 grep '' "$at/total" "$at/ref" /dev/null 2>/dev/null | sed 's/^/t/'
+      within_told 10 tell_ingest | sed "/^$late\$/d"
     done
   done
   within 10 facts_of_files "$@"
@@ -343,6 +350,16 @@ tell_daemon_file() {
   printf '%s\n' "{${found#,}}" | indent
 }
 
+# What stands where a device would may be an address with a password.
+tell_mounts() { file "/proc/$1/mountinfo" | redact; }
+
+# Where names are asked for. What is not of that kind may be a file of root, to which a container has a symlink.
+tell_servers() {
+  [ -f "$1" ] && [ -r "$1" ] || return 0
+  echo "x$1"
+  sed -n -E 's/^[[:space:]]*(nameserver|search|domain|options)([[:space:]]+[A-Za-z0-9_.:%/ -]+).*/\1\2/p' "$1" | sed 50q | indent
+}
+
 # Of the engine $pid: where its root is for us, what the kernel puts before the names of its files, and the sockets on which it listens.
 find_root() {
   root=/proc/$pid/root
@@ -386,12 +403,12 @@ look_at_engine() {
   grep ' 00010000 ' "/proc/$pid/net/unix" /dev/null 2>/dev/null | sed 's/^/t/'
   # Connections on which something is sent again and again.
   grep -E '^ +sl |^ *[0-9]+: [^ ]+ [^ ]+ 0[12] [^ ]+ [^ ]+ 0*[1-9A-F]' "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" /dev/null 2>/dev/null | sed 's/^/t/'
-  file "/proc/$pid/mountinfo" | redact
+  tell_mounts "$pid"
   file "/proc/$pid/cgroup"
   file "/proc/$pid/limits"
   named=$(printf '%s\n' "$args" | sed -n -e 's/^--config-file=//p' -e '/^--config-file$/{n;p;}')
   within 30 tell_daemon_file "$root${named:-/etc/docker/daemon.json}"
-  within 30 file "$root/etc/resolv.conf"
+  within 30 tell_servers "$root/etc/resolv.conf"
   storage=$(printf '%s\n' "$environ" | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
   kept=$(within_told 30 tell_storage)
   printf '%s\n' "$kept" | sed -n 's/^=//!p'
@@ -677,7 +694,7 @@ main() {
   links /proc/self/ns/mnt /proc/self/ns/pid /proc/self/root /proc/1/ns/net
   texts /proc/filesystems /proc/pressure/io /proc/pressure/cpu /proc/pressure/memory /proc/sys/kernel/random/entropy_avail \
     /proc/loadavg /proc/meminfo /proc/version /proc/vmstat /proc/uptime /proc/sys/kernel/osrelease /etc/os-release
-  file /proc/self/mountinfo
+  tell_mounts self
   look_at_processes
   for pid in $engines; do
     known="$known$pid "

@@ -72,12 +72,17 @@ async function readTemporary(
   return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs }
 }
 
+/** The kernel has told where it is: if there is a symlink now, somebody wants to have something else read. */
+const asTold = { isPlain: true }
+/** `NAMESPACE/NUMBER/KIND-ALGORITHM:HEX`, from a file that anybody may have written: nothing else of it is told. */
+const referenceOf = /^[\w./-]{0,200}?sha(?:256|384|512):[0-9a-f]{64,128}(?=\s*$)/
+
 /** containerd writes down beside the data what it is, and how much it will be. */
 async function readIngest(host: HostView, engine: FoundEngine, directory: string): Promise<Download | undefined> {
   const file = await host.disk.file(join(directory, 'data'))
   if (file === undefined) return undefined
-  const total = Number((await host.disk.text(join(directory, 'total'))) ?? Number.NaN)
-  const reference = await host.disk.text(join(directory, 'ref'))
+  const total = Number((await host.disk.text(join(directory, 'total'), asTold)) ?? Number.NaN)
+  const [reference] = referenceOf.exec((await host.disk.text(join(directory, 'ref'), asTold)) ?? '') ?? []
   const common = { engine, path: join(directory, 'data'), bytes: file.size, reference }
   if (total === file.size) return undefined
   const idleMs = host.now() - file.mtimeMs

@@ -1,9 +1,10 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
 import { createHash } from 'node:crypto'
-import { closeSync, constants, createReadStream, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
-import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
+import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
+import { readdir, realpath, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
+import { openFile, type WalkOptions, withPlace } from './disk-path.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
@@ -65,9 +66,12 @@ export interface HostView extends ProcView {
   readonly silent: ReadonlySet<string>
 }
 
-/** What lies on disks: each question waits some seconds at most. */
+/**
+ * What lies on disks: each question waits some seconds at most. A path below `/proc/PID/root` is one in the root of that process, whatever symlinks are in it, and only
+ * what is a file is opened for what is in it: anybody may have made it.
+ */
 interface DiskView {
-  text(path: string): Promise<string | undefined>
+  text(path: string, options?: WalkOptions): Promise<string | undefined>
   names(path: string): Promise<readonly string[]>
   file(path: string): Promise<FileFacts | undefined>
   filesystem(path: string): Promise<FilesystemFacts | undefined>
@@ -204,63 +208,81 @@ const diskTextMax = 1024 * 1024
 class LiveDisk implements DiskView {
   readonly silent = new Set<string>()
 
-  async text(path: string): Promise<string | undefined> {
-    const { size } = (await this.file(path)) ?? { size: 0 }
-    return size > diskTextMax
-      ? undefined
-      : await this.#ask(path, signal => readFile(path, { encoding: 'utf8', signal }))
+  text(path: string, options?: WalkOptions): Promise<string | undefined> {
+    return this.#ask(path, place => readText(place), { options })
   }
 
   async names(path: string): Promise<readonly string[]> {
-    return (await this.#ask(path, () => readdir(path))) ?? []
+    return (await this.#ask(path, place => readdir(place))) ?? []
   }
 
   async file(path: string): Promise<FileFacts | undefined> {
-    const facts = await this.#ask(path, () => stat(path))
+    const facts = await this.#ask(path, place => stat(place))
     if (facts === undefined) return undefined
     const { size, mtimeMs, mode, ctimeMs, ino } = facts
     return { size, mtimeMs, mode, ctimeMs, inode: ino }
   }
 
   async filesystem(path: string): Promise<FilesystemFacts | undefined> {
-    const facts = await this.#ask(path, () => statfs(path), filesystemMs)
+    const facts = await this.#ask(path, place => statfs(place), { ms: filesystemMs })
     if (facts === undefined) return undefined
     const { bsize, blocks, bavail, files, ffree, type } = facts
     return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree, magic: type }
   }
 
   hasTypes(path: string): Promise<boolean | undefined> {
-    return this.#ask(path, () => hasDTypeAsync(path))
+    return this.#ask(path, place => hasDTypeAsync(place))
   }
 
   realPath(path: string): Promise<string | undefined> {
-    return this.#ask(path, () => realpath(path))
+    return this.#ask(path, place => realpath(place))
   }
 
   measureSync(path: string): Promise<number | undefined> {
-    return this.#ask(path, () => measureSync(path), filesystemMs)
+    return this.#ask(path, place => measureSync(place), { ms: filesystemMs })
   }
 
-  async digest(path: string): Promise<string | undefined> {
-    const { size } = (await this.file(path)) ?? { size: Number.POSITIVE_INFINITY }
-    if (size > digestBytesMax) return undefined
-    const read = async (signal: AbortSignal) => {
-      const hash = createHash('sha256')
-      for await (const piece of createReadStream(path, { signal, highWaterMark: 1 << 20 })) hash.update(piece as Buffer)
-      return `sha256:${hash.digest('hex')}`
-    }
-    return await this.#ask(path, read, digestMs)
+  digest(path: string): Promise<string | undefined> {
+    return this.#ask(path, readDigest, { ms: digestMs })
   }
 
-  async #ask<T>(path: string, look: (signal: AbortSignal) => Promise<T>, ms: number = diskMs): Promise<T | undefined> {
+  async #ask<T>(path: string, look: Look<T>, { ms = diskMs, options = {} }: AskOptions = {}): Promise<T | undefined> {
     if (this.silent.size >= silentMax || this.silent.has(path)) return undefined
     const abort = new AbortController()
-    const answer = look(abort.signal).catch(() => undefined)
+    const answer = withPlace(path, options, place => look(place, abort.signal)).catch(() => undefined)
     if (await within(answer, ms)) return await answer
     this.silent.add(path)
     abort.abort()
     return undefined
   }
+}
+
+type Look<T> = (place: string, signal: AbortSignal) => Promise<T>
+
+interface AskOptions {
+  readonly ms?: number
+  readonly options?: WalkOptions | undefined
+}
+
+async function readText(place: string): Promise<string | undefined> {
+  await using file = await openFile(place)
+  const chunks: Buffer[] = []
+  for (let total = 0; total <= diskTextMax; ) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(65_536), 0, 65_536)
+    if (bytesRead === 0) return Buffer.concat(chunks).toString()
+    chunks.push(buffer.subarray(0, bytesRead))
+    total += bytesRead
+  }
+  return undefined
+}
+
+async function readDigest(place: string, signal: AbortSignal): Promise<string | undefined> {
+  await using file = await openFile(place)
+  if (file.facts.size > digestBytesMax) return undefined
+  const hash = createHash('sha256')
+  const pieces = file.createReadStream({ signal, highWaterMark: 1 << 20, autoClose: false })
+  for await (const piece of pieces) hash.update(piece as Buffer)
+  return `sha256:${hash.digest('hex')}`
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

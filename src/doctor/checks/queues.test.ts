@@ -53,7 +53,7 @@ test('a layer is locked where containerd has it open and no connection at all', 
   const look = async (connection: string) => {
     const files = {
       [`${directory}/data`]: 'some',
-      [`${directory}/ref`]: 'layer-x',
+      [`${directory}/ref`]: `default/7/layer-sha256:${'a'.repeat(64)}`,
       '/proc/7/net/tcp': `  sl\n${connection}`,
     }
     const links = { '/proc/7/fd/3': `${directory}/data`, '/proc/7/fd/4': 'socket:[11]' }
@@ -66,6 +66,6 @@ test('a layer is locked where containerd has it open and no connection at all', 
   }
   const [locked] = await look(line(99))
   assert.equal(locked?.code, 'INGEST_LOCKED')
-  assert.match(locked?.evidence[0] ?? '', /^layer-x is open with 4 bytes/)
+  assert.match(locked?.evidence[0] ?? '', /^default\/7\/layer-sha256:a{64} is open with 4 bytes/)
   assert.deepEqual(codesOf(await look(line(11))), [])
 })

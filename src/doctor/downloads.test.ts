@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import { LiveHost } from '../sys/host-view.ts'
+import { collectorScript } from './collector.ts'
+import { findDownloads } from './downloads.ts'
+
+const directory = realpathSync(mkdtempSync(join(tmpdir(), 'windlass-ingests-')))
+after(() => rmSync(directory, { recursive: true, force: true }))
+const secret = join(directory, 'secret')
+writeFileSync(secret, 'hunter2\n')
+const number = join(directory, 'number')
+writeFileSync(number, '271828\n')
+const layer = `default/7/layer-sha256:${'0a'.repeat(32)}`
+
+/** What stands beside the data of a layer: text, or what `→` leads to. */
+const cases: readonly (readonly [name: string, ref: string, total: string])[] = [
+  ['fine', layer, '9000'],
+  ['linked', `→${secret}`, `→${number}`],
+  ['other', 'hunter2', 'hunter2'],
+  ['many-lines', `${layer}\nhunter2`, '9000\nhunter2'],
+  ['waiting', '|', '|'],
+]
+
+/** This process does for an engine: it holds the data of a layer open, as anybody may whose program has such a name. */
+test('of what anybody may put beside a layer that is downloaded only what belongs there is told', async () => {
+  for (const [name, ref, total] of cases) {
+    const at = join(directory, 'ingest', name)
+    mkdirSync(at, { recursive: true })
+    put(join(at, 'ref'), ref)
+    put(join(at, 'total'), total)
+    await using data = await open(join(at, 'data'), 'w')
+    await data.write('some')
+    const host = new LiveHost()
+    const [found, ...more] = await findDownloads(host, makeEngine(process.pid, { kind: 'containerd' }))
+    assert.deepEqual(more, [])
+    assert.equal(found?.path, join(at, 'data'))
+    const isFine = name === 'fine'
+    assert.deepEqual([found.reference, found.total], isFine ? [layer, 9000] : [undefined, undefined], name)
+    assert.deepEqual([...host.disk.silent], [], name)
+    const told = runFunction(`at=${at}; tell_ingest`)
+    if (name === 'fine') assert.equal(told, `t${at}/total:9000\nt${at}/ref:${layer}\n`)
+    else assert.doesNotMatch(told, /hunter2|271828/)
+  }
+})
+
+test('of resolv.conf the collector tells the servers and how they are asked', () => {
+  const file = join(directory, 'resolv.conf')
+  const lines = [
+    '# hunter2',
+    'nameserver 192.0.2.1 # hunter2',
+    'nameserver fe80::1%eth0',
+    'root:$6$hunter2:1:',
+    'options ndots:5',
+  ]
+  writeFileSync(file, `${lines.join('\n')}\nsearch a.example b.example\nhunter2 nameserver\n`)
+  const told = ['nameserver 192.0.2.1 ', 'nameserver fe80::1%eth0', 'options ndots:5', 'search a.example b.example']
+  assert.equal(runFunction(`tell_servers ${file}`), `${[`x${file}`, ...told.map(line => `b${line}`)].join('\n')}\n`)
+})
+
+test('of mounts the collector hides the passwords, also of those that are nobody’s', () => {
+  const source = 'curlftpfs#ftp://bob:hunter2@ftp.example.com/'
+  const own = ['unshare', '--user', '--map-root-user', '--mount']
+  const mount = `mount -t tmpfs '${source}' ${directory}; tell_mounts self; tell_mounts $$`
+  const told = runFunction(mount, own)
+  assert.equal(told.match(/ftp:\/\/…@ftp\.example\.com\//g)?.length, 2, told)
+  assert.doesNotMatch(told, /hunter2/)
+})
+
+function put(path: string, what: string): void {
+  if (what === '|') assert.equal(spawnSync('mkfifo', [path]).status, 0)
+  else if (what.startsWith('→')) symlinkSync(what.slice(1), path)
+  else writeFileSync(path, what)
+}
+
+/** Of the collector one function alone, in each shell. */
+function runFunction(call: string, within: readonly string[] = []): string {
+  const script = collectorScript().replace(/^main <.*$/m, () => call)
+  const said = [['dash'], ['busybox', 'sh']].map(shell => {
+    const [file = '', ...args] = [...within, ...shell]
+    const { status, stdout } = spawnSync(file, args, { input: script, timeout: 60_000 })
+    assert.equal(status, 0)
+    return stdout.toString()
+  })
+  if (within.length === 0) assert.equal(said[1], said[0])
+  return said.at(-1) ?? ''
+}

@@ -326,3 +326,49 @@ test(
     }
   },
 )
+
+test(
+  'a containerd whose decompressor is broken gets a shim, which counts from its restart on: until then a stuck process is not ended',
+  row,
+  async () => {
+    const place = mkdtempSync(join(tmpdir(), 'windlass-cures-shim-'))
+    const [early, late] = [join(place, 'early'), join(place, 'late')]
+    for (const path of [early, late]) mkdirSync(path)
+    await using image = await serveImage([makeNoise('noise', 4 << 20)])
+    await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 29 })
+    const start = () => startContainerd(join(loop.directory, 'containerd'), `${early}:${late}`)
+    const doctor = async (pid: number, ...args: string[]) => {
+      const all = ['doctor', '--json', '--root', join(place, 'root'), '--pid', String(pid), ...args, '--yes']
+      const { status, stdout, stderr } = await runCommand(program, all)
+      return { status, told: stdout === '' ? undefined : JSON.parse(stdout), stderr }
+    }
+    await plantBroken(late, 'sleep')
+    try {
+      let undo = ''
+      {
+        await using containerd = await start()
+        const args = ['-a', containerd.socket, 'images', 'pull', '--plain-http', image.reference]
+        const client = spawn('ctr', args, { stdio: 'ignore' })
+        await waitUntil('it unpacks', 20_000, () => childrenOf(containerd.pid).length > 0)
+        const stuck = childrenOf(containerd.pid)[0]?.pid
+        const applied = await doctor(containerd.pid, '--fix', 'shim-containerd')
+        assert.equal(applied.told?.result, 'applied', applied.stderr)
+        assert.match(applied.told.message, /takes effect after a restart/)
+        assert.deepEqual(readdirSync(early), ['unpigz'])
+        undo = applied.told.undo
+        const tooEarly = await doctor(containerd.pid, '--fix', `kill-${stuck}`)
+        assert.equal(tooEarly.status, 1, tooEarly.stderr)
+        assert.match(tooEarly.stderr, /would start the same program/)
+        assert.ok(existsSync(`/proc/${stuck}`))
+        client.kill('SIGKILL')
+      }
+      await using containerd = await start()
+      await containerd.ctr('images', 'pull', '--plain-http', image.reference)
+      const undone = await doctor(containerd.pid, '--undo', undo)
+      assert.equal(undone.told?.result, 'undone', undone.stderr)
+      assert.deepEqual(readdirSync(early), [])
+    } finally {
+      rmSync(place, { recursive: true, force: true })
+    }
+  },
+)

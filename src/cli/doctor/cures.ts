@@ -11,7 +11,7 @@ import {
   isDelivery,
   undoDelivery,
 } from '../../doctor/cures/deliver.ts'
-import { checkChange, formatDiff } from '../../doctor/cures/file-change.ts'
+import { checkChange, type FileChange, formatDiff } from '../../doctor/cures/file-change.ts'
 import { type JournalRecord, readJournals } from '../../doctor/cures/journal.ts'
 import { killStuck } from '../../doctor/cures/kill.ts'
 import { provesCure } from '../../doctor/cures/prove.ts'
@@ -66,6 +66,11 @@ export async function listCures(
     )
   }
   if (cures.length === 0) writeLine(context, 'No engine runs here whose processes can be seen')
+  else
+    writeLine(
+      context,
+      'A pull that hangs now: windlass doctor --rescue, or --fix kill-PID once the next one would not hang',
+    )
   for (const record of applied) writeLine(context, describeApplied(record))
 }
 
@@ -160,21 +165,36 @@ export async function installService(
     const hint = 'have whatever starts services here run: windlass doctor --watch --rescue --yes'
     throw new WindlassError('UNSUPPORTED', 'Cannot install the service: systemd does not run here', { hint })
   }
-  const change = planService(
-    join(import.meta.dirname, '../../../bin/windlass'),
-    options.metrics === undefined ? undefined : resolve(options.metrics),
-  )
+  const change = planService({
+    program: join(import.meta.dirname, '../../../bin/windlass'),
+    root: context.root,
+    metrics: options.metrics === undefined ? undefined : resolve(options.metrics),
+  })
   const commands = [['systemctl', 'daemon-reload']]
-  if (!context.json) for (const line of formatDiff(change)) writeLine(context, `  ${line}`)
+  const ends = [['systemctl', 'disable', '--now', basename(change.path)]]
+  if (!context.json) for (const line of describeService(change, commands, ends)) writeLine(context, line)
   if (options['dry-run']) return tell(context, { id, result: 'planned', message: 'nothing was done' })
   if (!options.yes && !(await confirm(context, 'Install it?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
   const applied = await applyCure(
-    { id, kind: id, changes: [change], commands, ends: [['systemctl', 'disable', '--now', basename(change.path)]] },
+    { id, kind: id, changes: [change], commands, ends },
     { directory: journalDirectory(context), signal: context.signal },
   )
   const message = `${aboutLate(applied.late)}systemctl enable --now windlass-rescue starts it`
   return tell(context, { id, result: 'applied', message, undo: applied.id })
+}
+
+type Commands = readonly (readonly string[])[]
+
+function describeService(change: FileChange, commands: Commands, ends: Commands): string[] {
+  const tell = (list: Commands) => list.map(words => words.join(' ')).join(', ')
+  return [
+    ...formatDiff(change).map(line => `  ${line}`),
+    `  run      ${tell(commands)}`,
+    '  effect   when it is started: systemctl enable --now windlass-rescue',
+    '  reaches  no engine as it is installed; once it runs, every stuck decompressor of all engines here, rescued without a question',
+    `  undo     ${tell(ends)}, and the unit is removed`,
+  ]
 }
 
 /** What `windlass pull --into` does, with the names that it brings in the journal. */

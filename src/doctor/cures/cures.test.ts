@@ -570,10 +570,14 @@ test('a diff shows what comes and what goes', () => {
 })
 
 test('the service runs the program that installs it, and leaves the writer of a rescue alone when it is stopped', () => {
-  const { after, path } = planService('/opt/a b/windlass')
+  const { after, path } = planService({ program: '/opt/a b/windlass', root: '/var/lib/windlass' })
   assert.equal(path, '/etc/systemd/system/windlass-rescue.service')
-  assert.match(after, /^ExecStart=\/opt\/a\\x20b\/windlass doctor --watch --rescue --yes$/m)
+  assert.match(after, /^ExecStart=\/opt\/a\\x20b\/windlass --root \/var\/lib\/windlass doctor --watch --rescue --yes$/m)
   assert.match(after, /^KillMode=process$/m)
-  const { after: counting } = planService('/opt/windlass', '/var/lib/node exporter/windlass.prom')
+  const { after: counting } = planService({
+    program: '/opt/windlass',
+    root: '/srv',
+    metrics: '/var/lib/node exporter/windlass.prom',
+  })
   assert.match(counting, / --yes --metrics \/var\/lib\/node\\x20exporter\/windlass\.prom$/m)
 })

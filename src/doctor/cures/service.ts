@@ -1,11 +1,17 @@
 /** The rescue as a service of systemd. */
 import type { FileChange } from './file-change.ts'
 
-/**
- * @param program the absolute path of windlass
- * @param metrics that of the file in which it keeps its counts, if it is to
- */
-export function planService(program: string, metrics?: string): FileChange {
+/** Absolute paths. */
+interface ServicePaths {
+  /** windlass itself. */
+  readonly program: string
+  /** The store, where its journals are. */
+  readonly root: string
+  /** The file in which it keeps its counts, if it is to. */
+  readonly metrics?: string | undefined
+}
+
+export function planService({ program, root, metrics }: ServicePaths): FileChange {
   const counted = metrics === undefined ? '' : ` --metrics ${quote(metrics)}`
   const lines = [
     '# Made by windlass.',
@@ -14,7 +20,7 @@ export function planService(program: string, metrics?: string): FileChange {
     'After=docker.service containerd.service',
     '',
     '[Service]',
-    `ExecStart=${quote(program)} doctor --watch --rescue --yes${counted}`,
+    `ExecStart=${quote(program)} --root ${quote(root)} doctor --watch --rescue --yes${counted}`,
     'Restart=always',
     'RestartSec=10',
     '# A rescue that is broken off is finished by the process that writes for it.',

@@ -37,7 +37,10 @@ interface Goroutine {
   readonly frames: readonly string[]
 }
 
-/** A dump of so many takes a daemon some tenths of a second at most; of an engine with more none is taken. */
+/**
+ * Of an engine with more no dump is taken. Measured on dockerd 20.10.24 on two busy cores, with as many idle `GET /events` as make the goroutines (two each), by the longest `/_ping` meanwhile, of three:
+ * 1 000 hold it up for 19 ms, 5 000 for 66 ms, 10 000 for 250 ms (the answer: 0.4 s, 16 MB), 20 000 for 1.0 s (1 to 2 s, 31 MB), 30 000 for 0.65 s (2.8 s, 47 MB). Counts (`debug=1`) hold it up for 60 ms at 30 000.
+ */
 const detailedMax = 10_000
 
 /** What its goroutines do, on the socket on which it tells. */

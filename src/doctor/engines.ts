@@ -204,8 +204,12 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
 export function isOfHost(host: HostView, pid: number): boolean {
   if (host.link(`/proc/${pid}/ns/pid`) !== host.link('/proc/self/ns/pid')) return false
   const uids = readUids(host, pid)
-  const isTrusted = (uid: number) => uid === 0 || uid === process.geteuid?.()
-  return uids === undefined || (isTrusted(uids.real) && isTrusted(uids.effective))
+  return uids === undefined || isTrusted(uids)
+}
+
+/** Root's, or our own. */
+export function isTrusted({ real, effective }: { readonly real: number; readonly effective: number }): boolean {
+  return [real, effective].every(uid => uid === 0 || uid === process.geteuid?.())
 }
 
 /** Docker is asked; others tell it on their command line, by the very file that runs. */

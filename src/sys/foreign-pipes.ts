@@ -1,11 +1,19 @@
 /** The pipes of other processes, through their descriptors in /proc. A pipe that is opened there is one more end of it: it is held open no longer than needed. */
-import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { closeSync, constants, readSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { bytesInPipe, pipe2, pipeSize, tee, trySetPipeSize } from './libc.ts'
+import { openForeignPipe } from './open-foreign-pipe.ts'
 
-/** What waits in a pipe, which keeps it. @throws SystemError, and Error if the path cannot be opened */
-export function peekPipe(path: string): Buffer {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+/** A pipe of another process. */
+export interface ForeignPipe {
+  /** A descriptor of /proc that led to it. */
+  readonly path: string
+  readonly inode: string
+}
+
+/** What waits in a pipe, which keeps it. @throws PipeReplaced, SystemError */
+export function peekPipe({ path, inode }: ForeignPipe): Buffer {
+  const fd = openForeignPipe(path, constants.O_RDONLY | constants.O_NONBLOCK, inode)
   try {
     return bytesInPipe(fd) === 0 ? Buffer.alloc(0) : copyOf(fd)
   } finally {
@@ -35,8 +43,11 @@ const quietMs = 3000
  * Takes out of a pipe, and throws away, what is in it and comes into it, to its end or until nothing has come for three seconds.
  * @returns how many bytes, and whether its writers have all closed it
  */
-export async function drainPipe(path: string): Promise<{ readonly bytes: number; readonly isEnded: boolean }> {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+export async function drainPipe({
+  path,
+  inode,
+}: ForeignPipe): Promise<{ readonly bytes: number; readonly isEnded: boolean }> {
+  const fd = openForeignPipe(path, constants.O_RDONLY | constants.O_NONBLOCK, inode)
   try {
     const sink = Buffer.alloc(1 << 20)
     trySetPipeSize(fd, sink.length) // each time that it is empty costs a pause

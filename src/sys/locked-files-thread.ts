@@ -13,6 +13,7 @@ import {
   states,
   threadAt,
 } from './locked-files.ts'
+import { openForeignPipe } from './open-foreign-pipe.ts'
 
 /** An answer begins only where so much fits; nearly all are shorter. */
 const roomMin = answersMax / 2
@@ -56,7 +57,7 @@ function tell([kind, path]: Question, at: number): number {
   if (kind === 'text') return read(path, at)
   if (kind === 'link') return bytes.write(readlinkSync(path), at)
   if (kind === 'names') return bytes.write(readdirSync(path).join('\n'), at)
-  return bytes.write(String(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)), at)
+  return bytes.write(String(openForeignPipe(path, constants.O_RDONLY | constants.O_NONBLOCK)), at)
 }
 
 function read(path: string, at: number): number {

@@ -3,6 +3,7 @@ import { closeSync, fstatSync, mkdtempSync, readlinkSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { pipe2 } from './libc.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
 
 const own = `/proc/${process.pid}`
@@ -35,10 +36,15 @@ test('answers that do not fit together come one after the other, and whole', () 
   rmSync(directory, { recursive: true })
 })
 
-test('what was opened is ours', () => {
-  const [opened] = lockedFiles.ask([['open', `${own}/exe`]])
-  assert.ok(fstatSync(Number(opened)).isFile())
-  closeSync(Number(opened))
+test('a pipe that was opened is ours; what is no pipe is not opened', () => {
+  const { readEnd, writeEnd } = pipe2()
+  const [opened, refused] = lockedFiles.ask([
+    ['open', `${own}/fd/${writeEnd}`],
+    ['open', `${own}/exe`],
+  ])
+  assert.equal(fstatSync(Number(opened)).ino, fstatSync(readEnd).ino)
+  assert.notEqual(typeof refused, 'string')
+  for (const fd of [Number(opened), readEnd, writeEnd]) closeSync(fd)
 })
 
 test('locks are taken for what concerns a process, and for nothing else', () => {

@@ -2,11 +2,12 @@
  * What of /proc the kernel tells only with a lock of the process: that of its memory, from which it also fetches pages wherever they are, or the one that exec(2) holds while the program is
  * exchanged. Whoever has the lock may hang with it, and then whoever asks hangs, too, in a call that nobody here can end. So a thread asks, and is left behind where it does not come back.
  */
-import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { closeSync, constants, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
+import { openForeignPipe } from './open-foreign-pipe.ts'
 import { parseStat } from './tasks.ts'
 
-/** How a path is asked: what it has in it, where it leads, the names in it, or a descriptor of it, opened for reading and without waiting. */
+/** How a path is asked: what it has in it, where it leads, the names in it, or a descriptor of the pipe that it leads to, opened for reading and without waiting. */
 export type Question = readonly [kind: 'text' | 'link' | 'names' | 'open', path: string]
 
 /** Words of the shared head: what is going on, how many questions are answered, the thread's own ID, how long the questions are. */
@@ -198,7 +199,7 @@ function askHere([kind, path]: Question): string | NodeJS.ErrnoException {
     if (kind === 'text') return readFileSync(path, 'utf8')
     if (kind === 'link') return readlinkSync(path)
     if (kind === 'names') return readdirSync(path).join('\n')
-    return String(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK))
+    return String(openForeignPipe(path, constants.O_RDONLY | constants.O_NONBLOCK))
   } catch (error) {
     return error as NodeJS.ErrnoException
   }

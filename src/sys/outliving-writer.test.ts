@@ -24,7 +24,7 @@ test('a pipe of somebody else has more room from the first byte on, and not befo
   const { readEnd, writeEnd } = pipe2()
   const size = pipeSize(readEnd)
   const countFile = join(directory, 'count')
-  using writer = new OutlivingWriter(`/proc/self/fd/${writeEnd}`, countFile)
+  using writer = new OutlivingWriter(openSync(`/proc/self/fd/${writeEnd}`, 'w'), countFile)
   assert.equal(pipeSize(readEnd), size)
   using reader = new PipeReader(readEnd)
   const all = readAll(reader)
@@ -38,8 +38,7 @@ test('a pipe of somebody else has more room from the first byte on, and not befo
 
 test('what cannot have more room is written to all the same', async () => {
   const path = join(directory, 'no-pipe')
-  closeSync(openSync(path, 'w'))
-  using writer = new OutlivingWriter(path, join(directory, 'count-of-no-pipe'))
+  using writer = new OutlivingWriter(openSync(path, 'w'), join(directory, 'count-of-no-pipe'))
   await writer.write(Buffer.from('hello'), signal)
   assert.deepEqual(await writer.end(signal), { bytes: 5, state: 'done' })
   assert.equal(readFileSync(path, 'utf8'), 'hello')
@@ -50,7 +49,7 @@ test('where nobody reads, what waits for that is given up, and what was given co
   const countFile = join(directory, 'count-of-unread')
   const data = Buffer.alloc(8_000_000, 'unread ')
   {
-    using writer = new OutlivingWriter(`/proc/self/fd/${writeEnd}`, countFile)
+    using writer = new OutlivingWriter(openSync(`/proc/self/fd/${writeEnd}`, 'w'), countFile)
     const abort = new AbortController()
     const written = writer.write(data, abort.signal)
     setTimeout(() => abort.abort(new Error('enough')), 300)

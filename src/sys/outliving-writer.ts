@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { trySetPipeSize } from './libc.ts'
 import { openPipe, PipeWriter } from './pipes.ts'
 import { formatWritten, readWritten, type WrittenSoFar } from './written-count.ts'
@@ -26,24 +26,22 @@ export class OutlivingWriter implements Disposable {
   readonly #input: PipeWriter
   readonly #ended: Promise<unknown>
   readonly #countFile: string
-  readonly #pipe: string
-  #hasBegun = false
+  /** Until the first byte. */
+  #output: number | undefined
 
   /**
-   * @param pipe a path of /proc that leads to the pipe
+   * @param output the pipe, open for writing; closed with the first byte, or when this is disposed of
    * @param countFile is made
    */
-  constructor(pipe: string, countFile: string) {
+  constructor(output: number, countFile: string) {
     const { readEnd, writeEnd } = openPipe()
     const open: number[] = [readEnd]
     this.#countFile = countFile
-    this.#pipe = pipe
+    this.#output = output
     try {
       const count = openSync(countFile, 'wx', 0o600)
       open.push(count)
       writeFileSync(count, formatWritten(0, 'writing')) // what a full disk has no room for is found before anything is done
-      const output = openSync(pipe, constants.O_WRONLY)
-      open.push(output)
       const stdio = [readEnd, output, 'ignore', count] as const
       this.#child = spawn(process.execPath, [scriptUrl.pathname], {
         cwd: '/',
@@ -53,6 +51,7 @@ export class OutlivingWriter implements Disposable {
       })
     } catch (error) {
       closeSync(writeEnd)
+      this.#closeOutput()
       throw error
     } finally {
       for (const fd of open) closeSync(fd)
@@ -64,8 +63,8 @@ export class OutlivingWriter implements Disposable {
 
   /** Resolves when the process has it, or will get it. @throws Error EPIPE if the process has ended; the signal's reason: some of it may come through all the same */
   async write(data: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (!this.#hasBegun) widen(this.#pipe)
-    this.#hasBegun = true
+    if (this.#output !== undefined) trySetPipeSize(this.#output, roomBytes)
+    this.#closeOutput()
     await unlessAborted(this.#input.write(data), signal)
   }
 
@@ -81,8 +80,15 @@ export class OutlivingWriter implements Disposable {
 
   /** Leaves it to itself. */
   [Symbol.dispose](): void {
+    this.#closeOutput()
     this.#input[Symbol.dispose]()
     this.#child.unref()
+  }
+
+  /** One more writer would hide the end of the stream from its reader. */
+  #closeOutput(): void {
+    if (this.#output !== undefined) closeSync(this.#output)
+    this.#output = undefined
   }
 }
 
@@ -96,14 +102,5 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
     return await Promise.race([work, promise])
   } finally {
     signal.removeEventListener('abort', stop)
-  }
-}
-
-function widen(pipe: string): void {
-  const fd = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK)
-  try {
-    trySetPipeSize(fd, roomBytes)
-  } finally {
-    closeSync(fd)
   }
 }

@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
@@ -17,7 +26,7 @@ import { runCommand, waitUntil } from '../testbed/command.ts'
 import { type Engines, newestEngines } from '../testbed/newest.ts'
 import { isDeadlocked, loseWakeup } from './deadlock.ts'
 import { windlassCommand } from './death.ts'
-import { program, type SickEngine } from './doctor-bed.ts'
+import { childrenOf, program, type SickEngine } from './doctor-bed.ts'
 import { makeDirectory, makeFile, makeLayer, type ServedImage, serveImage } from './image.ts'
 import {
   type Bed,
@@ -361,6 +370,22 @@ function testRefusals(patient: () => Patient): void {
     assert.equal(found.status, 10, found.stdout + found.stderr)
     assert.match(found.stdout, /not all can be seen without root \(PULLS_HIDDEN\)/)
     assert.deepEqual(snapshotOf(decompressor), before)
+  })
+
+  test('that is refused, since the engine is a program of another user that is called like one', row, async () => {
+    const place = mkdtempSync(join(tmpdir(), 'windlass-foreign-engine-'))
+    const engine = join(place, 'dockerd')
+    writeFileSync(engine, '#!/bin/bash\nsleep 1000 | gzip -d -c | sleep 1000\n', { mode: 0o755 })
+    chmodSync(place, 0o755)
+    const foreign = spawn('setpriv', ['--reuid=65534', '--clear-groups', engine], { stdio: 'ignore', detached: true })
+    try {
+      const gzip = () => childrenOf(foreign.pid as number).find(({ name }) => name === 'gzip')?.pid
+      await waitUntil('it runs gzip', 10_000, () => gzip() !== undefined)
+      await assertRefused(gzip() as number, 'RESCUE_FOREIGN')
+    } finally {
+      process.kill(-(foreign.pid as number), 'SIGKILL')
+      rmSync(place, { recursive: true })
+    }
   })
 
   test('of a process that is none of an engine, or not there: it is said', row, async () => {

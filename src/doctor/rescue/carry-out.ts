@@ -2,11 +2,12 @@
  * Carries out a rescue. Until the first byte is written nothing has been taken from anybody: whatever happens, the process goes on as before. From then on it stays stopped
  * until it leaves; if we die in between, the journal and the writer's count say from where the next rescue goes on.
  */
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { elfMachineOf, machineOf } from '../../sys/exit-registers.ts'
-import { drainPipe } from '../../sys/foreign-pipes.ts'
+import { drainPipe, type ForeignPipe } from '../../sys/foreign-pipes.ts'
 import { HeldProcess, HoldFailure, type HoldProblem, type PreparedExit } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { openForeignPipe, PipeReplaced } from '../../sys/open-foreign-pipe.ts'
 import { OutlivingWriter } from '../../sys/outliving-writer.ts'
 import { readProcessTable, readTraffic } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
@@ -214,7 +215,7 @@ async function writeRest(
   tell(`write ${owed.toLocaleString('en-US')} bytes in its place`)
   const countFile = journal.pathOf('count')
   journal.write('write', { position: position.bytes, owed, countFile })
-  using writer = new OutlivingWriter(subject.stdout, countFile)
+  using writer = new OutlivingWriter(openOutput(subject.stdout), countFile)
   if (writer.pid === 0) throw new Error('the process that would write could not be started')
   journal.write('writer', { pid: writer.pid })
   for (const process of held) process.stayStopped()
@@ -242,6 +243,16 @@ async function writeRest(
       },
     )
   return far.bytes
+}
+
+/** The pipe that was looked at, and nothing that was put in its place since. */
+function openOutput({ path, inode }: ForeignPipe): number {
+  try {
+    return openForeignPipe(path, constants.O_WRONLY, inode)
+  } catch (error) {
+    if (error instanceof PipeReplaced) throw new Refusal('RESCUE_MOVES', error.message, error)
+    throw error
+  }
 }
 
 function describeEnd(isUnread: boolean, error: unknown): string {

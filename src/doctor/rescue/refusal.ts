@@ -47,6 +47,17 @@ export const refusals = {
       next: '请在主机上以 root 运行，不要在容器内运行；如果安全模块在那里也禁止 ptrace，请采用下一种办法。',
     },
   },
+  RESCUE_FOREIGN: {
+    en: {
+      meaning:
+        'The engine, or its decompressor, runs as a user who is neither root nor you: anybody may call a program of his like an engine.',
+      next: 'Run it as the user whose engine it is, if you know that it is one.',
+    },
+    zh: {
+      meaning: '引擎或其解压程序的用户既不是 root 也不是您：任何人都可以给自己的程序取引擎的名字。',
+      next: '如果确定它是引擎，请以它所属的用户运行该命令。',
+    },
+  },
   RESCUE_TRACED: {
     en: {
       meaning: 'Somebody else traces the process (gdb, strace, a security agent), and a process has one tracer.',

@@ -1,8 +1,9 @@
 /** A rescue: the plan that is made without touching anything, and how it is carried out. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { WindlassError } from '../../errors.ts'
-import { peekPipe } from '../../sys/foreign-pipes.ts'
+import { type ForeignPipe, peekPipe } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { PipeReplaced } from '../../sys/open-foreign-pipe.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import { findLines, type Line } from '../lines.ts'
 import { type Before, type Examined, examine } from './examine.ts'
@@ -108,13 +109,13 @@ function peekOthers(host: HostView, line: Line, table: ProcessTable): Buffer[] {
   if (line.untar !== undefined) return []
   return findLines(host, [line.engine], table)
     .filter(other => other.key !== line.key && other.untar === undefined)
-    .map(({ stdin }) => (stdin === undefined ? Buffer.alloc(0) : peekIfThere(stdin.path)))
+    .map(({ stdin }) => (stdin === undefined ? Buffer.alloc(0) : peekIfThere(stdin)))
 }
 
 /** What cannot be looked at may be of any layer. */
-function peekIfThere(path: string): Buffer {
+function peekIfThere(pipe: ForeignPipe): Buffer {
   try {
-    return peekPipe(path)
+    return peekPipe(pipe)
   } catch {
     return Buffer.alloc(0)
   }
@@ -156,10 +157,11 @@ function mayBe({ position }: LayerFile, input: Buffer): boolean {
   return position === undefined || position >= input.length
 }
 
-function peek(path: string): Buffer {
+function peek(pipe: ForeignPipe): Buffer {
   try {
-    return peekPipe(path)
+    return peekPipe(pipe)
   } catch (error) {
+    if (error instanceof PipeReplaced) throw new Refusal('RESCUE_MOVES', error.message, error)
     const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT'
     throw new Refusal(
       isGone ? 'RESCUE_GONE' : 'RESCUE_DENIED',

@@ -1,5 +1,6 @@
 /** All that is known of a stuck decompressor before anything is done to it: who it is, what it has written, and how far its engine has come with that. */
 import { basename } from 'node:path'
+import type { ForeignPipe } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import {
   type Descriptor,
@@ -8,8 +9,10 @@ import {
   readDescriptorState,
   readDescriptors,
   readTraffic,
+  readUids,
 } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
+import { isTrusted } from '../engines.ts'
 import type { Line } from '../lines.ts'
 import { Refusal } from './refusal.ts'
 
@@ -29,11 +32,11 @@ export interface Subject {
   readonly waited: ProcessFacts
   /** What that has started and holds the same pipes: it has to end with it. */
   readonly others: readonly ProcessFacts[]
-  /** The one that writes, with paths of /proc to its pipes. */
+  /** The one that writes, and its pipes. */
   readonly writer: ProcessFacts
-  readonly stdin: string | undefined
+  readonly stdin: ForeignPipe | undefined
   /** Undefined if it has closed it. */
-  readonly stdout: string | undefined
+  readonly stdout: ForeignPipe | undefined
   /** Bytes that the writer has passed to write calls: to its output, and to whatever else it has. */
   readonly written: number
   /** It has nothing to write to but its output and its complaints: `written` is what it gave. */
@@ -65,7 +68,9 @@ export function readSubject(
   const traffic = readTraffic(host, writer.pid)
   if (traffic === undefined) throw unseen(host, writer.pid)
   if (by === 'nobody') checkTracers(host, table, group)
-  const stdout = line.stdout === undefined ? undefined : `/proc/${writer.pid}/fd/1`
+  checkOwners(host, [line.engine.process, ...group])
+  const stdout = line.stdout && { path: `/proc/${writer.pid}/fd/1`, inode: line.stdout.inode }
+  for (const pipe of [line.stdin, stdout]) checkPipe(host, pipe)
   const below = readHoldersBelow(host, { line, table, waited })
   const unpacker = line.untar?.pid ?? line.engine.process.pid
   return {
@@ -73,7 +78,7 @@ export function readSubject(
     waited,
     others: [...group.filter(({ pid }) => pid !== waited.pid), ...below],
     writer,
-    stdin: line.stdin?.path,
+    stdin: line.stdin,
     stdout,
     written: traffic.written,
     isExact: writesNothingElse(host, writer.pid),
@@ -87,6 +92,24 @@ export function readSubject(
 function unseen(host: HostView, pid: number): Refusal {
   if (readProcess(pid, host) === undefined) return new Refusal('RESCUE_GONE', `process ${pid} has ended meanwhile`)
   return new Refusal('RESCUE_DENIED', `what process ${pid} has written may not be seen`)
+}
+
+/** Anybody may call a program of his like an engine, and have it do what no engine does. @throws Refusal RESCUE_FOREIGN, RESCUE_GONE */
+function checkOwners(host: HostView, processes: readonly ProcessFacts[]): void {
+  for (const { pid, name } of processes) {
+    const uids = readUids(host, pid)
+    if (uids === undefined) throw unseen(host, pid)
+    if (!isTrusted(uids))
+      throw new Refusal(
+        'RESCUE_FOREIGN',
+        `process ${pid} (${name}) runs as user ${uids.effective}: neither root nor you`,
+      )
+  }
+}
+
+function checkPipe(host: HostView, pipe: ForeignPipe | undefined): void {
+  if (pipe === undefined || host.link(pipe.path) === `pipe:[${pipe.inode}]`) return
+  throw new Refusal('RESCUE_MOVES', `${pipe.path} does not lead to pipe ${pipe.inode} any more`)
 }
 
 function fillOf(host: HostView, path: string | undefined): number {

@@ -129,7 +129,14 @@ class LockedFiles {
     Atomics.notify(words, stateAt)
     const isAnswered = waitWhile(words, states.asked, Math.max(shortestMs, firstMs / 2 ** this.#stuckThreads))
     const answers = readAnswers(bytes, Atomics.load(words, doneAt))
-    if (!isAnswered) return [...answers, this.#leaveBehind(questions[answers.length])]
+    if (!isAnswered && answers.length < questions.length)
+      return [...answers, this.#leaveBehind(questions[answers.length])]
+    // It came in the last moment, and has not said yet that it is done: its word would be taken for that of the next time.
+    if (!isAnswered) {
+      this.#asker = undefined
+      asker.worker.terminate().catch(() => {})
+      return answers
+    }
     Atomics.store(words, stateAt, states.idle)
     return answers
   }

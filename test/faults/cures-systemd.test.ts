@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { plantBroken } from '../broken-decompressors/plant.ts'
+import { readIfThere } from '../read-if-there.ts'
 import { runCommand, waitUntil } from '../testbed/command.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { bootSystemd, type TestSystemd } from '../testbed/systemd.ts'
@@ -177,6 +178,27 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
       assert.deepEqual(readdirSync(units), there)
     },
   )
+
+  test('is rescued from outside of its PID namespace, as from the host of a container', row, async () => {
+    await isReady()
+    await docker('rmi', '-f', image.reference)
+    const client = startPull()
+    await decompressorRuns()
+    const { stdout: all } = await runCommand('pgrep', ['-x', 'dockerd'])
+    const pid = all.split('\n').find(number => readIfThere(`/proc/${number}/cmdline`).includes(socket))
+    const { stdout, stderr } = await runCommand(
+      program,
+      ['doctor', '--rescue', '--yes', '--json', '--root', join(directory, 'root-outside'), '--pid', String(pid)],
+      { timeoutMs: 120_000 },
+    )
+    const { outcomes } = JSON.parse(stdout)
+    assert.deepEqual(
+      outcomes.map(({ result, facts }: { result: string; facts?: { isProven: boolean } }) => [result, facts?.isProven]),
+      [['rescued', true]],
+      stdout + stderr,
+    )
+    assert.equal(await exitOf(client), 0)
+  })
 
   /** As systemd's processes number it. */
   async function pidOf(unit: string): Promise<number> {

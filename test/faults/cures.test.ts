@@ -372,3 +372,19 @@ test(
     }
   },
 )
+
+test('where settings are on a disk that is read-only, that is said', row, async () => {
+  const place = mkdtempSync(join(tmpdir(), 'windlass-cures-readonly-'))
+  const file = join(import.meta.dirname, '../../src/doctor/cures/file-change.ts')
+  const change = { path: join(place, 'docker.service.d', 'x.conf'), after: 'x', mode: 0o644 }
+  const program = `import { applyChange } from '${file}'
+    try { applyChange(${JSON.stringify(change)}) } catch (error) { console.log(error.code, error.message) }`
+  const script = 'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; exec "$2" --input-type=module -e "$3"'
+  try {
+    const args = ['-m', 'sh', '-ec', script, 'sh', place, process.execPath, program]
+    const { stdout, stderr } = await runCommand('unshare', args)
+    assert.match(stdout, /^PERMISSION Cannot write .*x\.conf: EROFS: read-only file system/, stderr)
+  } finally {
+    rmSync(place, { recursive: true, force: true })
+  }
+})

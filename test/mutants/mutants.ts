@@ -931,7 +931,7 @@ const engines: Mutant[] = [
       cures,
       ["  if (before !== undefined) checkNames(path, 'Cannot take back the change of')\n", ''],
     ],
-    ['src/doctor/cures/file-change.ts', cures, ['    if (made === dirname(path)) rmdirIfEmpty(made)\n', '']],
+    ['src/doctor/cures/file-change.ts', cures, ['    if (isNewDirectory) rmdirIfEmpty(dirname(path))\n', '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, after, 'Cannot take back the change of')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, before, 'Cannot change')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) chownSync(fresh, old.uid, old.gid)\n', '']],

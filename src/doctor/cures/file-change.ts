@@ -1,6 +1,7 @@
 /** Files that a cure writes, and how that is taken back: only as long as nobody else has changed them. */
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
@@ -109,9 +110,9 @@ function checkNames(path: string, doing: string): void {
 /** Whole or not at all, and durable. What is there keeps its owner, permissions and extended attributes (ACLs and a SELinux label among them), and a link to it stays one. */
 function write(path: string, content: string, mode: number): void {
   let fresh: string | undefined
-  let made: string | undefined
+  let isNewDirectory = false
   try {
-    made = mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    isNewDirectory = makeDirectory(dirname(path))
     const old = statSync(path, { throwIfNoEntry: false })
     const real = old === undefined ? path : realpathSync(path)
     fresh = `${real}.windlass-new`
@@ -133,9 +134,17 @@ function write(path: string, content: string, mode: number): void {
     closeSync(directory)
   } catch (error) {
     if (fresh !== undefined) rmSync(fresh, { force: true })
-    if (made === dirname(path)) rmdirIfEmpty(made)
+    if (isNewDirectory) rmdirIfEmpty(dirname(path))
     throw wrapError(error, `Cannot write ${path}`)
   }
+}
+
+/** One after the other: of a disk that is read-only Node's own recursion says that something is missing. @returns whether it was not there */
+function makeDirectory(path: string): boolean {
+  if (existsSync(path)) return false
+  makeDirectory(dirname(path))
+  mkdirSync(path, { mode: 0o755 })
+  return true
 }
 
 /** After owner and mode: a new owner takes capabilities away, and a new mode changes an ACL. What cannot be kept is an error. */

@@ -924,7 +924,7 @@ const engines: Mutant[] = [
       cures,
       ['numberOf(a) - numberOf(b) || compareBegins(a, b)', 'timeOf(a).localeCompare(timeOf(b))'],
     ],
-    ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) copyAttributes(real, fresh)\n', '']],
+    ['src/doctor/cures/file-change.ts', cures, ['      if (old !== undefined) copyAttributes(real, file)\n', '']],
     ['src/doctor/cures/file-change.ts', cures, ["  checkNames(path, 'Cannot change')\n", '']],
     [
       'src/doctor/cures/file-change.ts',
@@ -934,7 +934,11 @@ const engines: Mutant[] = [
     ['src/doctor/cures/file-change.ts', cures, ['    if (isNewDirectory) rmdirIfEmpty(dirname(path))\n', '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, after, 'Cannot take back the change of')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, before, 'Cannot change')\n", '']],
-    ['src/doctor/cures/file-change.ts', cures, ['    if (old !== undefined) chownSync(fresh, old.uid, old.gid)\n', '']],
+    [
+      'src/doctor/cures/file-change.ts',
+      cures,
+      ['      if (old !== undefined) fchownSync(file, old.uid, old.gid)\n', ''],
+    ],
     [
       'src/doctor/cures/file-change.ts',
       cures,

@@ -19,7 +19,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
-import { cPath, getxattr, listxattr, lsetxattr } from '../../sys/libc.ts'
+import { cPath, fsetxattr, getxattr, listxattr } from '../../sys/libc.ts'
 
 /** Plain data: survives JSON. */
 export interface FileChange {
@@ -123,7 +123,7 @@ function write(path: string, content: string, mode: number): void {
       writeFileSync(file, content)
       if (old !== undefined) fchownSync(file, old.uid, old.gid)
       fchmodSync(file, old === undefined ? mode : old.mode & 0o7777) // whatever the umask is
-      if (old !== undefined) copyAttributes(real, fresh)
+      if (old !== undefined) copyAttributes(real, file)
       fsyncSync(file)
     } finally {
       closeSync(file)
@@ -148,10 +148,10 @@ function makeDirectory(path: string): boolean {
 }
 
 /** After owner and mode: a new owner takes capabilities away, and a new mode changes an ACL. What cannot be kept is an error. */
-function copyAttributes(from: string, to: string): void {
+function copyAttributes(from: string, to: number): void {
   for (const name of listxattr(cPath(from))) {
     const value = getxattr(cPath(from), cPath(name, 'latin1'))
-    if (value !== undefined) lsetxattr(cPath(to), cPath(name, 'latin1'), value)
+    if (value !== undefined) fsetxattr(to, cPath(name, 'latin1'), value)
   }
 }
 

@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import { parseReference, type Reference } from '../oci/reference.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { optionOf, readArguments, readEnvironment, readProcessTable, readUids } from '../sys/process-files.ts'
+import type { ProcessFacts } from '../sys/tasks.ts'
 import type { Engine } from './engines.ts'
 
 export interface ClientPull {
@@ -71,7 +72,7 @@ export function parseClientPull(
   const client = clients[basename(program)]
   const text = args.at(-1) ?? ''
   if (client === undefined || !args.slice(1, -1).includes('pull')) return []
-  const socket = (optionOf(args, client.options) || env?.get(client.variable)) ?? client.usual
+  const socket = socketOf(client, args, env)
   const namespace =
     program === 'crictl' ? criNamespace : optionOf(args, ['-n', '-namespace', '--namespace']) || undefined
   try {
@@ -80,6 +81,28 @@ export function parseClientPull(
   } catch {
     return []
   }
+}
+
+function socketOf(
+  { options, variable, usual }: Client,
+  args: readonly string[],
+  env: ReadonlyMap<string, string> | undefined,
+): string | undefined {
+  return (optionOf(args, options) || env?.get(variable)) ?? usual
+}
+
+/** What downloads by itself and hands containerd what has come, beside clients on the command line: these, by the option that names containerd. */
+const daemons: Readonly<Record<string, Client>> = {
+  dockerd: { ...containerd, options: ['--containerd'] },
+  buildkitd: { ...containerd, options: ['--containerd-worker-addr'] },
+}
+
+/** Whether a process is one that may write into this containerd what it downloads itself, as its command line and environment tell. */
+export function mayWriteInto(host: HostView, { sockets, process }: Engine, { pid, name }: ProcessFacts): boolean {
+  const client = name === 'ctr' || name === 'nerdctl' ? containerd : daemons[name]
+  if (client === undefined) return false
+  const socket = socketOf(client, readArguments(host, pid), readEnvironment(host, pid)) ?? ''
+  return process.parent === pid || sockets.map(formatSocket).includes(formatSocket(socket))
 }
 
 /** /var/run is a link to /run. */

@@ -12,6 +12,7 @@ import { type Finding, makeFinding } from './finding.ts'
 import { findHiddenProcesses, withoutAssurance } from './hidden-processes.ts'
 import { examinePulls, type PullsResult } from './pulls.ts'
 import { hideInText } from './secrets.ts'
+import { findSilentFiles } from './silent-files.ts'
 import { findSilentProcesses } from './silent-processes.ts'
 
 export interface DiagnoseOptions {
@@ -72,7 +73,8 @@ export async function diagnose(
     examinePulls(host, running, { signal }),
     check(),
   ])
-  const seen = explainedOnce([...pulls.findings, ...found, ...findSilentProcesses(host)])
+  const unanswered = [...findSilentProcesses(host), ...findSilentFiles(host)]
+  const seen = explainedOnce([...pulls.findings, ...found, ...unanswered])
   const findings = withQuietAreas(withoutAssurance(seen, hidden)).map(withoutSecrets).sort(byArea)
   const { lines, dumps } = pulls
   return { engines, findings, worst: worstOf(findings), skipped, lines, dumps, took: stopwatch() }

@@ -72,3 +72,54 @@ test('who waits in a place that nobody knows is told with it', async () => {
   assert.equal(await told({ wchan: 'some_lock' }), 'KERNEL_WAIT warning')
   assert.equal(await told({ wchan: 'fanotify_get_response' }), 'FANOTIFY_WAIT problem')
 })
+
+/** What is said of an engine whose main thread is in these states, one a look, with so many switches. */
+async function toldOfStates(
+  states: readonly (readonly [state: string, switches: number])[],
+): Promise<string | undefined> {
+  const host = new FixtureHost({ files: {} })
+  const watch = new EngineWatch(host, makeEngine(7))
+  for (const [state, switches] of states) {
+    const status = `voluntary_ctxt_switches:\t${switches}\nnonvoluntary_ctxt_switches:\t0\n`
+    Object.assign(host.later, {
+      '/proc/7/stat': stat(7, state),
+      '/proc/7/task/7/stat': stat(7, state),
+      '/proc/7/task/7/status': status,
+    })
+    await host.pause(250)
+    watch.look()
+  }
+  return watch.judge(limits, true)?.[0]?.code
+}
+
+test('an engine is stopped if it stays so; one that a tracer stops at each of its calls goes on', async () => {
+  const stopped = ['T', 5] as const
+  assert.equal(await toldOfStates([stopped, stopped, stopped]), 'ENGINE_STOPPED')
+  assert.equal(
+    await toldOfStates([
+      ['S', 4],
+      ['t', 5],
+      ['t', 5],
+      ['t', 5],
+    ]),
+    'ENGINE_STOPPED',
+  )
+  assert.equal(await toldOfStates([stopped, stopped]), undefined)
+  assert.equal(
+    await toldOfStates([
+      ['S', 1],
+      ['S', 2],
+      ['t', 3],
+    ]),
+    undefined,
+  )
+  assert.equal(
+    await toldOfStates([
+      ['t', 1],
+      ['t', 9],
+      ['t', 17],
+      ['t', 30],
+    ]),
+    undefined,
+  )
+})

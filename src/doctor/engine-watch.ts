@@ -8,11 +8,14 @@ import type { DownloadWatch } from './download-watch.ts'
 import { describeEngine, type FoundEngine, isStreaming } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { mayBeSlow, reasonOf } from './reason.ts'
-import { type LineWatch, lookAt, SleepCount } from './sample.ts'
+import { type LineWatch, lookAt, type ProcessLook, SleepCount } from './sample.ts'
 import { hideInWords } from './secrets.ts'
 
 /** What a command that waits writes to its terminal and to itself meanwhile is less. */
 const idleBytes = 4096
+
+/** A tracer stops whom it follows for moments at each of its calls: only who was found stopped in so many looks, and has not run between them, is. */
+const stoppedLooksMin = 3
 
 /** The engine itself: its state, and threads of it that the kernel does not let go. */
 export class EngineWatch {
@@ -22,6 +25,8 @@ export class EngineWatch {
   readonly #samples: PipelineSample[] = []
   readonly #sleep = new SleepCount()
   #state = ''
+  #stoppedLooks = 0
+  #switches: number | undefined
   #firstBytes: number | undefined
   #bytes = 0
 
@@ -40,7 +45,7 @@ export class EngineWatch {
     this.disk.look()
     const look = lookAt(this.#host, this.#engine.process.pid)
     if (look === undefined) return
-    this.#state = look.tasks.find(({ tid, pid }) => tid === pid)?.state ?? ''
+    this.#noteState(look)
     this.#bytes = look.read + look.written
     this.#firstBytes ??= this.#bytes
     const { task, units } = this.#sleep.count(look)
@@ -48,6 +53,14 @@ export class EngineWatch {
     const stage = { name: describeEngine(this.#engine), kind: 'sync', bytesIn: 0, bytesOut: 0, units } as const
     const waits = isAsleep ? 'itself' : 'nobody'
     this.#samples.push({ timeMs: this.#host.elapsed(), stages: [{ ...stage, waits, ...(isAsleep && { task }) }] })
+  }
+
+  #noteState({ tasks }: ProcessLook): void {
+    const { state = '', switches } = tasks.find(({ tid, pid }) => tid === pid) ?? {}
+    const isSame = this.#state === state && this.#switches === switches
+    this.#stoppedLooks = !/[Tt]/.test(state) ? 0 : isSame ? this.#stoppedLooks + 1 : 1
+    this.#state = state
+    this.#switches = switches
   }
 
   /** A thread of it sleeps out of reach now. */
@@ -62,7 +75,7 @@ export class EngineWatch {
 
   /** By a signal or a tracer: it answers nobody. */
   get isStopped(): boolean {
-    return this.#state === 'T' || this.#state === 't'
+    return this.#stoppedLooks >= stoppedLooksMin
   }
 
   /**

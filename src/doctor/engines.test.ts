@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { makeEngine } from '../../test/checked.ts'
+import { FixtureHost } from '../../test/fixture-host.ts'
 import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
-import { findEngines, settingsOf } from './engines.ts'
+import { findEngines, settingsOf, withGraphRoot } from './engines.ts'
 
 test('a program is run to tell its version only if root or we have started it', {
   skip: process.getuid?.() !== 0,
@@ -42,6 +44,35 @@ test('passwords of proxies are not told, however they are written', () => {
     CONTAINERD_ADDRESS: 'tcp://…@host:1',
     PIGZ: '-p@2',
   })
+})
+
+test('where podman keeps images is had from the file that counts: of root, of the user, or the one that is named', async () => {
+  const files = {
+    '/etc/containers/storage.conf': 'graphroot = "/images"\n',
+    '/home/ann/.config/containers/storage.conf': '  graphroot = "/home/ann/images"\n',
+    '/x/storage.conf': 'graphroot = "/x/images"\n',
+  }
+  const rootOf = async (
+    uid: number,
+    environment: Record<string, string>,
+    args: readonly string[] = ['podman', 'pull', 'a'],
+  ) => {
+    const status = `Uid:\t${uid}\t${uid}\t${uid}\t${uid}\n`
+    const host = new FixtureHost({ files: { ...files, '/proc/7/status': status } })
+    const engine = makeEngine(7, {
+      kind: 'podman',
+      args,
+      dataRoot: '/d',
+      environment: new Map(Object.entries(environment)),
+    })
+    return (await withGraphRoot(host, engine)).dataRoot
+  }
+  assert.equal(await rootOf(0, { HOME: '/root' }), '/images')
+  assert.equal(await rootOf(1000, { HOME: '/home/ann' }), '/home/ann/images')
+  assert.equal(await rootOf(1000, { HOME: '/home/bob' }), '/home/bob/.local/share/containers/storage')
+  assert.equal(await rootOf(1000, { HOME: '/home/bob', XDG_DATA_HOME: '/data' }), '/data/containers/storage')
+  assert.equal(await rootOf(1000, { HOME: '/home/ann', CONTAINERS_STORAGE_CONF: '/x/storage.conf' }), '/x/images')
+  assert.equal(await rootOf(0, { HOME: '/root' }, ['podman', '--root', '/d', 'pull', 'a']), '/d')
 })
 
 test("processes that are each other's parents, as a record may say, are listed once", () => {

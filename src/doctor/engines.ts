@@ -120,8 +120,8 @@ export function listEngines(host: HostView, table: ProcessTable, pid?: number): 
 export async function askEngines(host: HostView, found: readonly FoundEngine[]): Promise<Engine[]> {
   const engines = await Promise.all(
     found.map(async engine => {
-      const [version, place] = await Promise.all([readVersion(host, engine), findGraphRoot(host, engine)])
-      const known = { ...engine, ...place, version }
+      const [version, placed] = await Promise.all([readVersion(host, engine), withGraphRoot(host, engine)])
+      const known = { ...placed, version }
       return { ...known, decompressors: await findDecompressors(host, known) }
     }),
   )
@@ -275,19 +275,30 @@ const executable = 0o111
 /** storage.conf(5), what counts most first. */
 const storageFiles = ['/etc/containers/storage.conf', '/usr/share/containers/storage.conf']
 
-/** Where podman and its kin keep images: they hold nothing open there, and have it from a file if no option names it. */
-async function findGraphRoot(
-  host: HostView,
-  { kind, args, environment, rootPrefix }: FoundEngine,
-): Promise<Partial<Pick<Engine, 'dataRoot' | 'dataPath'>>> {
-  if (dataRoots[kind] !== dataRoots.podman || optionOf(args, rootOptions) !== undefined) return {}
+/** The same engine with where podman and its kin keep images: they hold nothing open there, and have it from a file if no option names it. */
+export async function withGraphRoot(host: HostView, engine: FoundEngine): Promise<FoundEngine> {
+  const { kind, args, environment, rootPrefix } = engine
+  if (dataRoots[kind] !== dataRoots.podman || optionOf(args, rootOptions) !== undefined) return engine
+  const own = ownStorageOf(host, engine)
   const named = environment?.get('CONTAINERS_STORAGE_CONF')
-  for (const file of named === undefined || named === '' ? storageFiles : [named]) {
+  const at = (root: string) => ({ ...engine, dataRoot: root, dataPath: rootPrefix + root })
+  for (const file of named === undefined || named === '' ? (own?.files ?? storageFiles) : [named]) {
     const text = await host.disk.text(rootPrefix + file)
     const [, root] = /^\s*graphroot\s*=\s*"([^"]+)"/m.exec(text ?? '') ?? []
-    if (root !== undefined) return { dataRoot: root, dataPath: rootPrefix + root }
+    if (root !== undefined) return at(root)
+    // Whoever cannot read it does not take another disk for the engine's.
+    if (host.disk.silent.has(rootPrefix + file) || host.disk.unasked?.has(rootPrefix + file))
+      return { ...engine, dataRoot: undefined, dataPath: undefined }
   }
-  return {}
+  return own === undefined ? engine : at(own.graphRoot)
+}
+
+/** Of a user who is not root: the host's graphroot is not his. */
+function ownStorageOf(host: HostView, { process, environment }: FoundEngine) {
+  const home = environment?.get('HOME')
+  if (home === undefined || (readUids(host, process.pid)?.effective ?? 0) === 0) return undefined
+  const below = (name: string, usual: string) => join(environment?.get(name) || join(home, usual), 'containers/storage')
+  return { files: [`${below('XDG_CONFIG_HOME', '.config')}.conf`], graphRoot: below('XDG_DATA_HOME', '.local/share') }
 }
 
 /** What Go's exec.LookPath gets where PATH is not set: nothing. */

@@ -56,13 +56,33 @@ test('counts tell the same but for the time', () => {
   assert.deepEqual([countAll(dump), countAll(pulling)], [71, 0])
 })
 
-test('downloads of containerd that wait for a place are told from those that read', () => {
-  const fetch = 'github.com/containerd/containerd/v2/core/remotes/docker.dockerFetcher.open'
-  const counts = [
-    `goroutine profile: total 9\n${counted(3, 'golang.org/x/sync/semaphore.(*Weighted).Acquire', fetch)}`,
-    counted(2, 'net/http.(*body).Read', fetch),
-  ].join('\n\n')
-  assert.deepEqual(countFetches(counts), { waiting: 3, reading: 2 })
+/** The frames of a download of containerd 2.1, from its beginning on. */
+const fetches = ['images.HandlerFunc.Handle', 'remotes.Fetch', 'content.Copy'].map(
+  name => `github.com/containerd/containerd/v2/core/${name}`,
+)
+const docker = 'github.com/containerd/containerd/v2/core/remotes/docker'
+const counts = (...blocks: string[]) => `goroutine profile: total 9\n${blocks.join('\n\n')}`
+const waitingFetch = (count: number) =>
+  counted(
+    count,
+    ...['golang.org/x/sync/semaphore.(*Weighted).Acquire', `${docker}.(*dockerBase).Acquire`],
+    ...[`${docker}.dockerFetcher.open`, `${docker}.(*httpReadSeeker).reader`, `${docker}.(*httpReadSeeker).Read`],
+    ...fetches.toReversed(),
+  )
+
+test('downloads of containerd that wait for a place are told from those that have one, whatever they do there', () => {
+  const asks = counted(1, 'net/http.(*Transport).roundTrip', `${docker}.dockerFetcher.open`, ...fetches.toReversed())
+  const reads = counted(2, 'net/http.(*body).Read', `${docker}.(*httpReadSeeker).Read`, ...fetches.toReversed())
+  const writes = counted(1, 'os.(*File).Write', ...fetches.toReversed())
+  const chunk = counted(1, 'net/http.(*body).Read', `${docker}.dockerFetcher.open.func3`)
+  for (const [has, reading] of [
+    [asks, 1],
+    [reads, 2],
+    [writes, 1],
+    [chunk, 1],
+  ] as const)
+    assert.deepEqual(countFetches(counts(waitingFetch(3), has)), { waiting: 3, reading })
+  assert.deepEqual(countFetches(counts(waitingFetch(3))), { waiting: 3, reading: 0 })
 })
 
 test('who waits in Transfer itself waits for an earlier transfer; the goroutines of a transfer do not', () => {

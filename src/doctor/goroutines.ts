@@ -70,8 +70,16 @@ export async function readAnyGoroutines(host: HostView, engine: FoundEngine): Pr
 }
 
 /** Downloads of containerd, by whether they have got a place among those that may run at a time. */
-export function countFetches(dump: string): { readonly waiting: number; readonly reading: number } {
-  const fetches = parseDump(dump).filter(({ frames }) => frames.some(frame => frame.includes('docker.dockerFetcher')))
+export interface Fetches {
+  readonly waiting: number
+  readonly reading: number
+}
+
+/** Who has a place asks a registry, reads its answer, or writes what it has read: only the first of these is in the fetcher itself. */
+const fetching = /\/remotes(?:\.Fetch\(|\/docker\.(?:dockerFetcher|\(\*httpReadSeeker\))\.)/
+
+export function countFetches(dump: string): Fetches {
+  const fetches = parseDump(dump).filter(({ frames }) => frames.some(frame => fetching.test(frame)))
   const waiting = fetches.filter(({ frames }) => frames.some(frame => /semaphore\.\(\*Weighted\)\.Acquire/.test(frame)))
   return { waiting: countOf(waiting), reading: countOf(fetches) - countOf(waiting) }
 }

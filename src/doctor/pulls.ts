@@ -9,7 +9,7 @@ import type { DiskProgress } from './disk-watch.ts'
 import { DownloadWatch } from './download-watch.ts'
 import { DumpWatch, type EngineWork } from './dump-watch.ts'
 import { EngineWatch } from './engine-watch.ts'
-import { describeEngine, type FoundEngine, isGone, isStreaming } from './engines.ts'
+import { describeEngine, type FoundEngine, isGone, isStreaming, withGraphRoot } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { describeLayer, type LayerContext } from './layer-of-line.ts'
 import { findLines, type Line } from './lines.ts'
@@ -65,7 +65,8 @@ export async function examinePulls(
   { signal, limits = doctorLimits }: PullsOptions,
 ): Promise<PullsResult> {
   // Without rights everything would look as if it stood still.
-  const engines = all.filter(({ isOpen }) => isOpen)
+  const open = all.filter(({ isOpen }) => isOpen)
+  const engines = await Promise.all(open.map(engine => withGraphRoot(host, engine)))
   const seen = new Sight(host, engines, limits)
   await seen.watch(signal)
   const findings = await conclude(host, seen, { signal, limits })

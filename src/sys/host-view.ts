@@ -5,11 +5,11 @@ import { readdir, realpath, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { openFile, type WalkOptions, withPlace } from './disk-path.ts'
+import { settlesInFreeTime } from './free-time.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
-import { within } from './processes.ts'
 import type { ProcView } from './tasks.ts'
 import { runTool } from './tool.ts'
 
@@ -75,8 +75,10 @@ interface DiskView {
   names(path: string): Promise<readonly string[]>
   file(path: string): Promise<FileFacts | undefined>
   filesystem(path: string): Promise<FilesystemFacts | undefined>
-  /** Paths that did not answer in time. */
+  /** Paths that did not answer in time, when they were asked last. */
   readonly silent: ReadonlySet<string>
+  /** Paths that were not asked, since others have not answered yet. Absent in a record. */
+  readonly unasked?: ReadonlySet<string>
   /** Whether the entries of a directory tell their type (d_type). Absent where that cannot be asked from here, as is the next. */
   hasTypes?(path: string): Promise<boolean | undefined>
   /** The file itself, behind all links. */
@@ -194,7 +196,7 @@ export class LiveHost implements HostView {
   }
 }
 
-/** A question that is not answered holds a thread of libuv's pool, and there are four: after so many nobody is asked any more. */
+/** A question that is not answered holds a thread of libuv's pool, and there are four: with so many out nobody is asked any more. */
 const silentMax = 2
 const diskMs = 1000
 /** The one question after which a disk is called silent: a busy one may take a while. */
@@ -207,6 +209,9 @@ const diskTextMax = 1024 * 1024
 
 class LiveDisk implements DiskView {
   readonly silent = new Set<string>()
+  readonly unasked = new Set<string>()
+  /** Late questions that are still out, each with its thread. */
+  readonly #out = new Set<string>()
 
   text(path: string, options?: WalkOptions): Promise<string | undefined> {
     return this.#ask(path, place => readText(place), { options })
@@ -247,11 +252,23 @@ class LiveDisk implements DiskView {
   }
 
   async #ask<T>(path: string, look: Look<T>, { ms = diskMs, options = {} }: AskOptions = {}): Promise<T | undefined> {
-    if (this.silent.size >= silentMax || this.silent.has(path)) return undefined
+    if (this.#out.size >= silentMax || this.#out.has(path)) {
+      if (!this.silent.has(path)) this.unasked.add(path)
+      return undefined
+    }
     const abort = new AbortController()
-    const answer = withPlace(path, options, place => look(place, abort.signal)).catch(() => undefined)
-    if (await within(answer, ms)) return await answer
+    const asked = withPlace(path, options, place => look(place, abort.signal))
+    const answer = asked.catch(() => undefined)
+    if (await settlesInFreeTime(answer, ms)) {
+      this.silent.delete(path)
+      this.unasked.delete(path)
+      return await answer
+    }
     this.silent.add(path)
+    this.#out.add(path)
+    // Whoever was only slow may be asked again; what was given up tells nothing of its thread.
+    const back = () => this.#out.delete(path)
+    void asked.then(back, (error: Error) => error.name === 'AbortError' || back())
     abort.abort()
     return undefined
   }

@@ -1,5 +1,6 @@
 /** One question to an HTTP server on a unix socket: bounded in time and in size, and it never throws. */
 import { request } from 'node:http'
+import { afterFreeTime } from './free-time.ts'
 
 export interface SocketAnswer {
   readonly status: number
@@ -25,9 +26,9 @@ export function askSocket(socketPath: string, path: string, timeoutMs: number): 
       )
       response.on('error', () => finish(undefined))
     })
-    const timer = setTimeout(() => asked.destroy(), timeoutMs)
+    const cancel = afterFreeTime(timeoutMs, () => asked.destroy())
     const finish = (answer: SocketAnswer | undefined) => {
-      clearTimeout(timer)
+      cancel()
       resolve(answer)
     }
     asked.on('error', () => finish(undefined))

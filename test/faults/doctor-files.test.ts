@@ -23,6 +23,15 @@ const secret = (place: string): string => `hunter2${place}`
 /** As docker keeps a name and a password: nothing else is written in this way, so that its own letters are looked for. */
 const packed = Buffer.from(`me:${secret('auth')}`).toString('base64')
 
+/** What it says itself where what it asked did not come in time: a host may be so busy. */
+function isUnanswered(findings: readonly Finding[]): boolean {
+  const isUnfinished = ({ code, evidence }: Finding) =>
+    code === 'CHECK_UNFINISHED' && evidence.some(line => line.startsWith('unit-settings '))
+  return findings.some(
+    finding => /^(FILES_UNANSWERED|PROCESS_MEMORY_HELD)$/.test(finding.code) || isUnfinished(finding),
+  )
+}
+
 describe('what the doctor gives away of an engine full of secrets', { concurrency: 1 }, () => {
   const config = join(directory, 'daemon.json')
   const images = join(directory, '镜像 目录é')
@@ -143,6 +152,22 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
       isFree(elsewhere.stdout, 'record')
     }
   })
+
+  test(
+    'a setting that the running engine has not is told on the spot, or that its files did not answer',
+    row,
+    async () => {
+      const look = async () => {
+        const { stdout, stderr } = await runCommand(program, ['doctor', '--json', '--pid', String(engine.pid)])
+        return (JSON.parse(stdout || assert.fail(stderr)) as { findings: Finding[] }).findings
+      }
+      let findings = await look()
+      for (let tries = 1; tries < 3 && isUnanswered(findings); tries++) findings = await look()
+      const told = findings.find(({ code }) => code === 'SETTING_NOT_LOADED')?.evidence ?? []
+      const isTold = told.some(line => line.startsWith(`${engine.unit}.d/x.conf sets HTTP_PROXY=http://…@h:1;`))
+      assert.ok(isTold || isUnanswered(findings), JSON.stringify(findings))
+    },
+  )
 
   test('names that are not ASCII stand everywhere as they are', row, async () => {
     const pid = String(engine.pid)

@@ -1,7 +1,7 @@
 /** Places and locks that a real engine gives to those who do nothing with them. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -34,6 +34,40 @@ test('docker whose places for downloads are all taken by layers that do not come
   assert.deepEqual(pullCodes(seen).toSorted(), ['DOWNLOAD_SILENT', 'DOWNLOAD_SLOTS_FULL'], pullCodes(seen).join(' '))
   await sick.free()
 })
+
+test(
+  'containerd that a client hands a layer, of which its registry gives no more: it is no lock that nobody uses',
+  row,
+  async () => {
+    await using image = await serveImage([makeNoise('a', 2 << 20)], { 0: silentAfter(100_000) })
+    await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
+    const home = join(loop.directory, 'containerd')
+    await using containerd = await startContainerd(home)
+    // That of 1.6 downloads by itself.
+    const client = spawn('ctr', ['-a', containerd.socket, 'images', 'pull', '--plain-http', image.reference], {
+      stdio: 'ignore',
+    })
+    try {
+      const ingests = join(home, 'root/io.containerd.content.v1.content/ingest')
+      const parts = () =>
+        readdirSync(ingests)
+          .map(name => join(ingests, name, 'data'))
+          .filter(path => sizeOf(path) > 50_000)
+      await waitUntil('the layer has begun', 60_000, () => parts().length > 0)
+      const minutesAgo = Date.now() / 1000 - 120
+      for (const path of parts()) utimesSync(path, minutesAgo, minutesAgo)
+      const codes = pullCodes(await visit(containerd.pid))
+      assert.deepEqual(codes.includes('INGEST_LOCKED'), false, codes.join(' '))
+      assert.notDeepEqual(codes, ['NO_PULL'])
+    } finally {
+      client.kill('SIGKILL')
+    }
+  },
+)
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0
+}
 
 test('containerd that keeps a layer locked for a client that writes nothing', row, async () => {
   await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })

@@ -100,6 +100,21 @@ export const disks = {
       advice: ['请以 root 运行。'],
     },
   },
+  FILES_UNANSWERED: {
+    severity: 'note',
+    en: {
+      title: 'Files did not answer in time',
+      meaning:
+        'A plain question about them did not return within a second or two: a busy host or disk, or something that gates access to them. What they would have told is missing here, and nothing is concluded from that.',
+      advice: ['Run it again when the host is less busy.'],
+    },
+    zh: {
+      title: '有文件没有及时应答',
+      meaning:
+        '对它们的简单询问在一两秒内没有返回：主机或磁盘繁忙，或有程序拦截访问。它们本可说明的内容在此缺失，也不据此下任何结论。',
+      advice: ['请在主机不那么繁忙时再运行一次。'],
+    },
+  },
   D_TYPE_MISSING: {
     severity: 'problem',
     en: {

@@ -107,8 +107,8 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '它同时下载 {0} 层，其中 {1} 层已有 {2} 秒或更久没有收到数据',
   ],
   [
-    '{} is open with {} bytes, nothing was written for {} s, and it has no connection to any registry',
-    '{0} 处于打开状态，有 {1} 字节，已有 {2} 秒没有写入，且它没有到任何仓库的连接',
+    '{} is open with {} bytes, nothing was written for {} s, and neither it nor a client has a connection to any registry',
+    '{0} 处于打开状态，有 {1} 字节，已有 {2} 秒没有写入，且它和任何客户端都没有到仓库的连接',
   ],
   [
     '{} of its downloads wait in semaphore.Acquire, and none reads from a registry',
@@ -124,6 +124,7 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '{0} 个层的残片，共 {1} 字节，未打开且一小时内没有写入',
   ],
   ['{} belongs to no engine that runs: its parent is {} {}', '{0} 不属于任何正在运行的引擎：其父进程为 {1} {2}'],
+  ['{} holds the other end of one of its pipes', '{0} 持有其某个管道的另一端'],
   ['it was started {} ago', '它启动于 {0} 前'],
   [
     '{} is a child of {} {}, which holds no end of its pipes any more',
@@ -281,6 +282,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ],
   // Disks
   ['statfs of {} did not return', '对 {0} 的 statfs 没有返回'],
+  ['{} was not asked: other files have not answered yet', '没有询问 {0}：其他文件尚未应答'],
+  ['{} did not answer in time', '{0} 没有及时应答'],
+  ['{} others did not, either', '另有 {0} 个也没有应答'],
+  ['{} were not asked any more, for want of these answers', '因等不到这些应答，另有 {0} 个不再询问'],
   [
     'statfs of {} failed: it is not there, or only root may look there',
     '对 {0} 的 statfs 失败：不存在，或只有 root 可以查看',

@@ -20,7 +20,11 @@ export const diskSpace: CheckOf<'directory'> = {
     if (host.disk.silent.has(path))
       return [makeFinding('DISK_SILENT', subject, { evidence: [`statfs of ${path} did not return`] })]
     if (space === undefined) {
-      const evidence = [`statfs of ${path} failed: it is not there, or only root may look there`]
+      const evidence = [
+        host.disk.unasked?.has(path)
+          ? `${path} was not asked: other files have not answered yet`
+          : `statfs of ${path} failed: it is not there, or only root may look there`,
+      ]
       return [makeFinding('DISKS_UNSEEN', subject, { evidence, severity: 'note' })]
     }
     return judge(subject, space, await findMount(host, directory))

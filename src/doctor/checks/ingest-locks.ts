@@ -1,5 +1,6 @@
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptors } from '../../sys/process-files.ts'
+import { mayWriteInto } from '../clients.ts'
 import { findDownloads } from '../downloads.ts'
 import { makeFinding } from '../finding.ts'
 import { type CheckOf, describeEngine } from './check.ts'
@@ -7,20 +8,22 @@ import { type CheckOf, describeEngine } from './check.ts'
 /** A writer that waits for a registry is told as a silent download long before. */
 const abandonedMs = 60_000
 
-/** Parts of layers that containerd keeps open for a writer who writes nothing, while it has no connection through which anything could come: nobody else may begin that layer. */
+/** Parts of layers that containerd keeps open for a writer who writes nothing, while neither it nor a client has a connection through which anything could come: nobody else may begin that layer. */
 export const ingestLocks: CheckOf<'engine'> = {
   name: 'ingest-locks',
   of: 'engine',
-  async look(engine, { host }) {
+  async look(engine, { host, table }) {
     // A record does not have all connections.
     if (engine.kind !== 'containerd' || !engine.isOpen || host.network === undefined) return []
     const held = (await findDownloads(host, engine)).filter(({ idleMs }) => idleMs >= abandonedMs)
-    if (held.length === 0 || hasConnection(host, engine.process.pid)) return []
+    if (held.length === 0) return []
+    const mayWrite = [engine.process, ...[...table.values()].filter(entry => mayWriteInto(host, engine, entry))]
+    if (mayWrite.some(({ pid }) => hasConnection(host, pid))) return []
     const evidence = held
       .slice(0, 3)
       .map(
         ({ path, reference, idleMs, bytes }) =>
-          `${reference ?? path} is open with ${bytes.toLocaleString('en-US')} bytes, nothing was written for ${Math.floor(idleMs / 1000)} s, and it has no connection to any registry`,
+          `${reference ?? path} is open with ${bytes.toLocaleString('en-US')} bytes, nothing was written for ${Math.floor(idleMs / 1000)} s, and neither it nor a client has a connection to any registry`,
       )
     return [
       makeFinding('INGEST_LOCKED', describeEngine(engine), {

@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { makeEngine, runCheck } from '../../../test/checked.ts'
 import { waitUntil } from '../../../test/testbed/command.ts'
 import { LiveHost } from '../../sys/host-view.ts'
+import { readProcessTable } from '../../sys/process-files.ts'
+import { readProcess } from '../../sys/tasks.ts'
 import { leftOver } from './left-over.ts'
 
 interface Worker extends Disposable {
@@ -32,6 +34,10 @@ async function startWorker(program: string, then: string, output = '/dev/null'):
   }
 }
 
+/** Of a process group, but for what has ended. */
+const processesIn = (group: number) =>
+  [...readProcessTable(new LiveHost()).values()].filter(entry => entry.group === group && entry.state !== 'Z')
+
 const find = async (pid: number, engine: number) => {
   const findings = await runCheck(leftOver, new LiveHost(), { engines: [makeEngine(engine)] })
   return findings.find(({ facts }) => facts['pid'] === pid)
@@ -42,6 +48,17 @@ test('a decompressor whose engine is gone was inherited by somebody else, and is
   const finding = await find(started.worker, process.pid)
   assert.equal(finding?.code, 'DECOMPRESSOR_LEFT_OVER')
   assert.match(finding?.evidence[0] ?? '', /^unpigz -d -c belongs to no engine that runs/)
+  // Somebody still holds its pipe: it may be at work for a script that has ended.
+  assert.deepEqual([finding?.severity, finding?.confidence], ['note', 'likely'])
+  assert.match(finding?.evidence[1] ?? '', /^sleep \d+ holds the other end of one of its pipes/)
+  // It is stopped, and so the one that a signal does not end.
+  process.kill(started.worker, 'SIGSTOP')
+  await waitUntil('it is stopped', 60_000, () => readProcess(started.worker)?.state === 'T')
+  process.kill(-(started.shell.pid ?? 0), 'SIGTERM')
+  await waitUntil('nobody holds its pipe', 60_000, () => processesIn(started.shell.pid ?? 0).length === 1)
+  const left = await find(started.worker, process.pid)
+  const isInit = readProcess(started.worker)?.parent === 1
+  assert.deepEqual([left?.severity, left?.confidence], isInit ? ['warning', 'certain'] : ['note', 'likely'])
 })
 
 test('one that a script of a user runs is told as a doubt, not as a fault', async () => {

@@ -9,7 +9,7 @@ import {
 import type { ProcessFacts } from '../../sys/tasks.ts'
 import { isEngineName } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
-import { hideInWords } from '../secrets.ts'
+import { describeProcess, hideInWords } from '../secrets.ts'
 import type { CheckContext, CheckOf } from './check.ts'
 import { formatAge } from './process-age.ts'
 
@@ -51,7 +51,8 @@ function findLeft(context: CheckContext): Finding[] {
     context,
     workers.filter(({ pid }) => kept.has(pid)),
   )
-  return [...orphans.map(entry => tellOrphan(host, table, entry, engines.length)), ...forgotten]
+  const fellows = new Set(orphans.map(({ pid }) => pid))
+  return [...orphans.map(entry => tellOrphan(context, entry, fellows)), ...forgotten]
 }
 
 function isWorker(host: HostView, { pid, state }: ProcessFacts): boolean {
@@ -61,25 +62,32 @@ function isWorker(host: HostView, { pid, state }: ProcessFacts): boolean {
 
 /** Started by an engine that is gone: somebody else has inherited it. A tool of a user has that user's shell above it. */
 function tellOrphan(
-  host: HostView,
-  table: ProcessTable,
+  { host, table, engines }: CheckContext,
   { pid, parent, startTicks }: ProcessFacts,
-  engines: number,
+  fellows: ReadonlySet<number>,
 ): Finding {
   const above = table.get(parent)
+  const user = findUser(host, table, pid, fellows)
   const evidence = [
     `${hideInWords(readArguments(host, pid)).join(' ')} belongs to no engine that runs: its parent is ${above?.name ?? 'gone'} ${parent}`,
+    ...(user === undefined ? [] : [`${describeProcess(host, user)} holds the other end of one of its pipes`]),
     `it was started ${formatAge(host, startTicks)} ago`,
   ]
-  // A shell or a script may run the same program for its own ends.
-  const isInherited = parent === 1 || above === undefined
-  const severity = isInherited && engines > 0 ? 'warning' : 'note'
+  // A shell or a script may run the same program for its own ends, and may end before it.
+  const isLeft = (parent === 1 || above === undefined) && user === undefined
   return makeFinding('DECOMPRESSOR_LEFT_OVER', `${nameOf(host, pid)} ${pid}`, {
     evidence,
-    severity,
-    confidence: isInherited ? 'certain' : 'likely',
+    severity: isLeft && engines.length > 0 ? 'warning' : 'note',
+    confidence: isLeft ? 'certain' : 'likely',
     facts: { pid, parent },
   })
+}
+
+/** Somebody who feeds it, or takes what it gives: where an engine that is gone had started it, nobody does. */
+function findUser(host: HostView, table: ProcessTable, pid: number, fellows: ReadonlySet<number>): number | undefined {
+  const own = pipesOf(host, pid, fd => fd <= 1)
+  const isUser = (other: number) => !fellows.has(other) && [...pipesOf(host, other)].some(pipe => own.has(pipe))
+  return own.size === 0 ? undefined : [...table.keys()].find(other => other !== pid && isUser(other))
 }
 
 /** The engine's own children whose pipes it holds no end of any more. */

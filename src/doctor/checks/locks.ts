@@ -1,5 +1,6 @@
 import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessTable, readDescriptors } from '../../sys/process-files.ts'
+import { readTask } from '../../sys/tasks.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { describeProcess } from '../secrets.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
@@ -24,16 +25,32 @@ export const locks: CheckOf<'host'> = {
     const first = findWaits(context)
     if (first.length === 0) return []
     const start = host.elapsed()
+    const before = new Map(first.map(wait => [keyOf(wait), readHolder(context, wait)]))
     await host.pause(watchMs, signal)
     // A record may end before.
     const ms = host.elapsed() - start
     if (ms < watchMs / 2) return []
-    const second = findWaits(context)
-    const still = second.filter(({ waiter, inode }) =>
-      first.some(wait => wait.waiter === waiter && wait.inode === inode),
-    )
-    return still.map(wait => tell(context, wait, ms))
+    const still = findWaits(context).filter(wait => before.has(keyOf(wait)))
+    return still.map(wait => tell(context, wait, { ms, before: before.get(keyOf(wait)) }))
   },
+}
+
+function keyOf({ waiter, inode }: LockWait): string {
+  return `${waiter} ${inode}`
+}
+
+/** Who has a lock, and in which state its main thread is: it has not run as long as both are the same. */
+interface Holder {
+  readonly pid: number
+  readonly state: string | undefined
+  readonly switches: number | undefined
+}
+
+function readHolder({ host, table }: CheckContext, { waiter, holder, inode }: LockWait): Holder | undefined {
+  const pid = holder > 0 ? holder : findOwner(host, table, waiter, inode)
+  if (pid === undefined) return undefined
+  const task = readTask(pid, pid, host)
+  return { pid, state: task?.state, switches: task?.switches }
 }
 
 function findWaits({ host, engines }: CheckContext): LockWait[] {
@@ -54,22 +71,38 @@ export function parseLocks(text: string): LockWait[] {
   })
 }
 
-function tell({ host, engines, table }: CheckContext, { waiter, holder, inode }: LockWait, ms: number): Finding {
+interface Seen {
+  readonly ms: number
+  /** Who had it when it was first looked at. */
+  readonly before: Holder | undefined
+}
+
+function tell(context: CheckContext, wait: LockWait, { ms, before }: Seen): Finding {
+  const { host, engines } = context
+  const { waiter, inode } = wait
   const engine = engines.find(({ process }) => process.pid === waiter)
   const subject = engine === undefined ? String(waiter) : describeEngine(engine)
   const path = findPath(host, waiter, inode)
-  const owner = holder > 0 ? holder : findOwner(host, table, waiter, inode)
-  const state = owner === undefined ? undefined : table.get(owner)?.state
+  const owner = readHolder(context, wait)
   const who =
     owner === undefined
       ? 'a process that cannot be seen'
-      : `${describeProcess(host, owner)}${state === undefined ? '' : ` (state ${state})`}`
+      : `${describeProcess(host, owner.pid)}${owner.state === undefined ? '' : ` (state ${owner.state})`}`
   const evidence = [
     `it waits for the lock on ${path ?? `inode ${inode}`}, which ${who} has, for more than ${Math.floor(ms / 1000)} s`,
   ]
-  const isStuck = state !== undefined && /[TtDZ]/.test(state)
-  const facts = { waiter, holder: owner ?? -1, inode, path: path ?? '' }
-  return makeFinding('LOCK_WAIT', subject, { evidence, facts, severity: isStuck ? 'problem' : 'warning' })
+  const facts = { waiter, holder: owner?.pid ?? -1, inode, path: path ?? '' }
+  return makeFinding('LOCK_WAIT', subject, {
+    evidence,
+    facts,
+    severity: isStuck(before, owner) ? 'problem' : 'warning',
+  })
+}
+
+/** Whoever is at work waits for a disk at many a look, and runs between them. */
+function isStuck(before: Holder | undefined, now: Holder | undefined): boolean {
+  if (before === undefined || now?.state === undefined || !/[TtDZ]/.test(now.state)) return false
+  return now.pid === before.pid && now.state === before.state && now.switches === before.switches
 }
 
 /** The file that a process has open with that inode. */

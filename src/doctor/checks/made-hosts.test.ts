@@ -197,6 +197,8 @@ test('containerd whose downloads wait for places that nobody has; one that reads
     )
   assert.deepEqual(codesOf(await visit(`${waits}\n\n${waits}`)), ['FETCH_PLACES_LOST'])
   assert.deepEqual(codesOf(await visit(`${waits}\n\n${reads}`)), [])
+  const hasPlace = counted('net/http.(*body).Read', 'core/remotes/docker.(*httpReadSeeker).Read', 'core/remotes.Fetch')
+  assert.deepEqual(codesOf(await visit(`${waits}\n\n${hasPlace}`)), [])
 })
 
 test('parts of layers that nobody works at are counted; open ones are not', async () => {

@@ -46,19 +46,32 @@ test('the places for downloads are full where all that may be are silent, by the
   assert.deepEqual(await look(1, '{}', ['dockerd', '--max-concurrent-downloads=1']), ['DOWNLOAD_SLOTS_FULL'])
 })
 
+test('files whose times are old by a clock that was set, and that grow, take no places', async () => {
+  const host = dockerWith(3, '{}')
+  for (const fd of [10, 11, 12])
+    Object.assign(host.later, {
+      [`/proc/7/fd/${fd}`]: 'data, and more',
+      [`/proc/7/fdinfo/${fd}`]: 'pos:\t14\nflags:\t0100002\n',
+    })
+  assert.deepEqual(codesOf(await runCheck(downloadSlots, host, { engines: [makeEngine(7)] })), [])
+})
+
 test('a layer is locked where containerd has it open and no connection at all', async () => {
   const directory = '/var/lib/containerd/io.containerd.content.v1.content/ingest/ab'
   const line = (inode: number) =>
     `   0: 0100007F:1234 0200630A:1388 01 00000000:00000000 01:00000100 0 0 0 ${inode} 1\n`
-  const look = async (connection: string) => {
+  const look = async (connection: string, client: Readonly<Record<string, string>> = {}) => {
     const files = {
       [`${directory}/data`]: 'some',
       [`${directory}/ref`]: `default/7/layer-sha256:${'a'.repeat(64)}`,
       '/proc/7/net/tcp': `  sl\n${connection}`,
+      '/proc/8/net/tcp': `  sl\n${connection}`,
+      ...client,
     }
-    const links = { '/proc/7/fd/3': `${directory}/data`, '/proc/7/fd/4': 'socket:[11]' }
+    const links = { '/proc/7/fd/3': `${directory}/data`, '/proc/7/fd/4': 'socket:[11]', '/proc/8/fd/4': 'socket:[12]' }
     const engine = makeEngine(7, {
       kind: 'containerd',
+      sockets: ['/run/containerd/containerd.sock'],
       dataRoot: '/var/lib/containerd',
       dataPath: '/var/lib/containerd',
     })
@@ -68,4 +81,9 @@ test('a layer is locked where containerd has it open and no connection at all', 
   assert.equal(locked?.code, 'INGEST_LOCKED')
   assert.match(locked?.evidence[0] ?? '', /^default\/7\/layer-sha256:a{64} is open with 4 bytes/)
   assert.deepEqual(codesOf(await look(line(11))), [])
+  // A ctr of 1.6 downloads by itself, and containerd writes what it is given.
+  assert.deepEqual(codesOf(await look(line(12), { '/proc/8/stat': stat(8, 'ctr', 1, 5) })), [])
+  const toAnother = { '/proc/8/stat': stat(8, 'ctr', 1, 5), '/proc/8/cmdline': 'ctr\0-a\0/other.sock\0' }
+  for (const other of [{ '/proc/8/stat': stat(8, 'sshd', 1, 5) }, toAnother])
+    assert.deepEqual(codesOf(await look(line(12), other)), ['INGEST_LOCKED'])
 })

@@ -39,11 +39,11 @@ test(
   'containerd that a client hands a layer, of which its registry gives no more: it is no lock that nobody uses',
   row,
   async () => {
-    await using image = await serveImage([makeNoise('a', 2 << 20)], { 0: silentAfter(100_000) })
+    await using image = await serveImage([makeNoise('a', 2 << 20)], { 0: silentAfter(1_500_000) })
     await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 30 })
     const home = join(loop.directory, 'containerd')
     await using containerd = await startContainerd(home)
-    // That of 1.6 downloads by itself.
+    // That of 1.6 downloads by itself, and hands over a mebibyte at a time.
     const client = spawn('ctr', ['-a', containerd.socket, 'images', 'pull', '--plain-http', image.reference], {
       stdio: 'ignore',
     })

@@ -3,18 +3,16 @@ import { stat } from 'node:fs/promises'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterFreeTime, settlesInFreeTime } from './free-time.ts'
-import { within } from './processes.ts'
 
 /** As reading from a process whose memory is locked holds up whoever waits for it. */
 function holdUp(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }
 
-test('an answer that comes while this thread is held up is not late, as it is for a plain timer', async () => {
-  const ask = () => stat(import.meta.filename)
-  const [plain, free] = [within(ask(), 100), settlesInFreeTime(ask(), 100)]
+test('an answer that comes while this thread is held up is not late', async () => {
+  const settled = settlesInFreeTime(stat(import.meta.filename), 200)
   holdUp(1500)
-  assert.deepEqual([await plain, await free], [false, true])
+  assert.equal(await settled, true)
 })
 
 test('what does not come is waited for as long as was said, and no longer', async () => {
@@ -31,5 +29,4 @@ test('what was cancelled is not done', async () => {
   const before = count
   await sleep(700)
   assert.equal(count, before)
-  assert.ok(before <= 2)
 })

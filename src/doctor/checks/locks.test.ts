@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
 import { waitUntil } from '../../../test/testbed/command.ts'
 import { LiveHost } from '../../sys/host-view.ts'
+import { readProcess } from '../../sys/tasks.ts'
 import { locks, parseLocks } from './locks.ts'
 
 test('proc_locks(5) is read: who waits, for which file, and who has it', () => {
@@ -44,6 +45,7 @@ test('an engine that waits for a lock is told, with the file, and who has it and
     assert.equal(running?.facts['holder'], holder.pid)
     assert.equal(running?.facts['path'], file)
     holder.kill('SIGSTOP')
+    await waitUntil('it is stopped', 60_000, () => readProcess(holder.pid ?? 0)?.state === 'T')
     const [stopped] = await runCheck(locks, new LiveHost(), { engines: [engine] })
     assert.equal(stopped?.severity, 'problem')
     assert.match(stopped?.evidence[0] ?? '', /which sleep \d+ \(state T\) has/)

@@ -16,6 +16,7 @@ import { overlaySupport } from './overlay.ts'
 import { pressure } from './pressure.ts'
 import { processLimits } from './process-limits.ts'
 import { processor } from './processor.ts'
+import { runningEngines } from './running-engines.ts'
 import { storageDriver } from './storage-driver.ts'
 
 type Files = Readonly<Record<string, string>>
@@ -178,6 +179,17 @@ test('who may not see the descriptors of others says so, and does not call the h
   const host = new FixtureHost({})
   host.denied.add('/proc/1/fd')
   assert.deepEqual(codesOf(await runCheck(fileGates, host)), ['SECURITY_UNSEEN'])
+})
+
+test('a docker that does not tell its version on its socket is silent; one without a socket that we see was not asked', async () => {
+  const look = async (sockets: readonly string[]) =>
+    codesOf(
+      await runCheck(runningEngines, new FixtureHost({}), {
+        engines: [makeEngine(7, { version: undefined, sockets })],
+      }),
+    )
+  assert.deepEqual(await look(['/s']), ['ENGINE_RUNS', 'ENGINE_SILENT'])
+  assert.deepEqual(await look([]), ['ENGINE_RUNS'])
 })
 
 test('containerd whose downloads wait for places that nobody has; one that reads meanwhile is well', async () => {

@@ -3,6 +3,9 @@ import { test } from 'node:test'
 import { makeEngine } from '../../test/checked.ts'
 import { FixtureHost } from '../../test/fixture-host.ts'
 import { DownloadWatch } from './download-watch.ts'
+import type { FoundEngine } from './engines.ts'
+import type { Line } from './lines.ts'
+import type { LineWatch } from './sample.ts'
 
 interface Scene {
   readonly looks?: number
@@ -57,4 +60,58 @@ test('a time from before the engine began is that of another clock', async () =>
 
 test('so is that of a server of files', async () => {
   for (const filesystem of ['nfs4', 'fuse.sshfs']) assert.equal(await told({ filesystem }), 'PULL_WAITS certain')
+})
+
+interface Unpacking {
+  /** Lines of an untar without a decompressor, by what they unpack to. */
+  readonly targets?: readonly string[]
+  /** How many layers the engine says that it unpacks. */
+  readonly told?: number
+  /** Of a file of its own, 100 bytes long, that another descriptor is in. */
+  readonly position?: number
+  readonly flags?: string
+}
+
+/** What is said of a file of dockerd at whose end it stands, while it unpacks. */
+async function toldWhile({ targets = [], told, position, flags = '0100002' }: Unpacking): Promise<string> {
+  const files: Record<string, string> = {
+    '/proc/7/fdinfo/9': `pos:\t100\nflags:\t${flags}\n`,
+    '/proc/uptime': '900.00 0.00\n',
+  }
+  const links: Record<string, string> = { '/proc/7/fd/9': '/data/tmp/GetImageBlob1' }
+  if (position !== undefined) {
+    files['/proc/7/fdinfo/8'] = `pos:\t${position}\nflags:\t0100002\n`
+    links['/proc/7/fd/8'] = '/data/tmp/GetImageBlob0'
+  }
+  const host = new FixtureHost({ links, files })
+  Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
+  Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs: 980_000, mode: 0o100600 }) })
+  const engine: FoundEngine = makeEngine(7, { dataRoot: '/data' })
+  const watch = new DownloadWatch(host, [engine])
+  for (let at = 0; at < 24; at++) {
+    await watch.look()
+    await host.pause(250)
+  }
+  const open = targets.map(target => ({ line: { engine, target } as Line, looks: [] }) as unknown as LineWatch)
+  return watch
+    .judge(open, new Set(), () => told)
+    .map(({ code }) => code)
+    .join()
+}
+
+test('a file that was read to its end and is unpacked is no silent download, however slowly', async () => {
+  assert.equal(await toldWhile({}), 'DOWNLOAD_SILENT')
+  assert.equal(await toldWhile({ targets: ['/data/overlay2/a/diff'] }), '')
+  assert.equal(await toldWhile({ told: 1 }), '')
+  // Opened anew, to read.
+  assert.equal(await toldWhile({ flags: '0100000' }), '')
+})
+
+test('what is unpacked from another file, or for a client, excuses no silence', async () => {
+  const targets = ['/data/overlay2/a/diff']
+  assert.equal(await toldWhile({ targets, position: 50 }), 'DOWNLOAD_SILENT')
+  assert.equal(await toldWhile({ told: 1, position: 50 }), 'DOWNLOAD_SILENT')
+  assert.equal(await toldWhile({ targets: ['/data/tmp/docker-import-12'] }), 'DOWNLOAD_SILENT')
+  // Two files at whose end it stands, and one of them unpacked.
+  assert.equal(await toldWhile({ targets, position: 100 }), 'DOWNLOAD_SILENT')
 })

@@ -2,9 +2,10 @@
 import { countedMs, defaultBlameLimits } from '../flow/blame.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
-import { type Download, findDownloads, silentMs } from './downloads.ts'
+import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
+import { isForClient } from './lines.ts'
 import type { LineWatch } from './sample.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
@@ -30,6 +31,8 @@ export class DownloadWatch {
   readonly #engines: readonly FoundEngine[]
   readonly #growth = new Map<string, Growth>()
   #latest: Download[] = []
+  /** Files that are there, and that engines are in the middle of. */
+  #unpacked: Download[] = []
 
   constructor(host: HostView, engines: readonly FoundEngine[]) {
     this.#host = host
@@ -37,7 +40,9 @@ export class DownloadWatch {
   }
 
   async look(): Promise<void> {
-    this.#latest = (await Promise.all(this.#engines.map(engine => findDownloads(this.#host, engine)))).flat()
+    const all = (await Promise.all(this.#engines.map(engine => findLayerFiles(this.#host, engine)))).flat()
+    this.#latest = all.filter(({ isUnpacked }) => !isUnpacked)
+    this.#unpacked = all.filter(({ isUnpacked }) => isUnpacked)
     for (const download of this.#latest) this.#note(download)
   }
 
@@ -77,12 +82,35 @@ export class DownloadWatch {
     return this.#latest.some(download => isBeingRead(download, [watch]))
   }
 
-  /** @param blocked engines that take nothing from a registry, since what they unpack stands still */
-  judge(open: readonly LineWatch[], blocked: ReadonlySet<FoundEngine> = new Set()): Finding[] {
+  /**
+   * @param blocked engines that take nothing from a registry, since what they unpack stands still
+   * @param told how many layers an engine says that it unpacks
+   */
+  judge(
+    open: readonly LineWatch[],
+    blocked: ReadonlySet<FoundEngine> = new Set(),
+    told: (engine: FoundEngine) => number | undefined = () => undefined,
+  ): Finding[] {
+    const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine))))
     return this.#latest
-      .filter(download => !isBeingRead(download, open))
+      .filter(download => !isBeingRead(download, open) && !read.has(download))
       .filter(download => !blocked.has(download.engine) || this.#hasGrown(download.path))
       .map(download => this.#judgeOne(download))
+  }
+
+  /**
+   * dockerd that decompresses by itself shows no pipe, and stands at the end of a file that it has read. As many of its files are such as layers are unpacked that
+   * no other file is for; those that were written to last are downloads.
+   */
+  #readToEnd(engine: FoundEngine, open: readonly LineWatch[], told: number | undefined): Download[] {
+    if (engine.kind !== 'dockerd') return []
+    const own = open.filter(({ line }) => line.engine === engine && !isForClient(line))
+    const isOwn = (download: Download) => download.engine === engine
+    const files = this.#latest.filter(isOwn)
+    const piped = files.filter(download => isBeingRead(download, open))
+    const count = (own.length || (told ?? 0)) - this.#unpacked.filter(isOwn).length - piped.length
+    const still = files.filter(download => !piped.includes(download) && !this.#hasGrown(download.path))
+    return still.sort((a, b) => b.idleMs - a.idleMs).slice(0, Math.max(0, count))
   }
 
   #judgeOne(download: Download): Finding {

@@ -16,6 +16,8 @@ export interface Download {
   readonly reference: string | undefined
   /** Since the last byte was written, by the time of the file: below 0 where one of the clocks is wrong. */
   readonly idleMs: number
+  /** It is all there, and the engine is in the middle of it: it unpacks it. */
+  readonly isUnpacked: boolean
 }
 
 /** From here on a silent body is called so: as long as our own pulls wait for one. */
@@ -35,6 +37,11 @@ const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
 const ingest = /^(\/.*\/ingest\/[^/]+)\/data$/
 
 export async function findDownloads(host: HostView, engine: FoundEngine): Promise<Download[]> {
+  return (await findLayerFiles(host, engine)).filter(({ isUnpacked }) => !isUnpacked)
+}
+
+/** Those that are there and being unpacked, too. */
+export async function findLayerFiles(host: HostView, engine: FoundEngine): Promise<Download[]> {
   const { kind, process } = engine
   const opened = readDescriptors(host, process.pid)
   const pattern = temporary[kind]
@@ -58,7 +65,10 @@ async function collect(found: readonly Promise<Download | undefined>[]): Promise
   return (await Promise.all(found)).filter(download => download !== undefined)
 }
 
-/** While it downloads the engine stands at the end of the file; to wait for the layer below, and to unpack, it goes back to the beginning. */
+/**
+ * While it downloads the engine stands at the end of the file; to wait for the layer below, and to unpack, it goes back to the beginning, or opens it anew to read.
+ * Who has read all of it stands at the end once more.
+ */
 async function readTemporary(
   host: HostView,
   engine: FoundEngine,
@@ -67,9 +77,11 @@ async function readTemporary(
 ): Promise<Download | undefined> {
   const state = readDescriptorState(host, engine.process.pid, fd)
   const file = await host.disk.file(`/proc/${engine.process.pid}/fd/${fd}`)
-  if (file === undefined || state === undefined || state.position < file.size) return undefined
+  if (file === undefined || state?.isWriter !== true) return undefined
+  const isUnpacked = state.position < file.size
+  if (isUnpacked && state.position === 0) return undefined
   const idleMs = host.now() - file.mtimeMs
-  return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs }
+  return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs, isUnpacked }
 }
 
 /** The kernel has told where it is: if there is a symlink now, somebody wants to have something else read. */
@@ -83,7 +95,7 @@ async function readIngest(host: HostView, engine: FoundEngine, directory: string
   if (file === undefined) return undefined
   const total = Number((await host.disk.text(join(directory, 'total'), asTold)) ?? Number.NaN)
   const [reference] = referenceOf.exec((await host.disk.text(join(directory, 'ref'), asTold)) ?? '') ?? []
-  const common = { engine, path: join(directory, 'data'), bytes: file.size, reference }
+  const common = { engine, path: join(directory, 'data'), bytes: file.size, reference, isUnpacked: false }
   if (total === file.size) return undefined
   const idleMs = host.now() - file.mtimeMs
   return { ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }

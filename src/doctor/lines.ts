@@ -66,6 +66,23 @@ interface Child {
   readonly hasOutput: boolean
 }
 
+/** Where dockerd unpacks what a client sends it: an archive of images, or what is to be built. */
+const placeForClients = /\/tmp\/docker-(?:import-|builder)[^/]*/
+
+export function isForClient({ engine, target }: Line): boolean {
+  return engine.kind === 'dockerd' && placeForClients.test(target ?? '')
+}
+
+/** What dockerd reads layers from that it has: of a pull, of a build, of an archive that was sent. */
+const layerFile = /\/(?:tmp\/GetImageBlob\d+|tmp\/docker-import-[^/]+\/.+|content\/blobs\/.+)$/
+
+/** True if what dockerd feeds to this line is sent to it just now, by a client: of a pull all is in a file before it is unpacked. */
+export function comesFromClient(host: HostView, line: Line): boolean {
+  if (line.engine.kind !== 'dockerd') return false
+  const opened = readDescriptors(host, line.engine.process.pid)
+  return isForClient(line) || (opened.length > 0 && !opened.some(({ target }) => layerFile.test(target)))
+}
+
 export function findLines(host: HostView, engines: readonly FoundEngine[], table: ProcessTable): Line[] {
   const others = new Set(engines.map(({ process }) => process.pid))
   return engines.flatMap(engine => findLinesOf(host, engine, table, others))

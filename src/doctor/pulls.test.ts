@@ -1,8 +1,11 @@
 /** Pulls of an engine that downloads and decompresses at once, as a collector would write them down. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import { FixtureHost } from '../../test/fixture-host.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
 import { diagnose } from './diagnose.ts'
+import { examinePulls } from './pulls.ts'
 
 const stat = (pid: number, name: string, parent: number) =>
   `${pid} (${name}) S ${parent} ${pid} ${pid} ${'0 '.repeat(13)}1 0 100 ${'0 '.repeat(20)}`
@@ -88,4 +91,45 @@ test('what comes slowly is no silence', async () => {
 test('a command that pulls and shows nothing of it waits: it is not said that nobody pulls', async () => {
   const asking = podman(() => ({ hasPigz: false, bytes: 0, idleSeconds: 0 }))
   assert.deepEqual(await pullCodes(asking), ['PULL_WAITS'])
+})
+
+/** What is said of a dockerd whose gzip, or whose untar, has an empty pipe before it and waits. @param open what else it has open */
+async function starved(child: readonly string[], open?: string): Promise<string> {
+  const isUntar = child[0]?.startsWith('docker-') === true
+  const host = new FixtureHost({
+    files: {
+      '/proc/7/stat': stat(7, 'dockerd', 1),
+      '/proc/7/task/7/stat': stat(7, 'dockerd', 1),
+      '/proc/7/io': 'rchar: 1\nwchar: 1\n',
+      '/proc/7/fdinfo/9': 'pos:\t0\nflags:\t0100001\n',
+      '/proc/7/fdinfo/5': 'pos:\t10\nflags:\t0100002\n',
+      '/proc/8/stat': stat(8, child[0] ?? '', 7),
+      '/proc/8/task/8/stat': stat(8, child[0] ?? '', 7),
+      '/proc/8/task/8/syscall': '0 0x0 0x0',
+      '/proc/8/task/8/io': 'rchar: 100\nwchar: 100\n',
+      '/proc/8/io': 'rchar: 100\nwchar: 100\n',
+      '/proc/8/cmdline': `${child.join('\0')}\0`,
+    },
+    links: {
+      '/proc/7/fd/9': 'pipe:[1]',
+      ...(open !== undefined && { '/proc/7/fd/5': open }),
+      '/proc/8/fd/0': 'pipe:[1]',
+      '/proc/8/fd/1': isUntar ? '/dev/null' : 'pipe:[2]',
+    },
+  })
+  Object.assign(host, { pipeFill: () => ({ bytes: 0, size: 65_536 }) })
+  const { findings } = await examinePulls(host, [makeEngine(7)], { signal: new AbortController().signal })
+  return findings.map(({ code, severity }) => `${code} ${severity}`).join()
+}
+
+test('dockerd that waits for a client is not accused: it has no layer of a pull', async () => {
+  const gzip = ['gzip', '-d', '-c']
+  for (const client of [gzip, ['docker-untar', '/var/lib/docker/tmp/docker-import-1', '']])
+    assert.equal(await starved(client), 'PULL_WAITS note', client.join(' '))
+})
+
+test('dockerd that does not feed a layer that it has is accused, whatever sent it', async () => {
+  const data = '/var/lib/docker'
+  for (const file of ['tmp/GetImageBlob1', 'tmp/docker-import-1/a/layer.tar', 'buildkit/content/blobs/sha256/a'])
+    assert.equal(await starved(['gzip', '-d', '-c'], `${data}/${file}`), 'ENGINE_DOES_NOT_FEED problem', file)
 })

@@ -12,7 +12,7 @@ import { EngineWatch } from './engine-watch.ts'
 import { describeEngine, type FoundEngine, isGone, isStreaming, withGraphRoot } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { describeLayer, type LayerContext } from './layer-of-line.ts'
-import { findLines, type Line } from './lines.ts'
+import { comesFromClient, findLines, type Line } from './lines.ts'
 import { mayBeSlow, type Reason, reasonOf } from './reason.ts'
 import { type LineLook, LineWatch } from './sample.ts'
 
@@ -172,6 +172,7 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
     ...downloads.judge(
       others.map(({ watch }) => watch),
       new Set(blocked.map(({ watch }) => watch.line.engine)),
+      engine => dumps.countsOf(engine)?.unpacking,
     ),
     ...[...owners].flatMap(
       ([engine, owner]) => owner.judge(limits, seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads),
@@ -272,7 +273,17 @@ function judgeLine(host: HostView, watch: LineWatch, { limits, disk }: LineConte
   const isOutputClosed = line.decompressor.length > 0 && line.stdout === undefined
   const circumstances = { isOutputClosed, disk: disk(verdict.sinceMs) }
   const reason = frozenReason(host, line) ?? reasonOf(verdict, looks, circumstances)
-  return accuse(verdict, reason, line, evidence)
+  return accuse(verdict, clientReason(host, line, reason) ?? reason, line, evidence)
+}
+
+/** What is fed by a client of the engine is no pull, and the engine owes it no more than it is sent. */
+function clientReason(host: HostView, line: Line, reason: Reason | undefined): Reason | undefined {
+  const isStarved = reason?.code === 'ENGINE_DOES_NOT_FEED' || reason?.code === 'PULL_UNEXPLAINED'
+  if (!isStarved || !comesFromClient(host, line)) return undefined
+  const evidence = [
+    'the engine has no layer of a pull open: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
+  ]
+  return { code: 'PULL_WAITS', evidence, severity: 'note', confidence: 'likely' }
 }
 
 const waiting = { code: 'PULL_WAITS', severity: catalogue.PULL_WAITS.severity, confidence: 'certain' } as const

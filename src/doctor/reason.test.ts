@@ -96,6 +96,37 @@ test('an untar that spins or sleeps is stuck; one that gets no processor is not 
   assert.equal(unpackCode([running], 3), undefined)
 })
 
+test('an untar that works in the kernel may remove a directory: it is not accused', () => {
+  const looks = (tasks: readonly TaskFacts[], system: number, user: number) =>
+    makeLooks(tasks, user, system).map(look => ({ ...look, untar: look.decompressor[0], decompressor: [] }))
+  const told = (tasks: readonly TaskFacts[], system: number, user: number) =>
+    reasonOf(verdictOf('stuck-entry'), looks(tasks, system, user), here)?.code
+  assert.equal(told([running], 300, 60), 'PULL_WAITS')
+  assert.equal(told([running], 60, 300), 'UNTAR_STUCK')
+  // It slept at all looks: what it used was no work on this.
+  assert.equal(told([locked], 30, 10), 'UNTAR_STUCK')
+})
+
+/** Seconds of an engine. */
+function engineCode(kind: Verdict['kind'], tasks: readonly TaskFacts[], system: number, user = 0): string | undefined {
+  const looks = makeLooks(tasks, user, system).map(look => ({
+    ...look,
+    engine: look.decompressor[0],
+    decompressor: [],
+  }))
+  return reasonOf(verdictOf(kind), looks, here)?.code
+}
+
+test('an engine that wants to run and gets no processor is not accused, and one that sleeps or runs is', () => {
+  for (const [kind, code] of kinds.filter(([, code]) => code.startsWith('ENGINE_'))) {
+    assert.equal(engineCode(kind, [locked, running], 3), undefined, code)
+    assert.equal(engineCode(kind, [locked, locked], 3), code)
+    assert.equal(engineCode(kind, [locked, running], 20, 60), code)
+  }
+  // A thread of it removes a directory.
+  assert.equal(engineCode('stuck-entry', [locked, running], 300, 60), 'PULL_WAITS')
+})
+
 interface Wait {
   readonly wchan?: string
   readonly syscall?: string

@@ -34,8 +34,9 @@ export function reasonOf(
   if (kind === 'disk-wait') return kernelReason(verdict, circumstances.disk)
   if (kind === 'stuck-decompressor') return decompressorReason(verdict, looks, circumstances.isOutputClosed)
   if (kind === 'dribbling-decompressor') return { code: 'DECOMPRESSOR_DRIBBLES', evidence: [] }
-  if (kind === 'silent-source' || kind === 'trickling-source') return { code: 'ENGINE_DOES_NOT_FEED', evidence: [] }
-  if (kind === 'stuck-process') return { code: 'ENGINE_DOES_NOT_PASS_ON', evidence: [] }
+  if (kind === 'silent-source' || kind === 'trickling-source')
+    return engineReason('ENGINE_DOES_NOT_FEED', verdict, looks)
+  if (kind === 'stuck-process') return engineReason('ENGINE_DOES_NOT_PASS_ON', verdict, looks)
   if (kind === 'stuck-entry') return unpackReason(verdict, looks)
   if (kind === 'lost-wakeup') return { code: 'LOST_WAKEUP', evidence: [] }
   return { code: 'PULL_UNEXPLAINED', evidence: [] }
@@ -128,22 +129,47 @@ function decompressorReason(verdict: Verdict, looks: readonly LineLook[], isOutp
   }
 }
 
+/** An engine of which threads want to run and that gets next to no processor is not accused. */
+function engineReason(code: FindingCode, verdict: Verdict, looks: readonly LineLook[]): Reason | undefined {
+  const recent = looksOf(verdict, looks)
+  const spent = measureProcessor(recent, engineOf)
+  return isRunning(recent, engineOf) && !spent.isMuch ? undefined : { code, evidence: [] }
+}
+
+function engineOf({ engine }: LineLook): readonly ProcessLook[] {
+  return engine === undefined ? [] : [engine]
+}
+
+function untarOf({ untar }: LineLook): readonly ProcessLook[] {
+  return untar === undefined ? [] : [untar]
+}
+
+/** Found ready to run so often that it has work to do. */
+function isRunning(looks: readonly LineLook[], pick: (look: LineLook) => readonly ProcessLook[]): boolean {
+  const running = looks.filter(look => pick(look).some(({ tasks }) => tasks.some(({ state }) => state === 'R')))
+  return running.length > looks.length / 4
+}
+
 function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | undefined {
   const recent = looksOf(verdict, looks)
   const own = recent.filter(({ untar }) => untar !== undefined)
-  const worker = (look: LineLook) => (own.length === 0 ? look.engine : look.untar) ?? []
-  if (isRemote(recent, look => [worker(look)].flat()))
-    return { code: 'REMOTE_FILESYSTEM_WAIT', evidence: [], confidence: 'likely' }
+  const [seen, worker] = own.length === 0 ? [recent, engineOf] : [own, untarOf]
+  if (isRemote(recent, worker)) return { code: 'REMOTE_FILESYSTEM_WAIT', evidence: [], confidence: 'likely' }
+  const spent = measureProcessor(seen, worker)
+  const isAtWork = isRunning(seen, worker)
+  if (isAtWork && !spent.isMuch) return undefined
+  if (isAtWork && spent.isSystem) return { ...inKernel, evidence: [spent.text, ...inKernel.evidence] }
   if (own.length === 0) return { code: 'ENGINE_DOES_NOT_UNPACK', evidence: [] }
-  const spent = measureProcessor(own, look => (look.untar === undefined ? [] : [look.untar]))
-  const running = own.filter(({ untar }) => untar?.tasks.some(({ state }) => state === 'R')).length
-  if (!spent.isMuch && running > own.length / 4) return undefined
-  const evidence = [
-    ...describeThreads(own.at(-1)?.untar === undefined ? [] : [own.at(-1)?.untar as ProcessLook]),
-    spent.text,
-  ]
-  return { code: 'UNTAR_STUCK', evidence }
+  return { code: 'UNTAR_STUCK', evidence: [...describeThreads(own.flatMap(untarOf).slice(-1)), spent.text] }
 }
+
+/** Who removes a directory, as an entry of a layer may ask for, moves no bytes and no entry until all of it is gone. */
+const inKernel = {
+  code: 'PULL_WAITS',
+  severity: 'note',
+  confidence: 'unknown',
+  evidence: ['it is at work in the kernel: to remove a directory with many files moves no bytes'],
+} as const satisfies Reason
 
 /** The looks that the verdict rests on: its time leaves out in which the watcher was held up. */
 function looksOf({ sinceMs }: Verdict, looks: readonly LineLook[]): readonly LineLook[] {

@@ -158,6 +158,14 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ],
   ['for {} minutes at least', '至少 {0} 分钟'],
   ['no pull of it is to be seen', '看不到它的拉取'],
+  [
+    'the engine has no layer of a pull open: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
+    '引擎没有打开任何拉取的层：此处解包的内容由它的客户端发送（docker load、import、build 或 cp），它在等待该客户端',
+  ],
+  [
+    'it is at work in the kernel: to remove a directory with many files moves no bytes',
+    '它正在内核中工作：删除含大量文件的目录不会移动任何字节',
+  ],
   ['it is unpacked into {}', '正解包到 {0}'],
   ['it decompresses the layer in {}', '它在解压 {0} 中的层'],
   [

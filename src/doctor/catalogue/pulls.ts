@@ -418,12 +418,12 @@ export const pulls = {
     severity: 'note',
     en: {
       title: 'A pull has not moved while it was looked at, for too short a time to judge',
-      meaning: 'Nothing moved during the look, but not long enough to accuse anybody.',
+      meaning: 'Nothing moved during the look, but not long enough to accuse anybody, or nobody is at fault.',
       advice: ['Look again in a minute, or longer with --watch.'],
     },
     zh: {
       title: '观察期间有拉取没有进展，但时间太短，无法判断',
-      meaning: '观察期间没有移动，但还不足以归咎于谁。',
+      meaning: '观察期间没有移动，但时间不足以归咎于谁，或者无人有错。',
       advice: ['一分钟后再看，或用 --watch 持续观察。'],
     },
   },

@@ -301,8 +301,8 @@ function ownStorageOf(host: HostView, { process, environment }: FoundEngine) {
   return { files: [`${below('XDG_CONFIG_HOME', '.config')}.conf`], graphRoot: below('XDG_DATA_HOME', '.local/share') }
 }
 
-/** What Go's exec.LookPath gets where PATH is not set: nothing. */
-async function findProgram(
+/** What Go's exec.LookPath gets; where PATH is not set: nothing. */
+export async function findProgram(
   host: HostView,
   { environment, rootPrefix }: Pick<Engine, 'environment' | 'rootPrefix'>,
   name: string,

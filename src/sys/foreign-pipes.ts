@@ -36,6 +36,20 @@ function copyOf(fd: number): Buffer {
   }
 }
 
+/**
+ * What `OutlivingWriter` makes of a pipe before it writes to it: more than any pipe has that nobody has touched. By the kernel's 64 KiB, whoever reads it and whoever writes it take turns all the time,
+ * and three times as long.
+ */
+export function widenedSize(): number {
+  const { readEnd, writeEnd } = pipe2()
+  try {
+    return Math.max(1 << 20, 2 * pipeSize(readEnd)) // with pages of 64 KiB every pipe has 1 MiB
+  } finally {
+    closeSync(readEnd)
+    closeSync(writeEnd)
+  }
+}
+
 /** A writer that has bytes gives them within milliseconds. */
 const quietMs = 3000
 

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { widenedSize } from './foreign-pipes.ts'
 import { trySetPipeSize } from './libc.ts'
 import { openPipe, PipeWriter } from './pipes.ts'
 import { formatWritten, readWritten, type WrittenSoFar } from './written-count.ts'
@@ -13,12 +14,6 @@ const scriptUrl = new URL(
   import.meta.url.endsWith('.ts') ? './outliving-writer-process.ts' : './outliving-writer-process.js',
   import.meta.url,
 )
-
-/**
- * What the pipe holds from the first byte on, if this user may have so much: by the kernel's 64 KiB, whoever reads it and whoever writes it take turns all the time, and
- * three times as long. It goes with its writers: nobody has a pipe afterwards that is larger than before.
- */
-const roomBytes = 1 << 20
 
 export class OutlivingWriter implements Disposable {
   readonly pid: number
@@ -63,7 +58,7 @@ export class OutlivingWriter implements Disposable {
 
   /** Resolves when the process has it, or will get it. @throws Error EPIPE if the process has ended; the signal's reason: some of it may come through all the same */
   async write(data: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (this.#output !== undefined) trySetPipeSize(this.#output, roomBytes)
+    if (this.#output !== undefined) trySetPipeSize(this.#output, widenedSize())
     this.#closeOutput()
     await unlessAborted(this.#input.write(data), signal)
   }

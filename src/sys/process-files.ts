@@ -77,18 +77,26 @@ export function readDescriptors(host: HostView, pid: number): Descriptor[] {
   return names.map((name, at) => ({ fd: Number(name), target: targets[at] ?? '' }))
 }
 
-/** Position and access mode of a descriptor. */
+/** Position and access mode of a descriptor, and the ID of the mount that its file is in. */
 export function readDescriptorState(
   host: HostView,
   pid: number,
   fd: number,
-): { readonly position: number; readonly isWriter: boolean; readonly isReader: boolean } | undefined {
+):
+  | {
+      readonly position: number
+      readonly isWriter: boolean
+      readonly isReader: boolean
+      readonly mount: string | undefined
+    }
+  | undefined {
   const text = host.text(`/proc/${pid}/fdinfo/${fd}`)
   const [, position] = /^pos:\s+(\d+)/m.exec(text ?? '') ?? []
   const [, flags] = /^flags:\s+([0-7]+)/m.exec(text ?? '') ?? []
   if (position === undefined || flags === undefined) return undefined
   const mode = Number.parseInt(flags, 8) & 3
-  return { position: Number(position), isWriter: mode !== 0, isReader: mode !== 1 }
+  const [, mount] = /^mnt_id:\s+(\d+)/m.exec(text ?? '') ?? []
+  return { position: Number(position), isWriter: mode !== 0, isReader: mode !== 1, mount }
 }
 
 /** Bytes that a process passed to read and write calls since it began. */

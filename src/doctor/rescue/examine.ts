@@ -11,7 +11,7 @@ export interface Question {
   /** What waits in the stdin of other decompressors of the same engine, whose files are open in the same process. */
   readonly others: readonly Buffer[]
   readonly files: readonly OpenFile[]
-  /** No position beyond it comes into question. */
+  /** Of what lies beyond it, only what the engine has open is told. */
   readonly positionMax: number
 }
 
@@ -49,8 +49,8 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   const contents: [number, number][] = []
   const walk = new EntryWalk(placed => {
     const { entry, dataStart } = placed
-    if (dataStart > question.positionMax || entry.type !== 'file') return
-    if (entry.size > 0) contents.push([dataStart, dataStart + entry.size])
+    if (entry.type !== 'file') return
+    if (entry.size > 0 && dataStart <= question.positionMax) contents.push([dataStart, dataStart + entry.size])
     enginePositions.push(...positionsIn(placed, question.files))
   })
   const diffHash = createHash('sha256')
@@ -60,7 +60,7 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
     for (const one of [finder, ...others]) one.push(chunk)
   })
   for await (const chunk of decompress(watched, { signal, recycle: true })) {
-    if (total <= question.positionMax) walk.push(chunk)
+    walk.push(chunk)
     diffHash.update(chunk)
     total += chunk.length
   }

@@ -16,8 +16,8 @@ function layerOf(facts: Partial<Examined>, name = 'layer', position?: number): E
 
 const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
 /** It has read the layer, and 3000 bytes of libraries before. */
-const exact = { written: 1000, isExact: true, read: 4000, inputWaiting: 0 }
-const noisy = { written: 1169, isExact: false, read: 50_000, inputWaiting: 0 }
+const exact = { written: 1000, isExact: true, isOutputAlone: true, read: 4000, inputWaiting: 0 }
+const noisy = { written: 1169, isExact: false, isOutputAlone: false, read: 50_000, inputWaiting: 0 }
 
 const begun = (position: number) => ({ position, digest: 'sha256:a' })
 
@@ -57,6 +57,30 @@ test('between two files an exact count will do, any other will not', () => {
   const layer = layerOf({ contents: [[512, 900]] })
   assert.equal(choose(exact, [layer], undefined).position.bytes, 1000)
   refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [layer], undefined))
+})
+
+test('a count of a process in which something else may have run before proves nothing by itself, but that all, or nothing, was given', () => {
+  const unsure = { ...exact, isOutputAlone: false }
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(unsure, [layerOf({})], undefined))
+  const shown = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: true }] })
+  assert.equal(choose(unsure, [shown], undefined).position.bytes, 1000)
+  for (const written of [0, 10_000])
+    assert.equal(choose({ ...unsure, written }, [layerOf({})], undefined).position.bytes, written)
+})
+
+test('a file of the engine of which nothing came proves nothing by itself', () => {
+  const empty = { file: { ...file, position: 0 }, position: 512, isAtEnd: false }
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(noisy, [layerOf({ enginePositions: [empty] })], undefined))
+  const agreed = { ...exact, written: 512 }
+  assert.equal(choose(agreed, [layerOf({ enginePositions: [empty] })], undefined).position.bytes, 512)
+})
+
+test('whoever has taken nothing has given nothing, but its engine may have got something from somebody else', () => {
+  const at = { file, position: 1000, isAtEnd: false }
+  const waits = { ...noisy, inputWaiting: 1000 }
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(waits, [layerOf({ inputAt: 0, enginePositions: [at] })], undefined))
+  const another = layerOf({ inputAt: 0, others: 1, enginePositions: [at] })
+  assert.equal(choose(waits, [another], undefined).position.bytes, 0)
 })
 
 test('a count that ends within a file which the engine has not open is refused', () => {

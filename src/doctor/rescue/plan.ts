@@ -15,7 +15,10 @@ export interface Choice extends Examined {
   readonly position: Position
 }
 
-type Known = Pick<Subject, 'written' | 'isExact' | 'read' | 'inputWaiting'>
+export interface Known extends Pick<Subject, 'written' | 'isExact' | 'read' | 'inputWaiting'> {
+  /** `written` went to its output, whatever ran in this process before. */
+  readonly isOutputAlone: boolean
+}
 
 /** Fewer bytes of a stream may stand in it at many places. */
 const tellingBytes = 4096
@@ -86,12 +89,7 @@ function resumed(bytes: number): Position {
  */
 function findPosition(known: Known, layer: Examined): Position {
   const { written, isExact } = known
-  if (hasTakenNothing(known, layer))
-    return {
-      bytes: 0,
-      file: undefined,
-      evidence: 'it has not taken a byte of its input: what waits there is the beginning of the layer',
-    }
+  if (hasTakenNothing(known, layer)) return beginning(layer)
   const possible = layer.enginePositions.filter(({ position }) => position <= written)
   const shown = possible.filter(({ position }) => !isExact || position === written)
   const [first] = shown
@@ -105,6 +103,10 @@ function findPosition(known: Known, layer: Examined): Position {
     throw unproven(
       `it wrote ${number(written)} bytes, not all to its output, and the engine has no file open that tells how many came through`,
     )
+  if (!known.isOutputAlone && written > 0 && written < layer.total)
+    throw unproven(
+      `it wrote ${number(written)} bytes, but the engine has no file open that shows so many, and what ran in this process may have written to something else before`,
+    )
   if (!hasReadAsMuch(known, layer))
     throw unproven(`it has read ${number(known.read)} bytes, which is not what it would have read of this layer`)
   if (layer.contents.some(([start, end]) => start <= written && written < end))
@@ -114,6 +116,17 @@ function findPosition(known: Known, layer: Examined): Position {
     file: undefined,
     evidence: `it has written ${number(written)} bytes, and has nothing but its output to write to`,
   }
+}
+
+/** Somebody else may have written in its place, whose journal is not here: then the engine has a file open, unless it is at work on another layer, too. */
+function beginning({ enginePositions, others }: Examined): Position {
+  const [first] = enginePositions
+  if (first !== undefined && enginePositions.length > others)
+    throw unproven(
+      `it has not taken a byte of its input, but its engine is at byte ${number(first.position)} by ${first.file.path}`,
+    )
+  const evidence = 'it has not taken a byte of its input: what waits there is the beginning of the layer'
+  return { bytes: 0, file: undefined, evidence }
 }
 
 function hasTakenNothing({ written, isExact, inputWaiting }: Known, { inputAt, layer }: Examined): boolean {
@@ -140,6 +153,8 @@ function shownBy(
     throw unproven(`${shown.length} open files of the engine have names that the layer has`)
   if (!isExact && shown.length <= others)
     throw unproven('another decompressor works on the same layer, and whose file is open cannot be told')
+  if (!isExact && shown.some(({ file }) => file.position === 0))
+    throw unproven(`the engine has nothing of ${file.path} yet that could be compared with the layer`)
   if (!isExact && shown.some(({ isAtEnd }) => isAtEnd))
     throw unproven(`the engine has all of ${file.path}: how much of what follows it has cannot be seen`)
   const counted = isExact ? ', which is what the decompressor wrote' : ''

@@ -166,11 +166,12 @@ export const refusals = {
   RESCUE_WRITER_LOST: {
     en: {
       meaning:
-        'An earlier rescue was broken off, and the process that wrote for it still works, or was killed, too: how many bytes it gave is not known.',
+        'An earlier rescue was broken off, and the process that wrote for it still works, or was killed, too, or its journal is not here: how many bytes it gave is not known.',
       next: `If it still works, wait and run the command again. If not: ${killIt.en}`,
     },
     zh: {
-      meaning: '先前的一次救援中断了，而为它写数据的进程仍在工作，或也被结束了：它给出了多少字节无从得知。',
+      meaning:
+        '先前的一次救援中断了，而为它写数据的进程仍在工作，或也被结束了，或它的日志不在这里：它给出了多少字节无从得知。',
       next: `如果它仍在工作，请等待后再次运行该命令。否则：${killIt.zh}`,
     },
   },

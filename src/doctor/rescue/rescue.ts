@@ -8,7 +8,8 @@ import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import { findLines, type Line } from '../lines.ts'
 import { type Before, type Examined, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles, whileReading } from './layer-files.ts'
-import { type Choice, choose, type Resumption } from './plan.ts'
+import { writesOutputAlone } from './output-alone.ts'
+import { type Choice, choose, type Known, type Resumption } from './plan.ts'
 import { Refusal } from './refusal.ts'
 import { type OpenFile, readSubject, type Subject } from './subject.ts'
 import { checkStoodStill, type Unfinished } from './unfinished.ts'
@@ -41,6 +42,11 @@ export async function planRescue(host: HostView, line: Line, options: PlanOption
   checkStoodStill(options.unfinished, { writer: subject.writer.pid, bytes: subject.written })
   if (subject.inFlight > 0 && options.unfinished?.position === undefined)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
+  if (subject.isWidened && options.unfinished === undefined)
+    throw new Refusal(
+      'RESCUE_WRITER_LOST',
+      'its output has the room that a rescue gives it, and what that one has noted is not here',
+    )
   const isWritten = options.unfinished?.written !== undefined
   const input = subject.stdin === undefined || isWritten ? Buffer.alloc(0) : peek(subject.stdin)
   await using stack = new AsyncDisposableStack()
@@ -72,13 +78,14 @@ async function chooseLayer(
   const own = await openLayerFiles(host, line.engine)
   const others = peekOthers(host, line, table)
   for (const layer of own) stack.use(layer)
-  return await chooseAmong(subject, own, { ...options, input, others }).catch(async (error: unknown) => {
+  const known = { ...subject, isOutputAlone: await writesOutputAlone(host, subject) }
+  return await chooseAmong(known, own, { ...options, input, others }).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
     const fetched = await options.fetchLayers(subject.read + subject.inputWaiting)
     for (const layer of fetched) stack.use(layer)
     if (fetched.length === 0) throw error
     // Of a layer that the engine has open more is known than of any other.
-    return await chooseAmong(subject, fetched, { ...options, input, others }).catch((second: unknown) => {
+    return await chooseAmong(known, fetched, { ...options, input, others }).catch((second: unknown) => {
       throw own.length > 0 && isAboutLayers(second) ? error : second
     })
   })
@@ -104,11 +111,10 @@ function isAboutLayers(error: unknown): boolean {
   return error instanceof Refusal && codes.includes(error.code)
 }
 
-/** What waits for the other decompressors of an engine that unpacks in its own process. */
+/** What waits for the other decompressors of an engine: their files cannot be told from those of this one. */
 function peekOthers(host: HostView, line: Line, table: ProcessTable): Buffer[] {
-  if (line.untar !== undefined) return []
   return findLines(host, [line.engine], table)
-    .filter(other => other.key !== line.key && other.untar === undefined)
+    .filter(other => other.key !== line.key)
     .map(({ stdin }) => (stdin === undefined ? Buffer.alloc(0) : peekIfThere(stdin)))
 }
 
@@ -126,7 +132,11 @@ interface ChoiceOptions extends PlanOptions {
   readonly others: readonly Buffer[]
 }
 
-async function chooseAmong(subject: Subject, layers: readonly LayerFile[], options: ChoiceOptions): Promise<Choice> {
+async function chooseAmong(
+  subject: Subject & Known,
+  layers: readonly LayerFile[],
+  options: ChoiceOptions,
+): Promise<Choice> {
   const { signal, unfinished, input, others, moved = () => {} } = options
   const question = { input, others, files: subject.files, positionMax: subject.written }
   const examined: Examined[] = []
@@ -217,6 +227,8 @@ export function checkUnchanged(host: HostView, plan: RescuePlan, table: ProcessT
   const same = now.files.find(({ link }) => link === file?.link)
   if (file !== undefined && (same?.position !== file.position || same.path !== file.path))
     throw new Refusal('RESCUE_MOVES', `the engine has gone on in ${file.path} meanwhile`)
+  if (now.isWidened !== subject.isWidened)
+    throw new Refusal('RESCUE_MOVES', 'another windlass has begun to write to its output meanwhile')
   if (now.inFlight > subject.inFlight)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${now.inFlight} bytes that it wrote have not been taken yet`)
 }

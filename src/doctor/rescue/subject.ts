@@ -1,6 +1,6 @@
 /** All that is known of a stuck decompressor before anything is done to it: who it is, what it has written, and how far its engine has come with that. */
 import { basename } from 'node:path'
-import type { ForeignPipe } from '../../sys/foreign-pipes.ts'
+import { type ForeignPipe, widenedSize } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import {
   type Descriptor,
@@ -13,7 +13,7 @@ import {
 } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { isTrusted } from '../engines.ts'
-import type { Line } from '../lines.ts'
+import { findLines, type Line } from '../lines.ts'
 import { Refusal } from './refusal.ts'
 
 /** A file that the engine, or its untar, has open to write what it unpacks. */
@@ -41,11 +41,13 @@ export interface Subject {
   readonly written: number
   /** It has nothing to write to but its output and its complaints: `written` is what it gave. */
   readonly isExact: boolean
+  /** Its output has the room that a rescue gives to it before it writes there. */
+  readonly isWidened: boolean
   /** Bytes that it has passed to read calls, also while it was loaded. */
   readonly read: number
   /** Bytes that wait in its input. */
   readonly inputWaiting: number
-  /** What the engine has open to write to. */
+  /** What is unpacked to. Whose untar is whose cannot be seen where the engine has several: then those of all. */
   readonly files: readonly OpenFile[]
   /** Bytes between the decompressor and whoever unpacks. */
   readonly inFlight: number
@@ -72,7 +74,9 @@ export function readSubject(
   const stdout = line.stdout && { path: `/proc/${writer.pid}/fd/1`, inode: line.stdout.inode }
   for (const pipe of [line.stdin, stdout]) checkPipe(host, pipe)
   const below = readHoldersBelow(host, { line, table, waited })
-  const unpacker = line.untar?.pid ?? line.engine.process.pid
+  const isExact = writesNothingElse(host, writer.pid)
+  const untars = findUntars(host, line, table)
+  const pipes = [line.stdout, ...(untars.length < 2 || !isExact ? untars.map(({ untarStdin }) => untarStdin) : [])]
   return {
     line,
     waited,
@@ -81,11 +85,15 @@ export function readSubject(
     stdin: line.stdin,
     stdout,
     written: traffic.written,
-    isExact: writesNothingElse(host, writer.pid),
+    isExact,
+    isWidened: stdout !== undefined && (host.pipeFill(stdout.path)?.size ?? 0) >= widenedSize(),
     read: traffic.read,
     inputWaiting: fillOf(host, line.stdin?.path),
-    files: readDescriptors(host, unpacker).flatMap(descriptor => openFile(host, unpacker, descriptor)),
-    inFlight: fillOf(host, line.stdout?.path) + fillOf(host, line.untarStdin?.path),
+    files:
+      untars.length === 0
+        ? filesOf(host, line, line.engine.process)
+        : untars.flatMap(({ untar }) => filesOf(host, line, untar)),
+    inFlight: pipes.reduce((sum, pipe) => sum + fillOf(host, pipe?.path), 0),
   }
 }
 
@@ -171,7 +179,7 @@ function isWriterOf(host: HostView, pid: number, pipes: readonly string[]): bool
 }
 
 /** They write to their output, and complain; whatever they have inherited beside that they do not use. */
-const filters = new Set(['pigz', 'unpigz', 'igzip', 'gzip', 'zstd', 'xz'])
+export const filters: ReadonlySet<string> = new Set(['pigz', 'unpigz', 'igzip', 'gzip', 'zstd', 'xz'])
 
 function writesNothingElse(host: HostView, pid: number): boolean {
   const isFilter = filters.has(basename((host.link(`/proc/${pid}/exe`) ?? '').replace(/ \(deleted\)$/, '')))
@@ -179,9 +187,39 @@ function writesNothingElse(host: HostView, pid: number): boolean {
   return isFilter || !readDescriptors(host, pid).some(descriptor => descriptor.fd > 2 && isWriter(descriptor))
 }
 
-function openFile(host: HostView, pid: number, { fd, target }: Descriptor): OpenFile[] {
-  if (!target.startsWith('/') || target.startsWith('/dev/')) return []
-  const state = readDescriptorState(host, pid, fd)
-  if (state === undefined || !state.isWriter) return []
-  return [{ path: target, link: `/proc/${pid}/fd/${fd}`, position: state.position }]
+/** The untars of the engine, one of which unpacks what this decompressor gives; none where the engine unpacks itself. */
+function findUntars(host: HostView, { engine, untar }: Line, table: ProcessTable) {
+  if (untar === undefined) return []
+  return findLines(host, [engine], table).flatMap(({ untar, untarStdin }) =>
+    untar === undefined ? [] : [{ untar, untarStdin }],
+  )
+}
+
+/** Below these directories engines unpack layers; all else that they write may have a name that a layer has, too. */
+const layerDirectories = [
+  /\/(?:snapshots|active)\/\d+\/(?:fs\/)?/, // containerd and buildkitd
+  /\/containerd-mount\d+\//,
+  /\/(?:overlay2?|fuse-overlayfs|vfs\/dir|vfs|aufs\/diff|btrfs\/subvolumes|zfs\/graph|devicemapper\/mnt)\/[0-9a-f]{64}(?:-init)?\//,
+]
+
+/** Files that whoever unpacks has open to write, below what it unpacks to. */
+function filesOf(host: HostView, { engine }: Line, { pid }: ProcessFacts): OpenFile[] {
+  const mounts = new Set(readRootsOfTheirOwn(host, engine.process.pid, pid))
+  return readDescriptors(host, pid).flatMap(({ fd, target }): OpenFile[] => {
+    if (!target.startsWith('/') || target.startsWith('/dev/')) return []
+    const state = readDescriptorState(host, pid, fd)
+    if (state === undefined || !state.isWriter) return []
+    const isUnpacked = mounts.has(state.mount ?? '') || layerDirectories.some(pattern => pattern.test(target))
+    return isUnpacked ? [{ path: target, link: `/proc/${pid}/fd/${fd}`, position: state.position }] : []
+  })
+}
+
+/** Who unpacks as docker does changes into the layer's directory: that is a mount, and the root of a process or thread with mounts of its own. @returns IDs of these mounts */
+function readRootsOfTheirOwn(host: HostView, engine: number, pid: number): string[] {
+  const its = host.link(`/proc/${engine}/ns/mnt`)
+  const tasks = host.names(`/proc/${pid}/task`).map(task => `/proc/${pid}/task/${task}`)
+  return tasks
+    .filter(task => its !== undefined && (host.link(`${task}/ns/mnt`) ?? its) !== its)
+    .flatMap(task => (host.text(`${task}/mountinfo`) ?? '').split('\n'))
+    .flatMap(mount => /^(\d+) \d+ \S+ \S+ \/ /.exec(mount)?.[1] ?? [])
 }

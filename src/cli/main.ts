@@ -2,6 +2,8 @@ import { existsSync, lstatSync, mkdirSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
 
+// Each disk that does not answer takes threads of the doctor, and libuv reads this before its first one.
+if (process.argv.includes('doctor')) process.env['UV_THREADPOOL_SIZE'] ??= '16'
 keepCompiledCode()
 const { start } = await import('./run.ts')
 await start(process)

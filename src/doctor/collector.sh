@@ -198,6 +198,31 @@ pipes() {
   printf '%s\n' "$fds" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' -e '/ -> pipe:/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'
 }
 
+# Asked one by one only where something does not answer, and about that no more.
+facts_of_downloads() {
+  [ "$dead" = ' ' ] || set -- $(for path in "$@"; do case $dead in *" $path "*) ;; *) printf '%s\n' "$path" ;; esac; done)
+  [ $# -gt 0 ] || return 0
+  facts=$(within_told 10 facts_of_files "$@")
+  case $facts in *"$late"*) ;; *)
+    printf '%s\n' "$facts"
+    return 0
+    ;;
+  esac
+  hanging=0
+  for path in "$@"; do
+    facts=$late
+    [ $hanging -ge 3 ] || facts=$(within_told 5 facts_of_files "$path")
+    case $facts in *"$late"*)
+      hanging=$((hanging + 1))
+      dead="$dead$path "
+      echo "?$path"
+      ;;
+      *) printf '%s\n' "$facts" ;;
+    esac
+  done
+}
+dead=' '
+
 facts_of_files() { stat -L -c 's%s %Y %f %Z %n' "$@" 2>/dev/null; }
 
 fills() {
@@ -275,7 +300,7 @@ look_at_downloads() {
       within_told 10 tell_ingest | sed "/^$late\$/d"
     done
   done
-  within 10 facts_of_files "$@"
+  facts_of_downloads "$@"
 }
 
 known=' '

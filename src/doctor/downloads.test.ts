@@ -72,6 +72,15 @@ test('of mounts the collector hides the passwords, also of those that are nobody
   assert.doesNotMatch(told, /hunter2/)
 })
 
+test('of files of which nothing is told the collector says so once, and goes on with the others', () => {
+  const stat = 'for path; do case $path in */dead) sleep 4 ;; *) echo "s1 2 81a4 3 $path" ;; esac; done'
+  const told = runFunction(
+    `facts_of_files() { ${stat}; }; facts_of_downloads /a /dead /b; facts_of_downloads /a /dead /b`,
+  )
+  const [a, b] = ['s1 2 81a4 3 /a', 's1 2 81a4 3 /b']
+  assert.equal(told, `${[a, '?/dead', b, a, b].join('\n')}\n`)
+})
+
 function put(path: string, what: string): void {
   if (what === '|') assert.equal(spawnSync('mkfifo', [path]).status, 0)
   else if (what.startsWith('→')) symlinkSync(what.slice(1), path)

@@ -1,7 +1,7 @@
 /** Pulls of an engine that downloads and decompresses at once, as a collector would write them down. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { makeEngine } from '../../test/checked.ts'
+import { codesOf, makeEngine } from '../../test/checked.ts'
 import { FixtureHost } from '../../test/fixture-host.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
 import { diagnose } from './diagnose.ts'
@@ -132,4 +132,19 @@ test('dockerd that does not feed a layer that it has is accused, whatever sent i
   const data = '/var/lib/docker'
   for (const file of ['tmp/GetImageBlob1', 'tmp/docker-import-1/a/layer.tar', 'buildkit/content/blobs/sha256/a'])
     assert.equal(await starved(['gzip', '-d', '-c'], `${data}/${file}`), 'ENGINE_DOES_NOT_FEED problem', file)
+})
+
+test('no pull is denied where the disk does not tell of a layer that an engine has open', async () => {
+  const data = '/var/lib/containerd/io.containerd.content.v1.content/ingest/ab/data'
+  const frame = (at: number) => [`f${at}`, `t/proc/7/stat:${stat(7, 'containerd', 1)}`, 'l/proc/7/fd:', fd(5, data)]
+  const look = async (silent: readonly string[]) => {
+    const lines = ['windlass-facts 1', ...silent.map(path => `?${path}`), ...frame(30), ...frame(33), 'z']
+    const host = new RecordedHost(`${lines.join('\n')}\n`)
+    const engine = makeEngine(7, { kind: 'containerd' })
+    return (await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })).findings
+  }
+  assert.deepEqual(codesOf(await look([])), ['NO_PULL'])
+  const [unseen, ...more] = await look([data, '/proc/7/io'])
+  assert.deepEqual([unseen?.code, more], ['DOWNLOADS_UNSEEN', []])
+  assert.deepEqual(unseen?.evidence, [`${data}: the disk did not answer, or was not asked any more`])
 })

@@ -72,12 +72,22 @@ export async function examinePulls(
   const findings = await conclude(host, seen, { signal, limits })
   const { ended, watches, dumps } = seen
   const hidden = all.filter(engine => !engine.isOpen && !isGone(host, engine))
+  findings.push(...findUnasked(host))
   const isEmpty = findings.length === 0
   if (hidden.length > 0) findings.push(makeFinding('PULLS_HIDDEN', hidden.map(describeEngine).join(', ')))
   else if (isEmpty && ended[0] !== undefined)
     findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0].line.engine)))
   else if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
   return { findings, lines: [...watches.values()], dumps: dumps.texts }
+}
+
+/** What an engine has open while it downloads: where nothing is told of it nobody knows whether it does. */
+const layerFile = /^\/proc\/\d+\/fd\/\d+$|\/ingest\/[^/]+\/data$/
+
+function findUnasked({ disk }: HostView): Finding[] {
+  const describe = (path: string) => `${path}: the disk did not answer, or was not asked any more`
+  const files = [...disk.silent, ...(disk.unasked ?? [])].filter(path => layerFile.test(path))
+  return files.length === 0 ? [] : [makeFinding('DOWNLOADS_UNSEEN', '', { evidence: files.slice(0, 3).map(describe) })]
 }
 
 /** All that is seen of the pulls of some engines, in a look of some seconds. */

@@ -5,10 +5,12 @@ import { readdir, realpath, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { openFile, type WalkOptions, withPlace } from './disk-path.ts'
+import { DiskSlots } from './disk-slots.ts'
 import { settlesInFreeTime } from './free-time.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
+import { findMountOf, isUnder, type MountPoint, parseMountInfo } from './mounts.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
 import type { ProcView } from './tasks.ts'
 import { runTool } from './tool.ts'
@@ -77,7 +79,7 @@ interface DiskView {
   filesystem(path: string): Promise<FilesystemFacts | undefined>
   /** Paths that did not answer in time, when they were asked last. */
   readonly silent: ReadonlySet<string>
-  /** Paths that were not asked, since others have not answered yet. Absent in a record. */
+  /** Paths that were not asked, since others on the same disk, of the same process, or too many, have not answered yet. Absent in a record. */
   readonly unasked?: ReadonlySet<string>
   /** Whether the entries of a directory tell their type (d_type). Absent where that cannot be asked from here, as is the next. */
   hasTypes?(path: string): Promise<boolean | undefined>
@@ -106,8 +108,14 @@ const deniedMax = 10_000
 export class LiveHost implements HostView {
   readonly arch = process.arch
   readonly denied = new Set<string>()
-  readonly disk = new LiveDisk()
+  readonly disk: LiveDisk
   readonly network: NetworkView = { lookUp, connect: tryConnection }
+
+  /** @param threads of libuv's pool, for questions to disks among others */
+  constructor(threads = poolThreads) {
+    this.disk = new LiveDisk(threads)
+  }
+
   get silent(): ReadonlySet<string> {
     return lockedFiles.silent
   }
@@ -196,8 +204,8 @@ export class LiveHost implements HostView {
   }
 }
 
-/** A question that is not answered holds a thread of libuv's pool, and there are four: with so many out nobody is asked any more. */
-const silentMax = 2
+/** What libuv starts if nobody says otherwise. */
+const poolThreads = 4
 const diskMs = 1000
 /** The one question after which a disk is called silent: a busy one may take a while. */
 const filesystemMs = 5000
@@ -212,6 +220,12 @@ class LiveDisk implements DiskView {
   readonly unasked = new Set<string>()
   /** Late questions that are still out, each with its thread. */
   readonly #out = new Set<string>()
+  readonly #slots: DiskSlots
+  #mounts: readonly MountPoint[] | undefined
+
+  constructor(threads: number) {
+    this.#slots = new DiskSlots(threads)
+  }
 
   text(path: string, options?: WalkOptions): Promise<string | undefined> {
     return this.#ask(path, place => readText(place), { options })
@@ -229,7 +243,7 @@ class LiveDisk implements DiskView {
   }
 
   async filesystem(path: string): Promise<FilesystemFacts | undefined> {
-    const facts = await this.#ask(path, place => statfs(place), { ms: filesystemMs })
+    const facts = await this.#ask(path, place => statfs(place), { ms: filesystemMs, isLast: true })
     if (facts === undefined) return undefined
     const { bsize, blocks, bavail, files, ffree, type } = facts
     return { bytesTotal: blocks * bsize, bytesFree: bavail * bsize, inodesTotal: files, inodesFree: ffree, magic: type }
@@ -251,8 +265,14 @@ class LiveDisk implements DiskView {
     return this.#ask(path, readDigest, { ms: digestMs })
   }
 
-  async #ask<T>(path: string, look: Look<T>, { ms = diskMs, options = {} }: AskOptions = {}): Promise<T | undefined> {
-    if (this.#out.size >= silentMax || this.#out.has(path)) {
+  async #ask<T>(
+    path: string,
+    look: Look<T>,
+    { ms = diskMs, options = {}, isLast = false }: AskOptions = {},
+  ): Promise<T | undefined> {
+    const isOut = [...this.#out].some(out => isUnder(path, out))
+    const slot = isOut ? undefined : await this.#slots.take(this.#scopeOf(path), isLast)
+    if (slot === undefined) {
       if (!this.silent.has(path)) this.unasked.add(path)
       return undefined
     }
@@ -260,17 +280,31 @@ class LiveDisk implements DiskView {
     const asked = withPlace(path, options, place => look(place, abort.signal))
     const answer = asked.catch(() => undefined)
     if (await settlesInFreeTime(answer, ms)) {
+      slot.release()
       this.silent.delete(path)
       this.unasked.delete(path)
       return await answer
     }
+    slot.hang()
     this.silent.add(path)
     this.#out.add(path)
     // Whoever was only slow may be asked again; what was given up tells nothing of its thread.
-    const back = () => this.#out.delete(path)
+    const back = () => {
+      this.#out.delete(path)
+      slot.release()
+    }
     void asked.then(back, (error: Error) => error.name === 'AbortError' || back())
     abort.abort()
     return undefined
+  }
+
+  /** What hangs together: what one process shows us, or one disk. Of the root filesystem each path is for itself: a symlink may lead from it to any other. */
+  #scopeOf(path: string): string {
+    const [process] = /^\/proc\/\d+(?=\/)/.exec(path) ?? []
+    if (process !== undefined) return process
+    this.#mounts ??= parseMountInfo(readHead('/proc/self/mountinfo'))
+    const mount = findMountOf(path, this.#mounts)?.target ?? '/'
+    return mount === '/' ? path : mount
   }
 }
 
@@ -279,6 +313,7 @@ type Look<T> = (place: string, signal: AbortSignal) => Promise<T>
 interface AskOptions {
   readonly ms?: number
   readonly options?: WalkOptions | undefined
+  readonly isLast?: boolean
 }
 
 async function readText(place: string): Promise<string | undefined> {

@@ -232,7 +232,8 @@ async function chooseHost(context: Context, places: Places): Promise<() => Promi
     })
   }
   const { LiveHost } = await import('../../sys/host-view.ts')
-  return async () => ({ host: new LiveHost(), verdictOf: await readVerdicts(context, places.try) })
+  const threads = Number(context.env['UV_THREADPOOL_SIZE']) || undefined
+  return async () => ({ host: new LiveHost(threads), verdictOf: await readVerdicts(context, places.try) })
 }
 
 async function readFacts(path: string): Promise<RecordedHost> {

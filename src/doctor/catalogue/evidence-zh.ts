@@ -294,6 +294,7 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['{} did not answer in time', '{0} 没有及时应答'],
   ['{} others did not, either', '另有 {0} 个也没有应答'],
   ['{} were not asked any more, for want of these answers', '因等不到这些应答，另有 {0} 个不再询问'],
+  ['{}: the disk did not answer, or was not asked any more', '{0}：磁盘没有应答，或不再询问'],
   [
     'statfs of {} failed: it is not there, or only root may look there',
     '对 {0} 的 statfs 失败：不存在，或只有 root 可以查看',

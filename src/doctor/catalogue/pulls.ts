@@ -440,6 +440,20 @@ export const pulls = {
       advice: ['请以 root 运行 windlass doctor。'],
     },
   },
+  DOWNLOADS_UNSEEN: {
+    severity: 'unseen',
+    en: {
+      title: 'Layers that an engine has open cannot be looked at: their disk does not answer',
+      meaning:
+        'An engine has files open that it downloads layers to. Whether they grow cannot be seen, and who asks about them hangs.',
+      advice: ['See to the disk, the server or the program behind the directory, and look again.'],
+    },
+    zh: {
+      title: '无法查看引擎打开的层文件：其磁盘没有应答',
+      meaning: '引擎打开了用于下载层的文件。无法看到它们是否在增长，询问者会卡住。',
+      advice: ['检查该目录背后的磁盘、服务器或程序，然后再看。'],
+    },
+  },
   NO_PULL: {
     severity: 'ok',
     en: { title: 'No pull is going on', meaning: 'No engine downloads or unpacks a layer.', advice: [] },

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { waitUntil } from '../../test/testbed/command.ts'
+import { DiskSlots } from './disk-slots.ts'
+import { LiveHost } from './host-view.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'windlass-slots-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+const file = join(directory, 'file')
+writeFileSync(file, 'here')
+
+test('two that hang leave nobody else without an answer, and come back late', async () => {
+  const fifos = ['a', 'b'].map(name => join(directory, name))
+  assert.equal(spawnSync('mkfifo', fifos).status, 0)
+  const { disk } = new LiveHost(8)
+  const within = (path: string) => `/proc/${process.pid}/root${path}`
+  try {
+    // Whoever opens a FIFO without a writer hangs, as with a dead disk.
+    assert.deepEqual(await Promise.all(fifos.map(path => disk.hasTypes(within(path)))), [undefined, undefined])
+    assert.deepEqual([...disk.silent].toSorted(), fifos.map(within))
+    assert.equal(await disk.text(within(file)), undefined)
+    assert.deepEqual([...disk.unasked], [within(file)])
+    assert.ok((await disk.filesystem(within(directory)))?.bytesTotal)
+    assert.equal(await disk.text(file), 'here')
+    assert.equal(await disk.text(`/proc/${process.ppid}/root${file}`), 'here', 'another process')
+    assert.equal(await disk.text(`${within(fifos[0] ?? '')}/below`), undefined)
+  } finally {
+    for (const path of fifos) closeSync(openSync(path, constants.O_RDWR))
+  }
+  await waitUntil('it is asked again', 60_000, async () => (await disk.text(within(file))) === 'here')
+})
+
+test('who asks one disk waits for those before him, and no longer once they hang', async () => {
+  const slots = new DiskSlots(8)
+  const [first, second] = [await slots.take('a'), await slots.take('a')]
+  const third = slots.take('a')
+  assert.notEqual(await slots.take('b'), undefined)
+  first?.hang()
+  second?.release()
+  const taken = await third
+  assert.notEqual(taken, undefined)
+  const fourth = slots.take('a')
+  taken?.hang()
+  assert.equal(await fourth, undefined)
+  assert.notEqual(await slots.take('a', true), undefined, 'whether the disk answers at all')
+  first?.release()
+  assert.equal(await slots.take('a', true).then(slot => slot === undefined), false)
+})
+
+test('however many disks hang, some threads of the pool are left', async () => {
+  const slots = new DiskSlots(5)
+  for (const name of ['a', 'b', 'c']) (await slots.take(name))?.hang()
+  assert.equal(await slots.take('d', true), undefined)
+})

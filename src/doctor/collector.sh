@@ -715,6 +715,7 @@ main() {
   echo "=kernel $(uname -sr)"
   read -r uptime _ </proc/uptime
   echo "=now $(date +%s 2>/dev/null) $uptime"
+  [ -z "$only" ] || echo "=only $only"
   for name in curl perl stat; do has $name || echo "=missing $name"; done
   links /proc/self/ns/mnt /proc/self/ns/pid /proc/self/root /proc/1/ns/net
   texts /proc/filesystems /proc/pressure/io /proc/pressure/cpu /proc/pressure/memory /proc/sys/kernel/random/entropy_avail \

@@ -51,13 +51,21 @@ const dueMs = 8500
 /** Takes some seconds, longest where something stands still: it has to be watched. @throws WindlassError NOT_FOUND if no engine is that process */
 export async function diagnose(
   host: HostView,
-  { signal, pid, isWanted = () => true, verdictOf = async () => undefined, registry, mayTry = false }: DiagnoseOptions,
+  {
+    signal,
+    pid = host.only,
+    isWanted = () => true,
+    verdictOf = async () => undefined,
+    registry,
+    mayTry = false,
+  }: DiagnoseOptions,
 ): Promise<Diagnosis> {
   const stopwatch = startStopwatch(host)
   const until = host.elapsed() + dueMs
   const table = readProcessTable(host)
   const all = listEngines(host, table, pid)
   const hidden = findHiddenProcesses(host, table, all)
+  if (host.only !== undefined && pid !== host.only) throw refuseOther(pid, host.only)
   if (pid !== undefined && all.length === 0) throw refusePid(pid, table, hidden)
   const running = all.filter(engine => isWanted(engine, all, table))
   // An engine that is stuck takes its time to answer: its pulls are looked at meanwhile.
@@ -78,6 +86,12 @@ export async function diagnose(
   const findings = withQuietAreas(withoutAssurance(seen, hidden)).map(withoutSecrets).sort(byArea)
   const { lines, dumps } = pulls
   return { engines, findings, worst: worstOf(findings), skipped, lines, dumps, took: stopwatch() }
+}
+
+/** Nothing would be seen of it, as if nobody might look. */
+function refuseOther(pid: number | undefined, only: number): WindlassError {
+  const message = `Cannot look at process ${pid}: these are facts about process ${only} alone`
+  return new WindlassError('NOT_FOUND', message, { hint: 'collect facts without --pid, or about that process' })
 }
 
 function refusePid(pid: number, table: ProcessTable, hidden: Finding | undefined): WindlassError {

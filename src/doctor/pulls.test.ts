@@ -148,3 +148,36 @@ test('no pull is denied where the disk does not tell of a layer that an engine h
   assert.deepEqual([unseen?.code, more], ['DOWNLOADS_UNSEEN', []])
   assert.deepEqual(unseen?.evidence, [`${data}: the disk did not answer, or was not asked any more`])
 })
+
+test('a record of one process says of others what --pid would have said on the spot: nothing', async () => {
+  const frame = (at: number) => [
+    ...[`f${at}`, `t/proc/1/stat:${stat(1, 'init', 0)}`, `t/proc/7/stat:${stat(7, 'containerd', 1)}`],
+    ...[`t/proc/9/stat:${stat(9, 'dockerd', 1)}`],
+    ...['l/proc/7/fd:', fd(5, '/dev/null')],
+  ]
+  const environment = ['c/proc/7/environ', 'bPATH=/bin']
+  const lines = (head: readonly string[]) => [
+    'windlass-facts 1',
+    ...head,
+    ...environment,
+    ...frame(30),
+    ...frame(33),
+    'z',
+  ]
+  const look = async (head: readonly string[], pid?: number) => {
+    const host = new RecordedHost(`${lines(head).join('\n')}\n`)
+    return await diagnose(host, { signal: AbortSignal.timeout(60_000), pid })
+  }
+  assert.ok(codesOf((await look([])).findings).includes('PULLS_HIDDEN'))
+  for (const pid of [undefined, 7]) {
+    const { engines, findings } = await look(['=only 7'], pid)
+    assert.deepEqual(
+      engines.map(({ process }) => process.pid),
+      [7],
+    )
+    for (const code of ['ENGINE_HIDDEN', 'PULLS_HIDDEN']) assert.ok(!codesOf(findings).includes(code), code)
+    assert.ok(!findings.some(({ subject }) => subject.includes('dockerd 9')))
+    assert.ok(codesOf(findings).includes('NO_PULL'))
+  }
+  await assert.rejects(look(['=only 7'], 9), /Cannot look at process 9: these are facts about process 7 alone/)
+})

@@ -63,6 +63,8 @@ export interface HostView extends ProcView {
   ask(socket: string, path: string): Promise<SocketAnswer | undefined>
   /** Waits; a record goes on to what was seen so much later instead. @returns false if nothing more was */
   pause(ms: number, signal: AbortSignal): Promise<boolean>
+  /** A record of the engine with this process alone: it tells nothing of others. */
+  readonly only?: number | undefined
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
   readonly silent: ReadonlySet<string>

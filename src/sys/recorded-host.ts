@@ -23,6 +23,7 @@ interface Frame {
 
 export class RecordedHost implements HostView {
   readonly arch: string
+  readonly only: number | undefined
   readonly denied: ReadonlySet<string>
   readonly silent: ReadonlySet<string>
   readonly disk: HostView['disk']
@@ -40,6 +41,8 @@ export class RecordedHost implements HostView {
     record.read(text)
     this.#record = record
     this.arch = archNames[record.values.get('arch') ?? ''] ?? record.values.get('arch') ?? ''
+    const [only] = /^\d{1,9}$/.exec(record.values.get('only') ?? '') ?? []
+    this.only = only === undefined ? undefined : Number(only)
     this.denied = record.denied
     this.silent = record.silent
     this.missing = record.missing

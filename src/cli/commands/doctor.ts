@@ -243,8 +243,10 @@ async function readFacts(path: string): Promise<RecordedHost> {
 
 /** Says what the record lacks. */
 function openRecord(context: Context, record: RecordedHost): RecordedHost {
-  const { missing, isWhole } = record
+  const { missing, isWhole, only } = record
   if (!isWhole) writeWarning(context, 'the facts end early: the collector was stopped, or the file was cut')
+  if (only !== undefined)
+    writeNote(context, `These are facts about process ${only} alone: other engines were not looked at`)
   if (missing.length > 0) writeNote(context, `That host has no ${missing.join(', no ')}: less could be seen`)
   return record
 }

@@ -79,7 +79,7 @@ export async function pullLayers(image: ResolvedImage, context: LayersContext): 
   const signal = AbortSignal.any([context.signal, failure.signal])
   const gate = new Gate(context.options.layersMax ?? Math.min(availableParallelism() + 1, 6))
   const { threads = new UnpackThreads() } = context
-  using _own = context.threads === undefined ? threads : undefined
+  await using _own = context.threads === undefined ? threads : undefined
   const active = new Map<number, LayerPull>()
   const pulls: LayerPull[] = []
   const holders = new Set<number | undefined>()

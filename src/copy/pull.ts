@@ -138,7 +138,7 @@ async function runPull(text: string, options: PullOptions, emit: Emit, stuck: St
   await using session = await store.openSession(`pull ${text}`)
   const isNew = options.into === undefined && findDigest(store, reference) === undefined
   const { threads = new UnpackThreads() } = options
-  using _own = options.threads === undefined ? threads : undefined
+  await using _own = options.threads === undefined ? threads : undefined
   if (isNew) await threads.prepare()
   const registryOptions = {
     ...options.connections,

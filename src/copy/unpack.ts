@@ -68,7 +68,7 @@ async function build(
 ): Promise<void> {
   const root = bundle ? join(building, 'rootfs') : building
   if (bundle) await mkdir(root, { mode: 0o755 })
-  using threads = new UnpackThreads()
+  await using threads = new UnpackThreads()
   for (const layer of image.layers) {
     const losses = listLosses(await applyLayer(store, layer, { directory: root, threads, signal }))
     for (const loss of losses) onWarning(`Left out of layer ${layer.blobDigest}: ${loss}`)

@@ -35,10 +35,12 @@ export interface UnpackOptions {
 
 /**
  * Threads that unpack. They are kept from one layer to the next: to start one costs as much as a few thousand files. Disposing ends those that
- * rest, and the others when they are given back.
+ * rest, and the others when they are given back. As long as one has not ended, its last directory is its root, and the filesystem of that cannot be
+ * unmounted: whoever disposes with `await` has waited for that, too, for two seconds at most.
  */
-export class UnpackThreads implements Disposable {
+export class UnpackThreads implements Disposable, AsyncDisposable {
   readonly #heapMiBMax: number
+  readonly #alive = new Set<Worker>()
   readonly #resting: Worker[] = []
   #isDisposed = false
 
@@ -72,7 +74,9 @@ export class UnpackThreads implements Disposable {
     const worker = new Worker(threadUrl, { env: {}, resourceLimits: limits })
     // One that dies while it rests is not needed; its error must not end the process.
     worker.on('error', () => {})
+    this.#alive.add(worker)
     worker.once('exit', () => {
+      this.#alive.delete(worker)
       const at = this.#resting.indexOf(worker)
       if (at >= 0) this.#resting.splice(at, 1)
     })
@@ -82,6 +86,14 @@ export class UnpackThreads implements Disposable {
   [Symbol.dispose](): void {
     this.#isDisposed = true
     for (const worker of this.#resting.splice(0)) worker.postMessage(undefined)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]()
+    const impatience = new AbortController()
+    const ends = Promise.all([...this.#alive].map(worker => new Promise(resolve => worker.once('exit', resolve))))
+    await Promise.race([ends, sleep(joinMs, undefined, { signal: impatience.signal }).catch(() => {})])
+    impatience.abort()
   }
 }
 
@@ -201,6 +213,7 @@ export class Unpack implements AsyncDisposable {
     if (this.#ownsThreads) this.#threads[Symbol.dispose]()
     const patience = sleep(joinMs, false, { ref: false })
     if ((await Promise.race([givenBack, patience])) === false) this.#worker.unref()
+    else if (this.#ownsThreads) await this.#threads[Symbol.asyncDispose]()
   }
 
   #listen({ signal, onFailed }: UnpackOptions): { answer: Promise<UnpackAnswer>; left: Promise<boolean> } {

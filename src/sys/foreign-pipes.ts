@@ -11,7 +11,7 @@ export interface ForeignPipe {
   readonly inode: string
 }
 
-/** What waits in a pipe, which keeps it. @throws PipeReplaced, SystemError */
+/** What waits in a pipe, which keeps it. @throws Replaced, SystemError */
 export function peekPipe({ path, inode }: ForeignPipe): Buffer {
   const fd = openForeignPipe(path, constants.O_RDONLY | constants.O_NONBLOCK, inode)
   try {

@@ -7,7 +7,7 @@ import { elfMachineOf, machineOf } from '../../sys/exit-registers.ts'
 import { drainPipe, type ForeignPipe } from '../../sys/foreign-pipes.ts'
 import { HeldProcess, HoldFailure, type HoldProblem, type PreparedExit } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { openForeignPipe, PipeReplaced } from '../../sys/open-foreign-pipe.ts'
+import { openForeignPipe, Replaced } from '../../sys/open-foreign-pipe.ts'
 import { OutlivingWriter } from '../../sys/outliving-writer.ts'
 import { readProcessTable, readTraffic } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
@@ -250,7 +250,7 @@ function openOutput({ path, inode }: ForeignPipe): number {
   try {
     return openForeignPipe(path, constants.O_WRONLY, inode)
   } catch (error) {
-    if (error instanceof PipeReplaced) throw new Refusal('RESCUE_MOVES', error.message, error)
+    if (error instanceof Replaced) throw new Refusal('RESCUE_MOVES', error.message, error)
     throw error
   }
 }

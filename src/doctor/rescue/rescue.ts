@@ -1,9 +1,9 @@
 /** A rescue: the plan that is made without touching anything, and how it is carried out. */
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, readSync } from 'node:fs'
 import { WindlassError } from '../../errors.ts'
 import { type ForeignPipe, peekPipe } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { PipeReplaced } from '../../sys/open-foreign-pipe.ts'
+import { openForeignFile, Replaced } from '../../sys/open-foreign-pipe.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import { findLines, type Line } from '../lines.ts'
 import { type Before, type Examined, examine } from './examine.ts'
@@ -171,7 +171,7 @@ function peek(pipe: ForeignPipe): Buffer {
   try {
     return peekPipe(pipe)
   } catch (error) {
-    if (error instanceof PipeReplaced) throw new Refusal('RESCUE_MOVES', error.message, error)
+    if (error instanceof Replaced) throw new Refusal('RESCUE_MOVES', error.message, error)
     const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT'
     throw new Refusal(
       isGone ? 'RESCUE_GONE' : 'RESCUE_DENIED',
@@ -200,7 +200,7 @@ function openBefore({ position: { file } }: Choice): Before & Disposable {
 
 function openEngineFile({ link, path }: OpenFile): number {
   try {
-    return openSync(link, 'r')
+    return openForeignFile(link, path)
   } catch (error) {
     throw new Refusal('RESCUE_MOVES', `the engine has closed ${path} meanwhile`, error)
   }

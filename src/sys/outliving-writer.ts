@@ -29,11 +29,15 @@ export class OutlivingWriter implements Disposable {
    * @param countFile is made
    */
   constructor(output: number, countFile: string) {
-    const { readEnd, writeEnd } = openPipe()
-    const open: number[] = [readEnd]
     this.#countFile = countFile
     this.#output = output
+    const open: number[] = []
+    let writeEnd: number | undefined
     try {
+      const input = openPipe()
+      const { readEnd } = input
+      writeEnd = input.writeEnd
+      open.push(readEnd)
       const count = openSync(countFile, 'wx', 0o600)
       open.push(count)
       writeFileSync(count, formatWritten(0, 'writing')) // what a full disk has no room for is found before anything is done
@@ -45,7 +49,7 @@ export class OutlivingWriter implements Disposable {
         stdio: [...stdio],
       })
     } catch (error) {
-      closeSync(writeEnd)
+      if (writeEnd !== undefined) closeSync(writeEnd)
       this.#closeOutput()
       throw error
     } finally {

@@ -63,6 +63,7 @@ export const command = defineCommand({
       type: 'integer',
       value: 'SECONDS',
       min: 1,
+      max: 86_400,
       summary: 'with --watch --rescue: give up a rescue in which nothing has moved for so long; 180 if absent',
     },
     'install-service': {

@@ -31,7 +31,7 @@ export async function serveRescues(context: Context, host: HostView, options: Se
   const quiet: Context = { ...context, json: true, quiet: true }
   const { signal } = context
   const stillMs = (options['give-up'] ?? stillSeconds) * 1000
-  const limits = new RescueLimits(sinceBoot, triesOf(journalDirectory(context)))
+  const limits = new RescueLimits(sinceBoot, options['dry-run'] ? undefined : triesOf(context, host))
   const counts = new Map<string, number>()
   const named = options.pid === undefined ? undefined : readProcess(options.pid, host)
   for (;;) {
@@ -56,9 +56,13 @@ export async function serveRescues(context: Context, host: HostView, options: Se
   }
 }
 
-/** Each service has its own, and all of them go when the host is restarted. */
-function triesOf(journals: string): string {
-  return join(claimDirectory, `tries-${createHash('sha256').update(journals).digest('hex').slice(0, 16)}`)
+/** Each store has its own, and each boot: what keeps /run over one would keep times that have yet to come. */
+function triesOf(context: Context, host: HostView): string {
+  const boot = host.text('/proc/sys/kernel/random/boot_id') ?? ''
+  const hash = createHash('sha256')
+    .update(`${journalDirectory(context)}\n${boot}`)
+    .digest('hex')
+  return join(claimDirectory, `tries-${hash.slice(0, 16)}`)
 }
 
 function timeOf(host: HostView): string {
@@ -81,10 +85,13 @@ function checkNamed(host: HostView, pid: number | undefined, named: ProcessFacts
 }
 
 /** A look that fails, as while an engine ends or is started, is said and made again. */
-async function look(context: Context, host: HostView, { pid }: ServiceOptions): Promise<readonly Stuck[]> {
+async function look(context: Context, host: HostView, options: ServiceOptions): Promise<readonly Stuck[]> {
   const { signal } = context
+  const { pid } = options
   try {
-    await endOrphans(host, { claims: claimDirectory, journals: journalDirectory(context) })
+    if (pid === undefined && !options['dry-run'])
+      for (const ended of await endOrphans(host, { claims: claimDirectory, journals: journalDirectory(context) }))
+        writeJsonLine(context, { time: timeOf(host), event: 'orphan', result: 'ended', ...ended })
     return (await findStuck(host, { signal, pid })).stuck
   } catch (error) {
     signal.throwIfAborted()

@@ -186,7 +186,7 @@ async function attemptKnowing(
     throw error
   })
   claim?.forget()
-  const proof = await proveEnd(host, plan, { signal, before })
+  const proof = await proveEnd(host, plan, { signal, before, moved })
   journal.note('proof', { isProven: proof.isProven, text: proof.text })
   const { text: message, ...proven } = proof
   return { result: 'rescued', message, facts: { ...facts, ...rescued, ...proven } } as const

@@ -51,7 +51,7 @@ export async function carryOut(host: HostView, plan: RescuePlan, options: CarryO
 /** Whatever is thrown before the first byte, the process goes on as it was. */
 async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOptions): Promise<Rescued> {
   const { subject } = plan
-  const { journal, signal, tell = () => {} } = options
+  const { journal, signal, tell = () => {}, moved = () => {} } = options
   signal.throwIfAborted()
   using stack = new DisposableStack()
   const { waited, others, exit } = await refusing(async () => {
@@ -77,6 +77,7 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   })
   // From here on a full disk must hold up nothing: the layer is there, and what the writer counted says so to whoever comes after us.
   journal.note('written', { bytes: written })
+  moved()
   tell('take what is left of its input')
   // The engine forgives a program that ends well without having read everything.
   const drained =
@@ -86,6 +87,7 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
           ({ bytes }) => bytes,
           () => 0,
         )
+  moved()
   tell('let it leave with status 0')
   journal.note('leave', { drained })
   await leave(waited, others, exit)

@@ -18,11 +18,20 @@ interface Places {
 export async function endOrphans(host: HostView, { claims, journals }: Places): Promise<Identity[]> {
   const ended: Identity[] = []
   for (const one of namesIn(claims).flatMap(name => parseClaim(name) ?? [])) {
-    const records = recordsOf(host, one, readClaimed(claims, one, journals).flatMap(readJournals))
+    const records = recordsFor(host, one, { claims, journals })
     if (!isOrphan(host, one, records)) continue
-    if (await end(one, records, { claims, journals })) ended.push(one)
+    if (await end(host, one, records, { claims, journals })) ended.push(one)
   }
   return ended
+}
+
+/** None where they cannot be read: one bad place must not keep all others from being looked at. */
+function recordsFor(host: HostView, one: Identity, { claims, journals }: Places): readonly JournalRecord[] {
+  try {
+    return recordsOf(host, one, readClaimed(claims, one, journals).flatMap(readJournals))
+  } catch {
+    return []
+  }
 }
 
 function namesIn(directory: string): readonly string[] {
@@ -37,7 +46,8 @@ function namesIn(directory: string): readonly string[] {
 function isOrphan(host: HostView, one: Identity, records: readonly JournalRecord[]): boolean {
   if (!isThere(host, one) || readProcess(one.pid, host)?.state !== 'T') return false
   const engines = records.flatMap(({ steps: [begin] }) => (begin?.['engine'] as Identity | undefined) ?? [])
-  const isLeft = records.some(({ steps }) => steps.some(({ step }) => step === 'write' || step === 'written'))
+  const has = ({ steps }: JournalRecord, name: string) => steps.some(({ step }) => step === name)
+  const isLeft = records.some(record => has(record, 'written') || (has(record, 'write') && !has(record, 'let-go')))
   return isLeft && engines.length > 0 && !engines.some(engine => isThere(host, engine))
 }
 
@@ -45,13 +55,19 @@ function isThere(host: HostView, { pid, startTicks }: Identity): boolean {
   return readProcess(pid, host)?.startTicks === startTicks
 }
 
-async function end(one: Identity, records: readonly JournalRecord[], { claims, journals }: Places): Promise<boolean> {
+async function end(
+  host: HostView,
+  one: Identity,
+  records: readonly JournalRecord[],
+  { claims, journals }: Places,
+): Promise<boolean> {
   const others = records.flatMap(({ steps: [begin] }) => (begin?.['others'] ?? []) as readonly Identity[])
   try {
     using claim = Claim.take(claims, one, journals)
     using journal = new Journal(journals, 'orphan')
     journal.write('begin', { kind: 'orphan', processes: [one, ...others] })
     for (const { pid, startTicks } of [...others, one]) await kill(pid, startTicks)
+    if (isThere(host, one)) return false // it could not be held: the next look comes
     journal.note('killed')
     claim.forget()
     return true

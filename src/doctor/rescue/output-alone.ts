@@ -31,7 +31,9 @@ export async function writesOutputAlone(host: HostView, { line, waited, writer }
   )
   const isSame = program?.inode !== undefined && program.inode === file?.inode && program.ctimeMs === file.ctimeMs
   const searched = (engine.environment?.get('PATH') ?? '').split(':').filter(isAbsolute)
-  const upTo = searched.slice(0, searched.indexOf(dirname(path)) + 1)
+  const at = searched.indexOf(dirname(path))
+  if (at < 0) return false
+  const upTo = searched.slice(0, at + 1)
   const directories = await Promise.all(upTo.map(directory => host.disk.file(engine.rootPrefix + directory)))
   const started = startOf(host, startTicks)
   return (

@@ -16,6 +16,8 @@ export interface Proof {
 
 interface ProofOptions {
   readonly signal: AbortSignal
+  /** Told at each look: the proof takes its own time at most. */
+  readonly moved?: (() => void) | undefined
   /** What `readTaken` gave before the rescue. */
   readonly before: ReadonlySet<string>
 }
@@ -27,11 +29,16 @@ const lookMs = 250
 const notedMs = 5000
 const answerMs = 2000
 
-export async function proveEnd(host: HostView, plan: RescuePlan, { signal, before }: ProofOptions): Promise<Proof> {
+export async function proveEnd(
+  host: HostView,
+  plan: RescuePlan,
+  { signal, before, moved }: ProofOptions,
+): Promise<Proof> {
   const { engine, untar } = plan.subject.line
   const name = `${engine.kind} ${engine.process.pid}`
   let isOver: number | undefined
   for (const start = host.elapsed(); host.elapsed() - start < proofMs; ) {
+    moved?.()
     if (readProcess(engine.process.pid, host)?.startTicks !== engine.process.startTicks)
       return { isProven: false, hasEnded: false, text: `${name} has ended meanwhile` }
     const isUnpacking = untar !== undefined && readProcess(untar.pid, host)?.startTicks === untar.startTicks

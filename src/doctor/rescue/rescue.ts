@@ -42,7 +42,7 @@ export async function planRescue(host: HostView, line: Line, options: PlanOption
   checkStoodStill(options.unfinished, { writer: subject.writer.pid, bytes: subject.written })
   if (subject.inFlight > 0 && options.unfinished?.position === undefined)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
-  if (subject.isWidened && options.unfinished === undefined)
+  if (subject.isWidened && options.unfinished?.position === undefined)
     throw new Refusal(
       'RESCUE_WRITER_LOST',
       'its output has the room that a rescue gives it, and what that one has noted is not here',

@@ -110,10 +110,11 @@ find_mute() {
     [ $((number % 100)) -ne 0 ] || sleep $tick
   done
   for _ in 1 2 3 4 5; do sleep $tick; done
+  here=$(exec sh -c 'echo $PPID')
   for word in $asked; do
-    # Who only has no processor is not held in the kernel.
-    read -r _ _ state _ <"/proc/${word%:*}/stat" || continue
-    [ "$state" = D ] || continue
+    # Who only has no processor is not held in the kernel; and who is not a child of ours has been given the number of one that has ended.
+    read -r _ _ state parent _ <"/proc/${word%:*}/stat" || continue
+    [ "$state$parent" = "D$here" ] || continue
     kill -9 "${word%:*}"
     pid=${word#*:}
     mute="$mute$pid "
@@ -186,7 +187,7 @@ look_at_processes() {
 # Files that are being downloaded to, as the engine has them open: /proc/PID/fd/N, and directories of containerd.
 downloads() {
   printf '%s\n' "$fds" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' \
-    -e '/ -> .*\/tmp\/GetImageBlob[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}' \
+    -e '/ -> .*\/GetImageBlob[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}' \
     -e '/ -> .*\/container_images_storage.*\/[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}' \
     -e '/ -> .*\/storage[0-9][0-9]*\/[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'
 }

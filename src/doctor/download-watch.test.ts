@@ -70,19 +70,30 @@ interface Unpacking {
   /** Of a file of its own, 100 bytes long, that another descriptor is in. */
   readonly position?: number
   readonly flags?: string
+  /** What else it has open. */
+  readonly other?: string
+  readonly name?: string
 }
 
 /** What is said of a file of dockerd at whose end it stands, while it unpacks. */
-async function toldWhile({ targets = [], told, position, flags = '0100002' }: Unpacking): Promise<string> {
+async function toldWhile({
+  targets = [],
+  told,
+  position,
+  flags = '0100002',
+  other,
+  name = '/data/tmp/GetImageBlob1',
+}: Unpacking): Promise<string> {
   const files: Record<string, string> = {
     '/proc/7/fdinfo/9': `pos:\t100\nflags:\t${flags}\n`,
     '/proc/uptime': '900.00 0.00\n',
   }
-  const links: Record<string, string> = { '/proc/7/fd/9': '/data/tmp/GetImageBlob1' }
+  const links: Record<string, string> = { '/proc/7/fd/9': name }
   if (position !== undefined) {
     files['/proc/7/fdinfo/8'] = `pos:\t${position}\nflags:\t0100002\n`
     links['/proc/7/fd/8'] = '/data/tmp/GetImageBlob0'
   }
+  if (other !== undefined) links['/proc/7/fd/7'] = other
   const host = new FixtureHost({ links, files })
   Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
   Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs: 980_000, mode: 0o100600 }) })
@@ -103,6 +114,8 @@ test('a file that was read to its end and is unpacked is no silent download, how
   assert.equal(await toldWhile({}), 'DOWNLOAD_SILENT')
   assert.equal(await toldWhile({ targets: ['/data/overlay2/a/diff'] }), '')
   assert.equal(await toldWhile({ told: 1 }), '')
+  // In a directory that DOCKER_TMPDIR names.
+  assert.equal(await toldWhile({ name: '/mnt/scratch/GetImageBlob1' }), 'DOWNLOAD_SILENT')
   // Opened anew, to read.
   assert.equal(await toldWhile({ flags: '0100000' }), '')
 })
@@ -112,6 +125,10 @@ test('what is unpacked from another file, or for a client, excuses no silence', 
   assert.equal(await toldWhile({ targets, position: 50 }), 'DOWNLOAD_SILENT')
   assert.equal(await toldWhile({ told: 1, position: 50 }), 'DOWNLOAD_SILENT')
   assert.equal(await toldWhile({ targets: ['/data/tmp/docker-import-12'] }), 'DOWNLOAD_SILENT')
+  for (const other of ['/data/tmp/docker-import-12/1a/layer.tar', '/data/containerd/content/blobs/sha256/1a']) {
+    assert.equal(await toldWhile({ targets, other }), 'DOWNLOAD_SILENT', other)
+    assert.equal(await toldWhile({ told: 1, other }), 'DOWNLOAD_SILENT', other)
+  }
   // Two files at whose end it stands, and one of them unpacked.
   assert.equal(await toldWhile({ targets, position: 100 }), 'DOWNLOAD_SILENT')
 })

@@ -5,7 +5,7 @@ import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
-import { isForClient } from './lines.ts'
+import { countOtherLayers, isForClient } from './lines.ts'
 import type { LineWatch } from './sample.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
@@ -108,7 +108,8 @@ export class DownloadWatch {
     const isOwn = (download: Download) => download.engine === engine
     const files = this.#latest.filter(isOwn)
     const piped = files.filter(download => isBeingRead(download, open))
-    const count = (own.length || (told ?? 0)) - this.#unpacked.filter(isOwn).length - piped.length
+    const others = this.#unpacked.filter(isOwn).length + piped.length + countOtherLayers(this.#host, engine)
+    const count = (own.length || (told ?? 0)) - others
     const still = files.filter(download => !piped.includes(download) && !this.#hasGrown(download.path))
     return still.sort((a, b) => b.idleMs - a.idleMs).slice(0, Math.max(0, count))
   }

@@ -26,7 +26,7 @@ export const silentMs = 15_000
 /** In a directory of this pull alone; older ones have the short name. */
 const layerOfPodman = /\/(?:container_images_storage[^/]*|storage\d+)\/\d+$/
 const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
-  dockerd: /\/tmp\/GetImageBlob\d+$/,
+  dockerd: /\/GetImageBlob\d+$/,
   podman: layerOfPodman,
   buildah: layerOfPodman,
   skopeo: layerOfPodman,

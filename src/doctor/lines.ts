@@ -73,14 +73,22 @@ export function isForClient({ engine, target }: Line): boolean {
   return engine.kind === 'dockerd' && placeForClients.test(target ?? '')
 }
 
-/** What dockerd reads layers from that it has: of a pull, of a build, of an archive that was sent. */
-const layerFile = /\/(?:tmp\/GetImageBlob\d+|tmp\/docker-import-[^/]+\/.+|content\/blobs\/.+)$/
+/** What dockerd unpacks layers from that come from no pull of its own: an archive that was sent, or what a build fetched. */
+const otherLayer = /\/(?:docker-import-[^/]+\/.+|content\/blobs\/.+)$/
+/** The directory is its data root's, or that of DOCKER_TMPDIR. */
+const pulledLayer = /\/GetImageBlob\d+$/
+
+/** How many layers dockerd has open that are no pull's. */
+export function countOtherLayers(host: HostView, { process: { pid } }: FoundEngine): number {
+  return new Set(readDescriptors(host, pid).flatMap(({ target }) => (otherLayer.test(target) ? [target] : []))).size
+}
 
 /** True if what dockerd feeds to this line is sent to it just now, by a client: of a pull all is in a file before it is unpacked. */
 export function comesFromClient(host: HostView, line: Line): boolean {
   if (line.engine.kind !== 'dockerd') return false
-  const opened = readDescriptors(host, line.engine.process.pid)
-  return isForClient(line) || (opened.length > 0 && !opened.some(({ target }) => layerFile.test(target)))
+  const opened = readDescriptors(host, line.engine.process.pid).filter(({ target }) => target !== '')
+  const isOfLayer = ({ target }: { readonly target: string }) => pulledLayer.test(target) || otherLayer.test(target)
+  return isForClient(line) || (opened.length > 0 && !opened.some(isOfLayer))
 }
 
 export function findLines(host: HostView, engines: readonly FoundEngine[], table: ProcessTable): Line[] {

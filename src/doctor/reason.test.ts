@@ -125,6 +125,12 @@ test('an engine that wants to run and gets no processor is not accused, and one 
   }
   // A thread of it removes a directory.
   assert.equal(engineCode('stuck-entry', [locked, running], 300, 60), 'PULL_WAITS')
+  // Many do something else, each now and then.
+  const looks = makeLooks([locked], 60, 300).map((look, at) => {
+    const [engine] = look.decompressor.map(one => ({ ...one, tasks: [locked, { ...running, tid: 100 + at }] }))
+    return { ...look, engine, decompressor: [] }
+  })
+  assert.equal(reasonOf(verdictOf('stuck-entry'), looks, here)?.code, 'ENGINE_DOES_NOT_UNPACK')
 })
 
 interface Wait {

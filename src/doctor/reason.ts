@@ -150,6 +150,14 @@ function isRunning(looks: readonly LineLook[], pick: (look: LineLook) => readonl
   return running.length > looks.length / 4
 }
 
+/** One and the same thread was ready to run so often: of an engine with much to do it would else be now this one and now that. */
+function hasSteadyTask(looks: readonly LineLook[], pick: (look: LineLook) => readonly ProcessLook[]): boolean {
+  const seen = new Map<number, number>()
+  for (const { tid, state } of looks.flatMap(look => pick(look).flatMap(({ tasks }) => tasks)))
+    if (state === 'R') seen.set(tid, (seen.get(tid) ?? 0) + 1)
+  return [...seen.values()].some(times => times > looks.length / 4)
+}
+
 function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | undefined {
   const recent = looksOf(verdict, looks)
   const own = recent.filter(({ untar }) => untar !== undefined)
@@ -158,7 +166,8 @@ function unpackReason(verdict: Verdict, looks: readonly LineLook[]): Reason | un
   const spent = measureProcessor(seen, worker)
   const isAtWork = isRunning(seen, worker)
   if (isAtWork && !spent.isMuch) return undefined
-  if (isAtWork && spent.isSystem) return { ...inKernel, evidence: [spent.text, ...inKernel.evidence] }
+  if (spent.isSystem && hasSteadyTask(seen, worker))
+    return { ...inKernel, evidence: [spent.text, ...inKernel.evidence] }
   if (own.length === 0) return { code: 'ENGINE_DOES_NOT_UNPACK', evidence: [] }
   return { code: 'UNTAR_STUCK', evidence: [...describeThreads(own.flatMap(untarOf).slice(-1)), spent.text] }
 }

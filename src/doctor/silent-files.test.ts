@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { waitUntil } from '../../test/testbed/command.ts'
 import { openFailingFilesystem } from '../../test/testbed/failing-filesystem.ts'
+import { DiskSlots } from '../sys/disk-slots.ts'
 import { LiveHost } from '../sys/host-view.ts'
 import { findSilentFiles } from './silent-files.ts'
 
@@ -11,7 +12,7 @@ test('files that do not answer are told, others are not asked meanwhile, and all
 }, async () => {
   await using served = await openFailingFilesystem()
   const [first, second] = ['first', 'second'].map(name => join(served.directory, name)) as [string, string]
-  const host = new LiveHost()
+  const host = new LiveHost(new DiskSlots(4))
   const isTold = async () => (await host.disk.file(import.meta.filename)) !== undefined
   await waitUntil('it answers', 60_000, isTold)
   assert.deepEqual(findSilentFiles(host), [])

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { waitUntil } from '../../test/testbed/command.ts'
-import { DiskSlots } from './disk-slots.ts'
+import { DiskSlots, ownDiskSlots } from './disk-slots.ts'
 import { LiveHost } from './host-view.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-slots-'))
@@ -16,7 +16,7 @@ writeFileSync(file, 'here')
 test('two that hang leave nobody else without an answer, and come back late', async () => {
   const fifos = ['a', 'b'].map(name => join(directory, name))
   assert.equal(spawnSync('mkfifo', fifos).status, 0)
-  const { disk } = new LiveHost(8)
+  const { disk } = new LiveHost(new DiskSlots(8))
   const within = (path: string) => `/proc/${process.pid}/root${path}`
   try {
     // Whoever opens a FIFO without a writer hangs, as with a dead disk.
@@ -55,4 +55,45 @@ test('however many disks hang, some threads of the pool are left', async () => {
   const slots = new DiskSlots(5)
   for (const name of ['a', 'b', 'c']) (await slots.take(name))?.hang()
   assert.equal(await slots.take('d', true), undefined)
+})
+
+test('who only looks again has no more threads, and what has not come back is silent for him, too', async () => {
+  const fifo = join(directory, 'shared')
+  assert.equal(spawnSync('mkfifo', [fifo]).status, 0)
+  const slots = new DiskSlots(4)
+  const visit = () => new LiveHost(slots).disk
+  try {
+    assert.equal(await visit().hasTypes(fifo), undefined)
+    for (let visits = 0; visits < 3; visits += 1) {
+      const disk = visit()
+      assert.equal(await disk.filesystem(fifo), undefined)
+      assert.deepEqual([...disk.silent], [fifo])
+      assert.equal(await disk.text(file), 'here', 'no further thread hangs')
+    }
+  } finally {
+    closeSync(openSync(fifo, constants.O_RDWR))
+  }
+  await waitUntil('it is asked again', 60_000, async () => (await visit().filesystem(fifo)) !== undefined)
+})
+
+test('one process has one pool, whoever looks', () => {
+  assert.equal(ownDiskSlots(), ownDiskSlots())
+})
+
+test('hashing that takes too long is left off, and neither keeps a thread nor accuses the disk', async () => {
+  const large = ['c', 'd', 'e', 'f'].map(name => join(directory, name))
+  for (const path of large) {
+    writeFileSync(path, '')
+    truncateSync(path, 2 ** 30)
+  }
+  const { disk } = new LiveHost(new DiskSlots(4), 1)
+  assert.deepEqual(await Promise.all(large.map(path => disk.digest(path))), [
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+  ])
+  assert.deepEqual([...disk.silent, ...disk.unasked], [])
+  for (const path of large) assert.equal((await disk.file(path))?.size, 2 ** 30)
+  assert.ok((await disk.filesystem(directory))?.bytesTotal)
 })

@@ -14,6 +14,8 @@ interface Scope {
 }
 
 export class DiskSlots {
+  /** Paths of late questions that are still out, each with its thread. */
+  readonly out = new Set<string>()
   readonly #max: number
   readonly #all: Scope = { running: 0, hanging: 0 }
   readonly #scopes = new Map<string, Scope>()
@@ -27,16 +29,17 @@ export class DiskSlots {
   /** @returns undefined if all that may ask there hang: nothing more is to be asked */
   async take(name: string, isLast = false): Promise<DiskSlot | undefined> {
     const max = isLast ? scopeMax : scopeMax - 1
-    const scope = this.#scopes.get(name) ?? { running: 0, hanging: 0 }
-    this.#scopes.set(name, scope)
-    while (scope.running >= max || this.#all.running >= this.#max) {
+    for (;;) {
+      const scope = this.#scopes.get(name) ?? { running: 0, hanging: 0 }
+      if (scope.running < max && this.#all.running < this.#max) return this.#open(name, scope)
       if (scope.hanging >= max || this.#all.hanging >= this.#max) return undefined
       await new Promise<void>(resolve => this.#waiting.push(resolve))
     }
-    return this.#open([scope, this.#all])
   }
 
-  #open(scopes: readonly Scope[]): DiskSlot {
+  #open(name: string, scope: Scope): DiskSlot {
+    const scopes = [scope, this.#all]
+    this.#scopes.set(name, scope)
     const count = (what: keyof Scope, by: number) => {
       for (const scope of scopes) scope[what] += by
     }
@@ -54,10 +57,21 @@ export class DiskSlots {
       release: () => {
         count('running', -1)
         if (hangs) count('hanging', -1)
+        if (scope.running === 0) this.#scopes.delete(name)
         wake()
       },
     }
   }
+}
+
+/** What libuv starts if nobody says otherwise. */
+const poolThreads = 4
+let own: DiskSlots | undefined
+
+/** Those of this process, however often it looks: what hangs in its pool stays there. Whoever asks first says how many threads libuv has. */
+export function ownDiskSlots(threads = poolThreads): DiskSlots {
+  own ??= new DiskSlots(threads)
+  return own
 }
 
 /** The right to ask one question. */

@@ -5,8 +5,8 @@ import { readdir, realpath, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { openFile, type WalkOptions, withPlace } from './disk-path.ts'
-import { DiskSlots } from './disk-slots.ts'
-import { settlesInFreeTime } from './free-time.ts'
+import { type DiskSlots, ownDiskSlots } from './disk-slots.ts'
+import { afterFreeTime, settlesInFreeTime } from './free-time.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
 import { askSocket, type SocketAnswer } from './local-http.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
@@ -113,9 +113,9 @@ export class LiveHost implements HostView {
   readonly disk: LiveDisk
   readonly network: NetworkView = { lookUp, connect: tryConnection }
 
-  /** @param threads of libuv's pool, for questions to disks among others */
-  constructor(threads = poolThreads) {
-    this.disk = new LiveDisk(threads)
+  /** @param digestMs what hashing one file may take */
+  constructor(slots: DiskSlots = ownDiskSlots(), digestMs = 2000) {
+    this.disk = new LiveDisk(slots, digestMs)
   }
 
   get silent(): ReadonlySet<string> {
@@ -206,27 +206,25 @@ export class LiveHost implements HostView {
   }
 }
 
-/** What libuv starts if nobody says otherwise. */
-const poolThreads = 4
 const diskMs = 1000
 /** The one question after which a disk is called silent: a busy one may take a while. */
 const filesystemMs = 5000
 /** A gigabyte from the page cache is hashed in less than a second; what must come from the disk may not be. */
 const digestBytesMax = 2 ** 30
-const digestMs = 2000
+const digestPieceBytes = 2 ** 20
 /** What is read from disks here are names and numbers. */
 const diskTextMax = 1024 * 1024
 
 class LiveDisk implements DiskView {
   readonly silent = new Set<string>()
   readonly unasked = new Set<string>()
-  /** Late questions that are still out, each with its thread. */
-  readonly #out = new Set<string>()
   readonly #slots: DiskSlots
+  readonly #digestMs: number
   #mounts: readonly MountPoint[] | undefined
 
-  constructor(threads: number) {
-    this.#slots = new DiskSlots(threads)
+  constructor(slots: DiskSlots, digestMs: number) {
+    this.#slots = slots
+    this.#digestMs = digestMs
   }
 
   text(path: string, options?: WalkOptions): Promise<string | undefined> {
@@ -264,7 +262,9 @@ class LiveDisk implements DiskView {
   }
 
   digest(path: string): Promise<string | undefined> {
-    return this.#ask(path, readDigest, { ms: digestMs })
+    const ms = this.#digestMs
+    // It leaves off by itself, unless the disk does not let it.
+    return this.#ask(path, place => readDigest(place, ms), { ms: ms + diskMs })
   }
 
   async #ask<T>(
@@ -272,14 +272,16 @@ class LiveDisk implements DiskView {
     look: Look<T>,
     { ms = diskMs, options = {}, isLast = false }: AskOptions = {},
   ): Promise<T | undefined> {
-    const isOut = [...this.#out].some(out => isUnder(path, out))
+    const { out } = this.#slots
+    // Asked before, perhaps by another one who looked.
+    if (out.has(path)) this.silent.add(path)
+    const isOut = [...out].some(late => isUnder(path, late))
     const slot = isOut ? undefined : await this.#slots.take(this.#scopeOf(path), isLast)
     if (slot === undefined) {
       if (!this.silent.has(path)) this.unasked.add(path)
       return undefined
     }
-    const abort = new AbortController()
-    const asked = withPlace(path, options, place => look(place, abort.signal))
+    const asked = withPlace(path, options, look)
     const answer = asked.catch(() => undefined)
     if (await settlesInFreeTime(answer, ms)) {
       slot.release()
@@ -289,14 +291,12 @@ class LiveDisk implements DiskView {
     }
     slot.hang()
     this.silent.add(path)
-    this.#out.add(path)
-    // Whoever was only slow may be asked again; what was given up tells nothing of its thread.
-    const back = () => {
-      this.#out.delete(path)
+    out.add(path)
+    // Whoever was only slow may be asked again.
+    void answer.then(() => {
+      out.delete(path)
       slot.release()
-    }
-    void asked.then(back, (error: Error) => error.name === 'AbortError' || back())
-    abort.abort()
+    })
     return undefined
   }
 
@@ -310,7 +310,7 @@ class LiveDisk implements DiskView {
   }
 }
 
-type Look<T> = (place: string, signal: AbortSignal) => Promise<T>
+type Look<T> = (place: string) => Promise<T>
 
 interface AskOptions {
   readonly ms?: number
@@ -330,13 +330,24 @@ async function readText(place: string): Promise<string | undefined> {
   return undefined
 }
 
-async function readDigest(place: string, signal: AbortSignal): Promise<string | undefined> {
-  await using file = await openFile(place)
-  if (file.facts.size > digestBytesMax) return undefined
-  const hash = createHash('sha256')
-  const pieces = file.createReadStream({ signal, highWaterMark: 1 << 20, autoClose: false })
-  for await (const piece of pieces) hash.update(piece as Buffer)
-  return `sha256:${hash.digest('hex')}`
+/** Leaves off between two pieces: a read that is given up tells nothing of its thread. */
+async function readDigest(place: string, ms: number): Promise<string | undefined> {
+  const late = new AbortController()
+  const cancel = afterFreeTime(ms, () => late.abort())
+  try {
+    await using file = await openFile(place)
+    if (file.facts.size > digestBytesMax) return undefined
+    const hash = createHash('sha256')
+    const piece = Buffer.allocUnsafe(digestPieceBytes)
+    while (!late.signal.aborted) {
+      const { bytesRead } = await file.read(piece, 0, digestPieceBytes, null)
+      if (bytesRead === 0) return `sha256:${hash.digest('hex')}`
+      hash.update(piece.subarray(0, bytesRead))
+    }
+    return undefined
+  } finally {
+    cancel()
+  }
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -3,8 +3,10 @@ import { closeSync, fstatSync, mkdtempSync, readlinkSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { waitUntil } from '../../test/testbed/command.ts'
 import { pipe2 } from './libc.ts'
-import { isLocked, lockedFiles, type Question } from './locked-files.ts'
+import { isLocked, LockedFiles, lockedFiles, type Question } from './locked-files.ts'
 
 const own = `/proc/${process.pid}`
 
@@ -67,4 +69,38 @@ test('locks are taken for what concerns a process, and for nothing else', () => 
   ])
     assert.ok(!isLocked(path), path)
   assert.deepEqual([...lockedFiles.silent], [])
+})
+
+const whoAsks: Question[] = [['link', '/proc/thread-self']]
+
+test('a thread that does not begin is waited for once; until it does, whoever asks looks himself', async () => {
+  const own = readlinkSync('/proc/thread-self')
+  const none = new LockedFiles(new URL('./none.ts', import.meta.url), 1000)
+  const start = performance.now()
+  for (let count = 0; count < 60; count += 1) assert.deepEqual(none.ask(whoAsks), [own])
+  assert.ok(performance.now() - start < 30_000, 'not a second for each')
+  const late = new LockedFiles(undefined, 0)
+  await waitUntil('it asks', 60_000, () => late.ask(whoAsks)[0] !== own)
+})
+
+test('a thread that ends while it is asked is told as no answer, and accuses nobody for long', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-locked-'))
+  const path = join(directory, 'ending.mjs')
+  const code = `
+    import { readlinkSync } from 'node:fs'
+    import { basename } from 'node:path'
+    import { workerData } from 'node:worker_threads'
+    import { stateAt, states, threadAt } from '${new URL('./locked-files.ts', import.meta.url)}'
+    const words = new Int32Array(workerData, 0, 4)
+    words[threadAt] = Number(basename(readlinkSync('/proc/thread-self')))
+    Atomics.store(words, stateAt, states.idle)
+    Atomics.notify(words, stateAt)
+    Atomics.wait(words, stateAt, states.idle)
+    process.exit()`
+  writeFileSync(path, code)
+  const files = new LockedFiles(pathToFileURL(path))
+  const [answer] = files.ask([['text', `${own}/cmdline`]])
+  assert.ok(answer instanceof Error && answer.code === 'EAGAIN')
+  await waitUntil('it is forgotten', 60_000, () => files.silent.size === 0)
+  rmSync(directory, { recursive: true })
 })

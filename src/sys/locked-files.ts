@@ -73,12 +73,21 @@ interface Asker {
   readonly shared: SharedArrayBuffer
   /** What it was asked last. */
   questions: readonly Question[]
+  /** It did not begin in time. Nobody waits for it any more: its file may be gone. */
+  isLate: boolean
 }
 
-class LockedFiles {
+export class LockedFiles {
+  readonly #threadUrl: URL
+  readonly #startMs: number
   /** By process, those that were left behind, by what they ask, and by what else would not be told now. */
   readonly #stuck = new Map<string, Map<string, Asker>>()
   #asker: Asker | undefined
+
+  constructor(url = threadUrl, startMs = patienceMs) {
+    this.#threadUrl = url
+    this.#startMs = startMs
+  }
 
   /** Files that did not come, and would not now. */
   get silent(): ReadonlySet<string> {
@@ -143,9 +152,12 @@ class LockedFiles {
 
   #readyAsker(): Asker | undefined {
     try {
-      this.#asker ??= start()
-      const words = new Int32Array(this.#asker.shared, 0, headBytes / 4)
-      return waitWhile(words, states.starting, patienceMs) ? this.#asker : undefined
+      this.#asker ??= start(this.#threadUrl)
+      const asker = this.#asker
+      const words = new Int32Array(asker.shared, 0, headBytes / 4)
+      if (asker.isLate) return Atomics.load(words, stateAt) === states.starting ? undefined : asker
+      asker.isLate = !waitWhile(words, states.starting, this.#startMs, this.#startMs)
+      return asker.isLate ? undefined : asker
     } catch {
       return undefined
     }
@@ -182,12 +194,15 @@ class LockedFiles {
 export const lockedFiles = new LockedFiles()
 
 /** No reason for the process to stay. What it opens is for others to close. */
-function start(): Asker {
+function start(url: URL): Asker {
   const shared = new SharedArrayBuffer(headBytes + answersMax)
-  const worker = new Worker(threadUrl, { workerData: shared, env: {}, trackUnmanagedFds: false })
+  const worker = new Worker(url, { workerData: shared, env: {}, trackUnmanagedFds: false })
   worker.on('error', () => {})
+  // Nobody holds it any more.
+  const words = new Int32Array(shared, 0, headBytes / 4)
+  worker.on('exit', () => Atomics.compareExchange(words, stateAt, states.asked, states.idle))
   worker.unref()
-  return { worker, shared, questions: [] }
+  return { worker, shared, questions: [], isLate: false }
 }
 
 /** What it has opened at last nobody wants any more: one more reader of a pipe would keep its writer from hearing that the others are gone. */
@@ -225,21 +240,25 @@ function readAnswers(bytes: Buffer, count: number): (string | NodeJS.ErrnoExcept
 }
 
 /** @returns false if it is still in that state, and goes on with nothing, and not because it has no processor */
-function waitWhile(words: Int32Array, state: number, ms: number): boolean {
+function waitWhile(words: Int32Array, state: number, ms: number, mostMs = patienceMs): boolean {
   let [start, done] = [performance.now(), 0]
   for (;;) {
     if (Atomics.wait(words, stateAt, state, lookMs) !== 'timed-out') return true
     const doneNow = Atomics.load(words, doneAt)
     if (state === states.asked && doneNow !== done) [start, done] = [performance.now(), doneNow]
     const waited = performance.now() - start
-    if (waited > patienceMs || (waited > ms && isAsleep(words[threadAt] ?? 0))) return false
+    if (waited > mostMs || (waited > ms && isAsleep(words[threadAt] ?? 0))) return false
   }
 }
 
-/** A thread that has not begun, or is ready to run, is not held up by what it asks. */
+/** A thread that has not begun, or is ready to run, is not held up by what it asks. One that has ended is not waited for. */
 function isAsleep(tid: number): boolean {
   if (tid === 0) return false
-  return parseStat(readFileSync(`/proc/self/task/${tid}/stat`, 'latin1'))?.state !== 'R'
+  try {
+    return parseStat(readFileSync(`/proc/self/task/${tid}/stat`, 'latin1'))?.state !== 'R'
+  } catch {
+    return true
+  }
 }
 
 function failure(code: string): NodeJS.ErrnoException {

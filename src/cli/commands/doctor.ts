@@ -129,7 +129,12 @@ export const command = defineCommand({
   async run(context, _operands, options) {
     if (options['emit-collector']) return await emitCollector(context)
     const { diagnose } = await import('../../doctor/diagnose.ts')
-    const { LiveHost } = await import('../../sys/host-view.ts')
+    const [{ LiveHost }, { ownDiskSlots }] = await Promise.all([
+      import('../../sys/host-view.ts'),
+      import('../../sys/disk-slots.ts'),
+    ])
+    // For whatever looks at this host from here on.
+    ownDiskSlots(Number(context.env['UV_THREADPOOL_SIZE']) || undefined)
     for (const name of ['rescue', 'install-service', 'fixes'] as const)
       refuseElsewhere(options, `--${name}`, options[name])
     for (const name of ['fix', 'undo'] as const) refuseElsewhere(options, `--${name}`, options[name] !== undefined)
@@ -233,8 +238,7 @@ async function chooseHost(context: Context, places: Places): Promise<() => Promi
     })
   }
   const { LiveHost } = await import('../../sys/host-view.ts')
-  const threads = Number(context.env['UV_THREADPOOL_SIZE']) || undefined
-  return async () => ({ host: new LiveHost(threads), verdictOf: await readVerdicts(context, places.try) })
+  return async () => ({ host: new LiveHost(), verdictOf: await readVerdicts(context, places.try) })
 }
 
 async function readFacts(path: string): Promise<RecordedHost> {

@@ -1,7 +1,9 @@
 /** How often a service may try: whatever is wrong with a host, it must not become a storm. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { readUptimeUs } from '../../doctor/cures/journal.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { replaceFile } from './replace-file.ts'
 
 /** The same process is not tried again before. */
 const againMs = 10 * 60_000
@@ -11,8 +13,8 @@ const perHourMax = 30
 /** More are forgotten, the oldest first: processes that ended long ago. */
 const rememberedMax = 1000
 
-/** Milliseconds since the host was started, the same for all of its processes. */
-export const sinceBoot = { elapsed: () => Number(process.hrtime.bigint() / 1_000_000n) }
+/** In milliseconds, as of a host; the same for all processes of a boot. */
+export const sinceBoot = { elapsed: () => readUptimeUs() / 1000 }
 
 export class RescueLimits {
   readonly #clock: Pick<HostView, 'elapsed'>
@@ -72,7 +74,6 @@ function isTry(one: unknown): one is Tries[number] {
 function writeTries(path: string, tries: Tries): void {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    writeFileSync(`${path}.new`, JSON.stringify(tries), { mode: 0o600 })
-    renameSync(`${path}.new`, path)
+    replaceFile(path, JSON.stringify(tries), 0o600)
   } catch {}
 }

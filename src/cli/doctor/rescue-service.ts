@@ -1,16 +1,17 @@
 /** `windlass doctor --watch --rescue`: finds pulls that hang and brings them to their end, as long as it runs. A line of JSON for each, and metrics for Prometheus. */
 import { createHash } from 'node:crypto'
-import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { claimDirectory } from '../../doctor/rescue/claim.ts'
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
 import { endOrphans } from '../../doctor/rescue/orphans.ts'
+import { readBoot } from '../../doctor/rescue/unfinished.ts'
 import { WindlassError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { writeJsonLine, writeNote } from '../output.ts'
 import { journalDirectory } from './journal-directory.ts'
+import { replaceFile } from './replace-file.ts'
 import { aboutOf, cannotRescue, isUnproven, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits, sinceBoot } from './rescue-limits.ts'
 
@@ -58,9 +59,8 @@ export async function serveRescues(context: Context, host: HostView, options: Se
 
 /** Each store has its own, and each boot: what keeps /run over one would keep times that have yet to come. */
 function triesOf(context: Context, host: HostView): string {
-  const boot = host.text('/proc/sys/kernel/random/boot_id') ?? ''
   const hash = createHash('sha256')
-    .update(`${journalDirectory(context)}\n${boot}`)
+    .update(`${journalDirectory(context)}\n${readBoot(host)}`)
     .digest('hex')
   return join(claimDirectory, `tries-${hash.slice(0, 16)}`)
 }
@@ -177,12 +177,8 @@ export function formatMetrics({ counts, stuck, now }: Metrics): string {
 }
 
 export function writeMetrics(context: Context, path: string, metrics: Metrics): void {
-  // The directory may be somebody else's, and so what has a name in it: nothing is followed, nothing is opened that is there already.
-  const fresh = `${path}.new`
   try {
-    rmSync(fresh, { force: true })
-    writeFileSync(fresh, formatMetrics(metrics), { flag: 'wx', mode: 0o644 })
-    renameSync(fresh, path)
+    replaceFile(path, formatMetrics(metrics), 0o644)
   } catch (error) {
     writeNote(context, `Cannot write ${path}: ${(error as Error).message}`) // a full disk must not end the watch
   }

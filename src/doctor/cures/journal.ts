@@ -98,7 +98,7 @@ export class Journal implements Disposable {
 }
 
 /** Microseconds since this host was started (CLOCK_MONOTONIC): the same clock for all processes of a boot. */
-function readUptimeUs(): number {
+export function readUptimeUs(): number {
   return Number(process.hrtime.bigint() / 1000n)
 }
 

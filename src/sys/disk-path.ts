@@ -4,9 +4,8 @@
  */
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open, readlink } from 'node:fs/promises'
+import { pathOnly } from './open-foreign-pipe.ts'
 
-/** O_PATH of Linux on all its architectures that Node runs on: opens nothing, waits for no FIFO, rewinds no tape. */
-const pathOnly = 0o10_000_000
 /** As many as the kernel follows. */
 const linksMax = 40
 

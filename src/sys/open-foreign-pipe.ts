@@ -1,8 +1,8 @@
 /** Opens a pipe or file through the descriptor of another process, and nothing else that may stand there by then. */
 import { closeSync, constants, fstatSync, openSync, readlinkSync } from 'node:fs'
 
-/** open(2); Node has no name for it. The thread that opens pipes does without the library that has one. */
-const pathOnly = 0o10000000
+/** O_PATH of open(2), on all architectures that Node runs on: opens nothing, waits for no FIFO, rewinds no tape. Node has no name for it. The thread that opens pipes does without the library that has one. */
+export const pathOnly = 0o10000000
 
 /** What the path leads to is not what is wanted, or another one. */
 export class Replaced extends Error {}

@@ -1,6 +1,6 @@
 /** Where the compressed bytes of a layer can be had while its decompressor is stuck. */
-import { constants } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { openFile } from '../../sys/disk-path.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../../sys/process-files.ts'
 import type { FoundEngine } from '../engines.ts'
@@ -56,28 +56,19 @@ function positionOf(kind: FoundEngine['kind'], position: number | undefined): nu
 /** The layers that the engine has open. They are opened through its descriptors: also what has no name any more. */
 export async function openLayerFiles(host: HostView, engine: FoundEngine): Promise<LayerFile[]> {
   const files = listLayerDescriptors(host, engine).map(({ fd, target, digest, position }) =>
-    openFile(`/proc/${engine.process.pid}/fd/${fd}`, { name: target, digest, position }),
+    openLayer(`/proc/${engine.process.pid}/fd/${fd}`, { name: target, digest, position }),
   )
   return (await Promise.all(files)).filter(file => file !== undefined)
 }
 
-async function openFile(
+async function openLayer(
   path: string,
   facts: Pick<LayerFile, 'name' | 'digest' | 'position'>,
 ): Promise<LayerFile | undefined> {
-  const file = await openRegular(path).catch(() => undefined) // closed meanwhile
+  const file = await openFile(path).catch(() => undefined) // closed meanwhile, or no file
   if (file === undefined) return undefined
-  const { size } = await file.stat()
+  const { size } = file.facts
   return { ...facts, size, read: () => readAll(file), [Symbol.asyncDispose]: () => file.close() }
-}
-
-/** Anybody may give a pipe or a device such a name: to open one may wait for ever, or start something. */
-async function openRegular(path: string): Promise<FileHandle | undefined> {
-  if (!(await stat(path)).isFile()) return undefined
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  if ((await file.stat()).isFile()) return file
-  await file.close()
-  return undefined
 }
 
 /** Large reads: each is one trip through libuv's pool. */

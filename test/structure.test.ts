@@ -48,9 +48,12 @@ const source = join(import.meta.dirname, '..', 'src')
 const files = globSync('**/*.ts', { cwd: source })
 const production = files.filter(file => !file.endsWith('.test.ts'))
 
-function importsOf(file: string): string[] {
+const importsOf = (file: string) => matchImports(file, /(?:from|import\()\s*'(\.[^']+)'/g)
+const staticImportsOf = (file: string) => matchImports(file, /from\s*'(\.[^']+)'/g)
+
+function matchImports(file: string, pattern: RegExp): string[] {
   const text = readFileSync(join(source, file), 'utf8')
-  const found = text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)
+  const found = text.matchAll(pattern)
   return [...found].map(([, path]) => relative(source, resolve(source, dirname(file), path ?? '')))
 }
 
@@ -67,6 +70,33 @@ function floorOf(file: string): number {
   assert.ok(floor !== undefined, `${file} stands in no room of the picture`)
   return floor
 }
+
+/** Files that lead back to themselves by what they import at once; what is imported when it is needed is no part of it. */
+function findCircle(): string[] {
+  const done = new Set<string>()
+  const way: string[] = []
+  const visit = (file: string): string[] => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file]
+    if (done.has(file)) return []
+    way.push(file)
+    for (const target of staticImportsOf(file)) {
+      const circle = visit(target)
+      if (circle.length > 0) return circle
+    }
+    way.pop()
+    done.add(file)
+    return []
+  }
+  for (const file of production) {
+    const circle = visit(file)
+    if (circle.length > 0) return circle
+  }
+  return []
+}
+
+test('no file imports itself by way of others', () => {
+  assert.deepEqual(findCircle(), [])
+})
 
 test('a room imports only from floors below its own, and from itself', () => {
   assert.ok(production.length > 50)

@@ -1,4 +1,4 @@
-import type { Progress } from './progress/progress.ts'
+import type { PullEvent } from '../copy/events.ts'
 
 /** One option of a command, as help, completion, man page and parser see it. */
 export interface OptionSpec {
@@ -112,6 +112,13 @@ export interface Output {
   readonly isTTY?: boolean
   readonly columns?: number
   readonly rows?: number
+}
+
+/** The display of one operation. Dispose draws its last state and leaves it on the screen. */
+export interface Progress extends Disposable {
+  handle(event: PullEvent): void
+  /** Has something else written to the screen, above the display. */
+  aside(write: () => void): void
 }
 
 /** What a command may use: nothing else of the process is its business. */

@@ -4,10 +4,9 @@ import type { PullEvent } from '../copy/events.ts'
 import type { PlaceOptions } from '../copy/places.ts'
 import { WindlassError, wrapError } from '../errors.ts'
 import type { ByteSink } from '../places/archive/tar-output.ts'
-import type { Context, OptionValues } from './command.ts'
+import type { Context, OptionValues, Progress } from './command.ts'
 import { type connectionOptions, readConnections } from './connections.ts'
 import { openCredentials } from './credentials.ts'
-import type { Progress } from './progress/progress.ts'
 
 /** Of the commands that copy as it is what a place has. */
 export const referrersOption = {

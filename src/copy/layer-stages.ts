@@ -10,34 +10,18 @@ import {
 } from '../flow/stage.ts'
 import type { Unpack } from '../layer/unpack.ts'
 import type { BlobIngest } from '../places/store/types.ts'
-import { isHeld, readTask, readTasks, type TaskFacts, waitOfRingReader } from '../sys/tasks.ts'
+import { readTask, waitOfRingReader } from '../sys/tasks.ts'
 import type { StageFacts } from './events.ts'
 import type { LockStage } from './lock-stage.ts'
+import { probeInProcess, probePool } from './pool-stage.ts'
 
 /** The least input that surely wakes the unpack thread: it may sleep for a whole PAX header, which is half of its ring. */
 const unpackInputNeeded = 1024 * 1024
-
-/** The threads of libuv's pool, and those of them that the kernel holds: syncs, renames and writes of the partial are done there. */
-function readPool(): { readonly size: number; readonly held: readonly TaskFacts[] } {
-  const threads = readTasks(process.pid).filter(({ name }) => name.startsWith('libuv-worker'))
-  return { size: threads.length, held: threads.filter(isHeld) }
-}
-
-export function probePool(closer: boolean) {
-  return closer ? { task: readPool().held[0] } : {}
-}
 
 /** What the engine's own process does shows whether it is stopped, or held by its disk. */
 export function probeEngine(find: (() => KernelFacts | undefined) | undefined, closer: boolean) {
   const task = closer ? find?.() : undefined
   return task === undefined ? {} : { task }
-}
-
-/** Decompression in process is done in the pool, too: when the disk holds all its threads, nobody is left to do it. */
-function probeInProcess(closer: boolean) {
-  const { size, held } = closer ? readPool() : { size: 0, held: [] }
-  if (size === 0 || held.length < size) return {}
-  return { item: `in process, behind ${size} threads that all wait for the disk`, task: held[0] }
 }
 
 /**

@@ -2,7 +2,7 @@ import { describeState } from '../flow/evidence.ts'
 import { meterWork, StageMeter } from '../flow/stage.ts'
 import type { LockHolder, LockWait } from '../places/store/types.ts'
 import { readTask } from '../sys/tasks.ts'
-import { probePool } from './layer-stages.ts'
+import { probePool } from './pool-stage.ts'
 
 type HolderFacts = Partial<Pick<ReturnType<StageMeter['sample']>, 'waits' | 'item' | 'task' | 'units' | 'bytesIn'>>
 

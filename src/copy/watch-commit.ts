@@ -1,6 +1,6 @@
 import { meterWork, StageMeter, samplePipeline } from '../flow/stage.ts'
 import { watch } from '../flow/watch.ts'
-import { probePool } from './layer-stages.ts'
+import { probePool } from './pool-stage.ts'
 import { type LayersContext, readLimits, stallReporter } from './pull-layers.ts'
 
 type CommitContext = Pick<LayersContext, 'options' | 'signal' | 'emit' | 'stuck' | 'startedMs'>

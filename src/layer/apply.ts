@@ -22,6 +22,7 @@ import {
 import { defaultTarLimits, showName, type TarEntry, type TarLimits } from '../tar/entry.ts'
 import type { TarReader } from '../tar/reader.ts'
 import { writeContent } from './content.ts'
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT } from './file-type.ts'
 import {
   type Creator,
   finishFile,
@@ -36,7 +37,7 @@ import {
 } from './metadata.ts'
 import { aufsLinks, baseName, cleanName, parentName, parseWhiteout } from './names.ts'
 import type { Adapted } from './ordinary.ts'
-import { type OpenDirectory, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, Tree } from './tree.ts'
+import { type OpenDirectory, Tree } from './tree.ts'
 import { flatUnion, isOverlayWhiteout, overlayUnion, setOpaque, type Union } from './union.ts'
 import { WalkBudget } from './walk-budget.ts'
 

@@ -1,6 +1,5 @@
 import { type IdMaps, isMapped } from '../sys/user-namespace.ts'
 import type { TarEntry } from '../tar/entry.ts'
-import type { AppliedLayer } from './apply.ts'
 import { S_ISUID_ISGID } from './metadata.ts'
 
 /** What of a layer an ordinary user could not have. */
@@ -39,8 +38,14 @@ export class EntryAdapter implements Adapted {
   }
 }
 
+/** What an unpacked layer says of itself, see `AppliedLayer`. */
+interface Losses {
+  readonly droppedXattrs: readonly string[]
+  readonly adapted?: Adapted
+}
+
 /** What of a layer is not on the disk as the layer has it, each as the end of "Left out of layer …: ". */
-export function listLosses({ droppedXattrs, adapted }: AppliedLayer): string[] {
+export function listLosses({ droppedXattrs, adapted }: Losses): string[] {
   const { owners = 0, devices = 0 } = adapted ?? {}
   return [
     ...(droppedXattrs.length === 0 ? [] : [`extended attributes ${droppedXattrs.slice(0, 8).join(', ')}`]),

@@ -1,6 +1,6 @@
 import { constants as osConstants } from 'node:os'
 import { AT_FDCWD, close, cPath, fstat, lastErrno, O, readlinkat, tryOpenat } from '../sys/libc.ts'
-import { S_IFDIR, S_IFLNK, S_IFMT } from './tree.ts'
+import { S_IFDIR, S_IFLNK, S_IFMT } from './file-type.ts'
 import { linksMax } from './walk-budget.ts'
 
 /**

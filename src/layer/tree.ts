@@ -24,18 +24,13 @@ import {
   writeTimespec,
 } from '../sys/libc.ts'
 import { showName } from '../tar/entry.ts'
+import { S_IFDIR, S_IFLNK, S_IFMT } from './file-type.ts'
 import { parentName } from './names.ts'
 import { resolveMissing } from './resolve-missing.ts'
 import type { WalkBudget } from './walk-budget.ts'
 
 const { EEXIST, ELOOP, ENOENT, ENOTDIR } = osConstants.errno
 
-export const S_IFMT = 0o170000
-export const S_IFDIR = 0o040000
-export const S_IFCHR = 0o020000
-export const S_IFBLK = 0o060000
-export const S_IFIFO = 0o010000
-export const S_IFLNK = 0o120000
 const S_ISGID = 0o2000
 
 /** Missing parents get this mode, as OCI's reference tools and docker since 29 give them. */

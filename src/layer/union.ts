@@ -1,8 +1,9 @@
 import { WindlassError } from '../errors.ts'
 import { AT_FDCWD, cPath, lsetxattr, makedev, mkdirat, mknodat, SystemError } from '../sys/libc.ts'
 import { opaqueXattr } from '../sys/mounts.ts'
+import { S_IFCHR, S_IFDIR, S_IFMT } from './file-type.ts'
 import { baseName, parentName } from './names.ts'
-import { IMPLIED_MODE, S_IFCHR, S_IFDIR, S_IFMT, type Tree } from './tree.ts'
+import { IMPLIED_MODE, type Tree } from './tree.ts'
 
 /** What a whiteout does where the layer is being unpacked. */
 export interface Union {

@@ -1,6 +1,6 @@
 import { WindlassError } from '../errors.ts'
 import { AT_FDCWD, close, cPath, fstat, O, readlinkat, tryOpenat } from '../sys/libc.ts'
-import { S_IFDIR, S_IFLNK, S_IFMT } from './tree.ts'
+import { S_IFDIR, S_IFLNK, S_IFMT } from './file-type.ts'
 
 /** What takes longer is counted. Any number of shorter ones costs no more than the entries themselves: a file takes the kernel some 30 µs. */
 const slowMs = 0.25

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util'
 import type { PullEvent } from '../../copy/events.ts'
-import type { Context, LogLevel, Output, ProgressMode } from '../command.ts'
+import type { Context, LogLevel, Output, Progress, ProgressMode } from '../command.ts'
 import { formatJson, printable } from '../printable.ts'
 import type { Screen } from './frame.ts'
 import { newPlainView } from './plain.ts'
@@ -9,13 +9,6 @@ import { newTtyView } from './tty.ts'
 import type { View } from './view.ts'
 
 const tickMs = 100
-
-/** The display of one operation. Dispose draws its last state and leaves it on the screen. */
-export interface Progress extends Disposable {
-  handle(event: PullEvent): void
-  /** Has something else written to the screen, above the display. */
-  aside(write: () => void): void
-}
 
 /** Shows progress on a stream until it is disposed of. */
 export function openProgress(

@@ -1,6 +1,5 @@
 /** An image that is brought in without the engine's decompressor: the names that the engine has before and after, and how they are taken back. */
 import { WindlassError } from '../../errors.ts'
-import type { Names } from './engine-names.ts'
 import { Journal, type JournalRecord, type Step } from './journal.ts'
 
 /** Plain data: survives JSON. */
@@ -16,6 +15,9 @@ export interface ExpectedImage {
   readonly digest: string
   readonly config: string
 }
+
+/** What each name stands for: docker's image ID, containerd's digest. */
+export type Names = Readonly<Record<string, string>>
 
 const kind = 'deliver'
 /** An engine that has just failed may not answer either. */

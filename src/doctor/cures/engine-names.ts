@@ -6,10 +6,7 @@ import { ContainerdClient } from '../../places/containerd/client.ts'
 import { listImages, removeImage } from '../../places/containerd/images.ts'
 import { DockerClient } from '../../places/docker/client.ts'
 import { findImage, recordDigest, removeName as removeFromDocker } from '../../places/docker/images.ts'
-import type { DeliveryPlace, ExpectedImage } from './deliver.ts'
-
-/** What each name stands for: docker's image ID, containerd's digest. */
-export type Names = Readonly<Record<string, string>>
+import type { DeliveryPlace, ExpectedImage, Names } from './deliver.ts'
 
 const answerMs = 2000
 const defaultNamespace = 'default'

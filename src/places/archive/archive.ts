@@ -3,21 +3,13 @@ import { open, stat } from 'node:fs/promises'
 import { decompress } from '../../codec/decompress.ts'
 import { detectCompression, magicLength } from '../../codec/detect.ts'
 import { WindlassError, wrapError } from '../../errors.ts'
-import type { Source } from '../place.ts'
+import type { ArchivedImage } from './archived-image.ts'
 import { type ByteFile, fileOf, readRange } from './byte-file.ts'
 import { checkWhole, hintParts, locate, openParts } from './checksums.ts'
 import { listDockerImages } from './docker-source.ts'
 import { DirectoryFiles, type Files, TarFiles } from './files.ts'
 import { listLayoutImages } from './layout-source.ts'
 import { openSpool, spooled } from './spool.ts'
-
-/** An image of an archive. */
-export interface ArchivedImage {
-  /** As the archive has them: `host/repo:tag`, or a bare tag in an OCI layout. */
-  readonly names: readonly string[]
-  /** Belongs to the archive: it ends with it. */
-  readonly source: Source
-}
 
 /** An OCI layout, in a directory or a tar, or what `docker save` writes. */
 export interface Archive extends AsyncDisposable {

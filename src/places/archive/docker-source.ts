@@ -9,7 +9,7 @@ import { manifestSizeMax } from '../../oci/manifest.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
 import { quote } from '../../oci/quote.ts'
 import type { BlobRequest, BlobStream, Document, Source } from '../place.ts'
-import type { ArchivedImage } from './archive.ts'
+import type { ArchivedImage } from './archived-image.ts'
 import { type Files, readSmallFile } from './files.ts'
 import { checkDocument, digestOf, leftOut } from './layout-source.ts'
 

@@ -13,7 +13,7 @@ import {
   referrersTag,
 } from '../../oci/referrers.ts'
 import type { BlobRequest, BlobStream, Document, Referrer, Source } from '../place.ts'
-import type { ArchivedImage } from './archive.ts'
+import type { ArchivedImage } from './archived-image.ts'
 import { type Files, readSmallFile } from './files.ts'
 
 /** What containers' tools and containerd name an image by (OCI image-spec, annotations.md, and containerd's own). */

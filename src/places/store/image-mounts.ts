@@ -17,8 +17,7 @@ import {
 import { isInUserNamespace } from '../../sys/user-namespace.ts'
 import type { StoreContext } from './context.ts'
 import { removeTree } from './remove-tree.ts'
-import type { OpenSession } from './session.ts'
-import type { ImageRecord, LayerRecord, MountRecord } from './types.ts'
+import type { ImageRecord, LayerRecord, MountRecord, OpenSession } from './types.ts'
 
 /** A mount of this store, with the directory under `mounts/` that belongs to it. */
 export interface ImageMount extends MountRecord {

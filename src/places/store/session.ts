@@ -20,22 +20,11 @@ import type {
   LayerRecord,
   LockWait,
   NewImage,
-  Session,
+  OpenSession,
 } from './types.ts'
 
 /** Another process that puts the same document holds its lock for a write and two syncs. It is small: who waits longer makes it beside. */
 const documentWaitMs = 10_000
-
-/** A session with what the store itself needs of it. */
-export interface OpenSession extends Session {
-  readonly id: string
-  /** Its own directory under `ingest/`, removed with all in it when the session ends. */
-  readonly directory: string
-  /** Makes it last until the last program has ended that this process starts or is replaced by. */
-  keepOnExec(): void
-  /** Ends when what dead sessions left is gone; rejects with the first thing that could not be removed. */
-  readonly swept: Promise<void>
-}
 
 /** How long a session that is done waits for the removal of what others left; the next session goes on with it. */
 const sweepWaitMs = 1000

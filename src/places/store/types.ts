@@ -230,3 +230,14 @@ export interface StoreInfo {
   readonly cores: number
   readonly memoryBytes: number
 }
+
+/** A session with what the store itself needs of it. */
+export interface OpenSession extends Session {
+  readonly id: string
+  /** Its own directory under `ingest/`, removed with all in it when the session ends. */
+  readonly directory: string
+  /** Makes it last until the last program has ended that this process starts or is replaced by. */
+  keepOnExec(): void
+  /** Ends when what dead sessions left is gone; rejects with the first thing that could not be removed. */
+  readonly swept: Promise<void>
+}

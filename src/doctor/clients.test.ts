@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseClientPull } from './clients.ts'
+import { makeEngine } from '../../test/checked.ts'
+import { FixtureHost } from '../../test/fixture-host.ts'
+import { findClientPulls, parseClientPull } from './clients.ts'
 
 interface Told {
   readonly text: string
   readonly namespace?: string
   readonly socket: string | undefined
+  readonly platform?: string
+  readonly isOfMany?: boolean
 }
 
 const [docker, containerd] = ['/run/docker.sock', '/run/containerd/containerd.sock']
@@ -20,7 +24,65 @@ const lines: Readonly<Record<string, Told | undefined>> = {
   'nerdctl --namespace build pull app': { text: 'app', namespace: 'build', socket: containerd },
   'crictl pull host.example/app:1': { text: 'host.example/app:1', namespace: 'k8s.io', socket: undefined },
   'crictl -r unix:///s pull app': { text: 'app', namespace: 'k8s.io', socket: '/s' },
+  'docker pull app --platform linux/amd64': { text: 'app', socket: docker, platform: 'linux/amd64' },
+  'docker pull --platform=linux/arm64 app -q': { text: 'app', socket: docker, platform: 'linux/arm64' },
+  'docker image pull app --disable-content-trust=false --quiet': { text: 'app', socket: docker },
+  'DOCKER_DEFAULT_PLATFORM=linux/arm64 docker pull app': { text: 'app', socket: docker, platform: 'linux/arm64' },
+  'docker --tlscert pull -H/s -l debug pull -- app': { text: 'app', socket: '/s' },
+  'docker -DH /s pull app': { text: 'app', socket: '/s' },
+  'docker pull -qa team/app': { text: 'team/app', socket: docker, isOfMany: true },
+  'docker pull --all-tags=false team/app': { text: 'team/app', socket: docker },
+  'docker -c node pull app': { text: 'app', socket: undefined },
+  'DOCKER_CONTEXT=node docker pull app': { text: 'app', socket: undefined },
+  'DOCKER_CONTEXT=node DOCKER_HOST=unix:///s docker pull app': { text: 'app', socket: '/s' },
+  'docker exec app git pull origin': undefined,
+  'docker run alpine/git pull origin': undefined,
+  'docker run --pull always app bash': undefined,
+  'docker compose pull web': undefined,
+  'docker pull --what-is-this app': undefined,
+  'docker pull app --platform': undefined,
+  'ctr i pull host/app:1 bob:secret': { text: 'host/app:1', socket: containerd },
+  'ctr i pull -u bob:secret host/app:1': { text: 'host/app:1', socket: containerd },
+  'ctr i pull -user bob:secret -k -platform linux/arm64 host/app:1': {
+    text: 'host/app:1',
+    socket: containerd,
+    platform: 'linux/arm64',
+  },
+  'ctr -n=k8s.io i pull host/app:1 --platform linux/arm64': {
+    text: 'host/app:1',
+    namespace: 'k8s.io',
+    socket: containerd,
+  },
+  'ctr i pull --platform linux/arm64 --platform linux/amd64 host/app:1': {
+    text: 'host/app:1',
+    socket: containerd,
+    isOfMany: true,
+  },
+  'ctr i pull --all-platforms host/app:1': { text: 'host/app:1', socket: containerd, isOfMany: true },
+  'CONTAINERD_NAMESPACE=build ctr i pull host/app:1': { text: 'host/app:1', namespace: 'build', socket: containerd },
+  'ctr run host/app:1 pull x': undefined,
+  'nerdctl pull app --namespace=k8s.io': { text: 'app', namespace: 'k8s.io', socket: containerd },
+  'nerdctl -n k8s.io pull app --platform amd64,arm64': {
+    text: 'app',
+    namespace: 'k8s.io',
+    socket: containerd,
+    isOfMany: true,
+  },
+  'crictl pull --creds bob:secret app': { text: 'app', namespace: 'k8s.io', socket: undefined },
+  'IMAGE_SERVICE_ENDPOINT=/i CONTAINER_RUNTIME_ENDPOINT=/r crictl pull app': {
+    text: 'app',
+    namespace: 'k8s.io',
+    socket: '/i',
+  },
+  'crictl exec pull app': undefined,
+  'podman pull --creds bob:secret host.example/app': { text: 'host.example/app', socket: undefined },
+  'podman --root /r pull docker://localhost/app --arch arm64': {
+    text: 'localhost/app',
+    socket: undefined,
+    platform: 'linux/arm64',
+  },
   'podman pull app': undefined,
+  'podman pull oci-archive:/a/b.tar': undefined,
   'docker run app': undefined,
   'docker pull': undefined,
   'docker pull team/App': undefined,
@@ -34,8 +96,25 @@ for (const [line, wanted] of Object.entries(lines)) {
     const variables = words.filter(word => /^[A-Z_]+=/.test(word)).map(word => word.split('=') as [string, string])
     const args = words.slice(variables.length)
     const found = parseClientPull(args[0] ?? '', args, new Map(variables))
-    const told = found.map(({ text, namespace, socket }) => ({ text, namespace, socket }))
-    const { text = '', namespace, socket } = wanted ?? {}
-    assert.deepEqual(told, wanted === undefined ? [] : [{ text: hex(text), namespace, socket }])
+    const told = found.map(({ reference: _, ...rest }) => rest)
+    const { text = '', namespace, socket, platform, isOfMany = false } = wanted ?? {}
+    const all = [{ text: hex(text), namespace, socket, platform, isOfMany }]
+    assert.deepEqual(told, wanted === undefined ? [] : all)
   })
 }
+
+test('a podman is an engine of its own: what another one pulls is not pulled by it', () => {
+  const files = Object.fromEntries(
+    [7, 8].flatMap(pid => [
+      [`/proc/${pid}/stat`, `${pid} (podman) S 1 ${pid} ${pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0`],
+      [`/proc/${pid}/status`, `Uid:\t${process.getuid?.()}\t0\n`],
+      [`/proc/${pid}/cmdline`, `podman\0pull\0host.example/app:${pid}\0`],
+    ]),
+  )
+  const engine = makeEngine(7, { kind: 'podman' })
+  const found = findClientPulls(new FixtureHost({ files }), engine)
+  assert.deepEqual(
+    found.map(({ text }) => text),
+    ['host.example/app:7'],
+  )
+})

@@ -5,6 +5,7 @@ import type { HostView } from '../sys/host-view.ts'
 import { optionOf, readArguments, readEnvironment, readProcessTable, readUids } from '../sys/process-files.ts'
 import type { ProcessFacts } from '../sys/tasks.ts'
 import type { Engine } from './engines.ts'
+import { optionsOf, type PullGrammar, type PullLine, parsePullLine } from './pull-line.ts'
 
 export interface ClientPull {
   /** As it was written. */
@@ -12,38 +13,111 @@ export interface ClientPull {
   readonly reference: Reference
   /** Of containerd. */
   readonly namespace: string | undefined
-  /** Where it asks; undefined where its command line and environment do not tell. */
+  /** Where it asks; undefined where its command line and environment do not tell, and of one that pulls by itself. */
   readonly socket: string | undefined
+  /** That it asks for, as it was written: that of the host if undefined. Never of a pull of many. */
+  readonly platform: string | undefined
+  /** All tags of a repository, or several platforms of an image: what of them hangs is not told, and `text` alone does not name it. */
+  readonly isOfMany: boolean
 }
 
-interface Client {
+type Environment = ReadonlyMap<string, string> | undefined
+
+interface Client extends PullGrammar {
   readonly kind: Engine['kind']
-  /** Options that name the engine, and the variable. */
-  readonly options: readonly string[]
-  readonly variable: string
+  /** Options that name the engine, and variables, what counts most first. */
+  readonly addresses: readonly string[]
+  readonly variables: readonly string[]
   readonly usual: string | undefined
+  /** Options that name it elsewhere, in a file that is not read; and a variable that does, if none of the others is set. */
+  readonly elsewhere?: readonly string[]
+  readonly elsewhereVariable?: string
+  readonly namespaceOf?: (line: PullLine, env: Environment) => string | undefined
 }
 
-const containerd = {
-  kind: 'containerd',
-  options: ['-a', '-H', '-address', '--address', '--host'],
-  variable: 'CONTAINERD_ADDRESS',
-  usual: '/run/containerd/containerd.sock',
-} as const satisfies Client
-/** Of crictl a file may tell where the engine is. */
+const containerdSocket = '/run/containerd/containerd.sock'
+const containerdVariable = 'CONTAINERD_ADDRESS'
+
+function namespaceOf(line: PullLine, env: Environment): string | undefined {
+  return line.valueOf('namespace') ?? (env?.get('CONTAINERD_NAMESPACE') || undefined)
+}
+
 const clients: Readonly<Record<string, Client>> = {
-  docker: { kind: 'dockerd', options: ['-H', '--host'], variable: 'DOCKER_HOST', usual: '/var/run/docker.sock' },
-  ctr: containerd,
-  nerdctl: containerd,
+  docker: {
+    kind: 'dockerd',
+    addresses: ['host'],
+    variables: ['DOCKER_HOST'],
+    usual: '/var/run/docker.sock',
+    elsewhere: ['context'],
+    elsewhereVariable: 'DOCKER_CONTEXT',
+    style: 'gnu',
+    commands: ['pull', 'image pull'],
+    general: optionsOf('debug/D tls tlsverify', 'config context/c host/H log-level/l tlscacert tlscert tlskey'),
+    own: optionsOf('all-tags/a disable-content-trust quiet/q', 'platform'),
+  },
+  ctr: {
+    kind: 'containerd',
+    addresses: ['address'],
+    variables: [containerdVariable],
+    usual: containerdSocket,
+    namespaceOf,
+    style: 'go',
+    commands: ['images pull', 'image pull', 'i pull'],
+    general: optionsOf('debug', 'address/a timeout connect-timeout namespace/n'),
+    own: optionsOf(
+      'skip-verify/k plain-http http-dump http-trace all-platforms all-metadata skip-metadata print-chainid local sync-fs',
+      'user/u refresh hosts-dir tlscacert tlscert tlskey snapshotter snapshotter-label label platform max-concurrent-downloads',
+    ),
+  },
+  nerdctl: {
+    kind: 'containerd',
+    addresses: ['address'],
+    variables: [containerdVariable],
+    usual: containerdSocket,
+    namespaceOf,
+    style: 'gnu',
+    commands: ['pull', 'image pull'],
+    general: optionsOf(
+      'debug debug-full insecure-registry experimental kube-hide-dupe',
+      'address/a/H/host namespace/n snapshotter/storage-driver cni-path cni-netconfpath data-root cgroup-manager hosts-dir host-gateway-ip bridge-ip userns-remap cdi-spec-dirs',
+    ),
+    own: optionsOf(
+      'all-platforms quiet/q',
+      'unpack platform verify cosign-key cosign-certificate-identity cosign-certificate-identity-regexp cosign-certificate-oidc-issuer cosign-certificate-oidc-issuer-regexp soci-index-digest ipfs-address',
+    ),
+  },
   crictl: {
     kind: 'containerd',
-    options: ['-i', '--image-endpoint', '-r', '--runtime-endpoint'],
-    variable: 'CONTAINER_RUNTIME_ENDPOINT',
-    usual: undefined,
+    addresses: ['image-endpoint', 'runtime-endpoint'],
+    variables: ['IMAGE_SERVICE_ENDPOINT', 'CONTAINER_RUNTIME_ENDPOINT'],
+    usual: undefined, // a file may tell it
+    namespaceOf: () => 'k8s.io', // where a kubelet's images are
+    style: 'go',
+    commands: ['pull'],
+    general: optionsOf(
+      'debug/D enable-tracing',
+      'config/c runtime-endpoint/r image-endpoint/i timeout/t max-retries tracing-sampling-rate-per-million tracing-endpoint profile-cpu profile-mem',
+    ),
+    own: optionsOf('', 'creds auth username/u pod-config annotation/a pull-timeout/pt'),
+  },
+  podman: {
+    kind: 'podman',
+    addresses: ['url'],
+    variables: [],
+    usual: undefined, // it pulls by itself
+    elsewhere: ['connection', 'remote'],
+    style: 'gnu',
+    commands: ['pull', 'image pull'],
+    general: optionsOf(
+      'noout remote/r syslog transient-store',
+      'cdi-spec-dir cgroup-manager config conmon connection/c events-backend hooks-dir identity imagestore log-level module namespace network-cmd-path network-config-dir out root runroot runtime runtime-flag ssh storage-driver storage-opt tls-ca tls-cert tls-key tmpdir url volumepath',
+    ),
+    own: optionsOf(
+      'all-tags/a disable-content-trust quiet/q tls-verify',
+      'arch authfile cert-dir creds decryption-key os platform policy retry retry-delay variant',
+    ),
   },
 }
-/** Of crictl: where a kubelet's images are. */
-const criNamespace = 'k8s.io'
 
 /** Where a client finds its engine if nothing else is said; undefined of what is none, or may read it from a file. */
 export function usualSocketOf(program: string): string | undefined {
@@ -51,58 +125,93 @@ export function usualSocketOf(program: string): string | undefined {
 }
 
 /** Variables that tell clients where their engine is. */
-export const addressVariables = [...new Set(Object.values(clients).map(({ variable }) => variable))]
+export const addressVariables = [...new Set(Object.values(clients).flatMap(({ variables }) => variables))]
 
 /** What other users write on their command lines is theirs: nobody but our own user sends us to a registry. */
-export function findClientPulls(host: HostView, { kind, sockets }: Pick<Engine, 'kind' | 'sockets'>): ClientPull[] {
+export function findClientPulls(
+  host: HostView,
+  { kind, sockets, process: engine }: Pick<Engine, 'kind' | 'sockets' | 'process'>,
+): ClientPull[] {
   const own = process.getuid?.()
   const listening = new Set(sockets.map(formatSocket))
   return [...readProcessTable(host).values()]
     .filter(({ pid, name }) => clients[name]?.kind === kind && readUids(host, pid)?.real === own)
-    .flatMap(({ pid, name }) => parseClientPull(name, readArguments(host, pid), readEnvironment(host, pid)))
-    .filter(({ socket }) => socket === undefined || listening.has(socket))
+    .flatMap(({ pid, name }) =>
+      parseClientPull(name, readArguments(host, pid), readEnvironment(host, pid)).filter(({ socket }) =>
+        socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket),
+      ),
+    )
 }
 
 /** @returns nothing if it pulls nothing, or what it pulls cannot be told */
-export function parseClientPull(
-  program: string,
-  args: readonly string[],
-  env: ReadonlyMap<string, string> | undefined,
-): ClientPull[] {
-  const client = clients[basename(program)]
-  const text = args.at(-1) ?? ''
-  if (client === undefined || !args.slice(1, -1).includes('pull')) return []
-  const socket = socketOf(client, args, env)
-  const namespace =
-    program === 'crictl' ? criNamespace : optionOf(args, ['-n', '-namespace', '--namespace']) || undefined
-  try {
-    const reference = parseReference(text)
-    return [{ text, reference, namespace, socket: socket === undefined ? undefined : formatSocket(socket) }]
-  } catch {
-    return []
-  }
+export function parseClientPull(program: string, args: readonly string[], env: Environment): ClientPull[] {
+  const name = basename(program)
+  const client = clients[name]
+  const line = client && parsePullLine(args, client)
+  if (client === undefined || line === undefined) return []
+  const socket = socketOf(client, line, env)
+  const platforms = platformsOf(line, name, env)
+  const isOfMany = line.isSet('all-tags') || line.isSet('all-platforms') || platforms.length > 1
+  const platform = isOfMany ? undefined : platforms[0]
+  // Of the others the first counts, and a second is refused, or passed over.
+  const images = name === 'podman' ? line.images.map(withoutTransport).filter(hasHost) : line.images.slice(0, 1)
+  return images.flatMap(text => {
+    try {
+      const reference = parseReference(text)
+      return [{ text, reference, namespace: client.namespaceOf?.(line, env), socket, platform, isOfMany }]
+    } catch {
+      return []
+    }
+  })
 }
 
-function socketOf(
-  { options, variable, usual }: Client,
-  args: readonly string[],
-  env: ReadonlyMap<string, string> | undefined,
-): string | undefined {
-  return (optionOf(args, options) || env?.get(variable)) ?? usual
+function platformsOf(line: PullLine, program: string, env: Environment): string[] {
+  const parts = ['os', 'arch', 'variant'].map(part => line.valueOf(part))
+  if (parts.some(Boolean)) return [[parts[0] ?? 'linux', ...parts.slice(1)].filter(Boolean).join('/')]
+  const usual = program === 'docker' ? env?.get('DOCKER_DEFAULT_PLATFORM') : undefined
+  const told = line
+    .all('platform')
+    .flatMap(text => text.split(','))
+    .filter(Boolean)
+  return told.length === 0 && usual ? [usual] : [...new Set(told)]
 }
 
-/** What downloads by itself and hands containerd what has come, beside clients on the command line: these, by the option that names containerd. */
-const daemons: Readonly<Record<string, Client>> = {
-  dockerd: { ...containerd, options: ['--containerd'] },
-  buildkitd: { ...containerd, options: ['--containerd-worker-addr'] },
+function withoutTransport(text: string): string {
+  return text.replace(/^docker:\/\//, '')
+}
+
+/** What has none podman looks for where its settings say. */
+function hasHost(text: string): boolean {
+  return /^(?:localhost|[^/]*[.:][^/]*)\//.test(text)
+}
+
+function socketOf(client: Client, line: PullLine, env: Environment): string | undefined {
+  const { addresses, variables, usual, elsewhere = [], elsewhereVariable = '' } = client
+  if (elsewhere.some(name => isElsewhere(line.valueOf(name)))) return undefined
+  const told = [...addresses.map(name => line.valueOf(name)), ...variables.map(name => env?.get(name) || undefined)]
+  const otherwise = isElsewhere(env?.get(elsewhereVariable)) ? undefined : usual
+  const socket = told.find(address => address !== undefined) ?? otherwise
+  return socket === undefined ? undefined : formatSocket(socket)
+}
+
+function isElsewhere(value: string | undefined): boolean {
+  return value !== undefined && !['', 'default', 'false'].includes(value)
+}
+
+/** What downloads by itself and hands containerd what has come, beside clients on the command line: by the options that name containerd. */
+const writers: Readonly<Record<string, readonly string[]>> = {
+  ctr: ['-a', '-address', '--address'],
+  nerdctl: ['-a', '-H', '--address', '--host'],
+  dockerd: ['--containerd'],
+  buildkitd: ['--containerd-worker-addr'],
 }
 
 /** Whether a process is one that may write into this containerd what it downloads itself, as its command line and environment tell. */
 export function mayWriteInto(host: HostView, { sockets, process }: Engine, { pid, name }: ProcessFacts): boolean {
-  const client = name === 'ctr' || name === 'nerdctl' ? containerd : daemons[name]
-  if (client === undefined) return false
-  const socket = socketOf(client, readArguments(host, pid), readEnvironment(host, pid)) ?? ''
-  return process.parent === pid || sockets.map(formatSocket).includes(formatSocket(socket))
+  const options = writers[name]
+  if (options === undefined) return false
+  const told = optionOf(readArguments(host, pid), options) || readEnvironment(host, pid)?.get(containerdVariable)
+  return process.parent === pid || sockets.map(formatSocket).includes(formatSocket(told || containerdSocket))
 }
 
 /** /var/run is a link to /run. */

@@ -10,7 +10,7 @@ export interface ForeignCommand {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-const variables = [...addressVariables, 'IMAGE_SERVICE_ENDPOINT']
+const variables = addressVariables
 
 /** All engines, where none of these tells. */
 export function enginesOf({ pid, words, env }: ForeignCommand): EngineFilter {

@@ -67,7 +67,7 @@ late=windlass-late-$$
 last_line=windlass-end-$$
 
 # The words of a command line or an environment, one a line. The kernel locks the memory of the process for them, and may wait there.
-split() { tr '\n\0' ' \n' <"$1"; }
+split() { tr '\001-\037' ' ' <"$1" | tr '\0' '\n'; }
 words() {
   [ -r "$1" ] || return 0
   within_told 30 split "$1" | redact_words | indent | sed "s#^b$late\$#?$1#"
@@ -273,7 +273,11 @@ look_at_family() {
 is_file() { [ -f "$1" ] && [ ! -L "$1" ]; }
 tell_ingest() {
   ! is_file "$at/total" || grep -E '^[0-9]{1,19}$' "$at/total" /dev/null | sed -e 's/^/t/' -e 1q
-  ! is_file "$at/ref" || grep -E '^[A-Za-z0-9_./-]{0,200}sha(256|384|512):[0-9a-f]{64,128}$' "$at/ref" /dev/null | sed -e 's/^/t/' -e 1q
+  is_file "$at/ref" || return 0
+  digest='sha(256|384|512):[0-9a-f]{64,128}$'
+  grep -E "^[A-Za-z0-9_./-]{0,200}$digest" "$at/ref" /dev/null | sed -e 's/^/t/' -e 1q
+  # What is fetched is called by its digest; of all else that it is something else.
+  grep -q -E "$digest" "$at/ref" || echo "t$at/ref:other"
 }
 
 # Sizes are read before positions: who writes stands at the end of his file, or beyond the end that was seen.
@@ -348,9 +352,26 @@ frame() {
   busy=$workers$downloading
 }
 
+# fetch PID SOCKET PATH: where a process is not root's, or has a root of its own, a link in the place of its socket may lead to any other; /var/run is one.
+user_of() { sed -n 's/^Uid:[[:space:]]*[0-9]*[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$1/status"; }
+fetch() {
+  user=$(user_of "$1")
+  at=$2
+  if [ "$user$root" != 0 ]; then
+    case $at in /var/run/*) at=/run${at#/var/run} ;; esac
+    part=$at
+    while [ -n "$part" ]; do
+      [ ! -L "$root$part" ] || return 0
+      part=${part%/*}
+    done
+    [ "$user" = 0 ] || [ "$user" = "$(ls -nd "$root$at" | sed 's/^[^ ]* *[0-9]* *\([0-9]*\).*/\1/')" ] || return 0
+  fi
+  curl -sf -m 3 --unix-socket "$root$at" "http://localhost$3"
+}
+
 # ask PID SOCKET PATH
 ask() {
-  body=$(within_told 50 curl -sf -m 3 --unix-socket "$root$2" "http://localhost$3" 2>/dev/null)
+  body=$(within_told 50 fetch "$@" 2>/dev/null)
   case $body in '' | *"$late"*) body= ;; esac
   [ -z "$body" ] || tell "$root$2 $3" "$body"
 }
@@ -361,7 +382,7 @@ tell() {
 
 # What the daemon says of itself has labels and more: only how it reaches registries, and its storage driver.
 ask_info() {
-  body=$(within_told 50 curl -sf -m 3 --unix-socket "$root$2" http://localhost/info 2>/dev/null | tr '\n' ' ')
+  body=$(within_told 50 fetch "$@" /info 2>/dev/null | tr '\n' ' ')
   settings=$(printf '%s\n' "$body" | sed -n -E -e 's/.*("RegistryConfig": *[{].*[}]), *"NCPU":.*/\1/p' | redact)
   driver=$(printf '%s\n' "$body" | grep -oE '"Driver": *"[a-z0-9-]*"' | sed 1q)
   [ -z "$driver" ] || tell "$root$2 /info" "{$driver${settings:+,$settings}}"

@@ -62,10 +62,31 @@ test('so is that of a server of files', async () => {
   for (const filesystem of ['nfs4', 'fuse.sshfs']) assert.equal(await told({ filesystem }), 'PULL_WAITS certain')
 })
 
+test('what a client sends comes from no registry, however long nothing has come', async () => {
+  const told = async (ref: string) => {
+    const directory = '/data/io.containerd.content.v1.content/ingest/ab'
+    const host = new FixtureHost({
+      links: { '/proc/7/fd/9': `${directory}/data` },
+      files: { [`${directory}/ref`]: ref, [`${directory}/total`]: '900', '/proc/uptime': '900.00 0.00\n' },
+    })
+    Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
+    Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs: 980_000, mode: 0o100600 }) })
+    const watch = new DownloadWatch(host, [makeEngine(7, { kind: 'containerd', dataRoot: '/data', dataPath: '/data' })])
+    for (let at = 0; at < 24; at++) {
+      await watch.look()
+      await host.pause(250)
+    }
+    return watch.judge([]).map(({ code, subject }) => `${code} ${subject}`)
+  }
+  const digest = '0a'.repeat(32)
+  assert.deepEqual(await told(`default/1/layer-sha256:${digest}`), ['DOWNLOAD_SILENT containerd 7 ← registry'])
+  assert.deepEqual(await told(`default/1/tar-blobs/sha256/${digest}`), ['PULL_WAITS containerd 7 ← client'])
+})
+
 interface Unpacking {
   /** Lines of an untar without a decompressor, by what they unpack to. */
   readonly targets?: readonly string[]
-  /** How many layers the engine says that it unpacks. */
+  /** How many layers of pulls the engine says that it unpacks. */
   readonly told?: number
   /** Of a file of its own, 100 bytes long, that another descriptor is in. */
   readonly position?: number
@@ -103,7 +124,8 @@ async function toldWhile({
     await watch.look()
     await host.pause(250)
   }
-  const open = targets.map(target => ({ line: { engine, target } as Line, looks: [] }) as unknown as LineWatch)
+  const line = (target: string) => ({ engine, target, untarName: 'docker-untar' }) as Line
+  const open = targets.map(target => ({ line: line(target), looks: [] }) as unknown as LineWatch)
   return watch
     .judge(open, new Set(), () => told)
     .map(({ code }) => code)
@@ -124,10 +146,13 @@ test('what is unpacked from another file, or for a client, excuses no silence', 
   const targets = ['/data/overlay2/a/diff']
   assert.equal(await toldWhile({ targets, position: 50 }), 'DOWNLOAD_SILENT')
   assert.equal(await toldWhile({ told: 1, position: 50 }), 'DOWNLOAD_SILENT')
-  assert.equal(await toldWhile({ targets: ['/data/tmp/docker-import-12'] }), 'DOWNLOAD_SILENT')
+  for (const target of ['/data/tmp/docker-import-12', '/data/tmp/docker-builder12', '/data/overlay2/a/merged'])
+    assert.equal(await toldWhile({ targets: [target] }), 'DOWNLOAD_SILENT', target)
+  // An import of a plain tar is unpacked like a layer: the engine tells whose it is.
+  assert.equal(await toldWhile({ targets, told: 0 }), 'DOWNLOAD_SILENT')
   for (const other of ['/data/tmp/docker-import-12/1a/layer.tar', '/data/containerd/content/blobs/sha256/1a']) {
     assert.equal(await toldWhile({ targets, other }), 'DOWNLOAD_SILENT', other)
-    assert.equal(await toldWhile({ told: 1, other }), 'DOWNLOAD_SILENT', other)
+    assert.equal(await toldWhile({ told: 0, other }), 'DOWNLOAD_SILENT', other)
   }
   // Two files at whose end it stands, and one of them unpacked.
   assert.equal(await toldWhile({ targets, position: 100 }), 'DOWNLOAD_SILENT')

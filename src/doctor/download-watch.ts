@@ -5,7 +5,7 @@ import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
-import { countOtherLayers, isForClient } from './lines.ts'
+import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
 import type { LineWatch } from './sample.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
@@ -66,7 +66,7 @@ export class DownloadWatch {
 
   /** Some have not grown since they were first seen, and not for so long that it says something. */
   get isWaiting(): boolean {
-    return this.#latest.some(({ path }) => !this.#hasGrown(path) && this.#seenMs(path) < seenMs)
+    return this.#latest.some(({ path, isSent }) => !isSent && !this.#hasGrown(path) && this.#seenMs(path) < seenMs)
   }
 
   has(engine: FoundEngine): boolean {
@@ -78,13 +78,18 @@ export class DownloadWatch {
     return this.#latest.some(download => download.engine === engine && this.#hasGrown(download.path))
   }
 
+  /** Whether one of this engine was seen, and not to grow. */
+  hasStill(engine: FoundEngine): boolean {
+    return this.#latest.some(download => download.engine === engine && !this.#hasGrown(download.path))
+  }
+
   feeds(watch: LineWatch): boolean {
     return this.#latest.some(download => isBeingRead(download, [watch]))
   }
 
   /**
    * @param blocked engines that take nothing from a registry, since what they unpack stands still
-   * @param told how many layers an engine says that it unpacks
+   * @param told how many layers of pulls an engine says that it unpacks
    */
   judge(
     open: readonly LineWatch[],
@@ -99,23 +104,23 @@ export class DownloadWatch {
   }
 
   /**
-   * dockerd that decompresses by itself shows no pipe, and stands at the end of a file that it has read. As many of its files are such as layers are unpacked that
-   * no other file is for; those that were written to last are downloads.
+   * dockerd that decompresses by itself shows no pipe, and stands at the end of a file that it has read. As many of its files are such as layers of pulls are unpacked
+   * that no other file is for; those that were written to last are downloads. Where dockerd does not tell how many, its processes do, and what a client sent looks alike.
    */
   #readToEnd(engine: FoundEngine, open: readonly LineWatch[], told: number | undefined): Download[] {
     if (engine.kind !== 'dockerd') return []
-    const own = open.filter(({ line }) => line.engine === engine && !isForClient(line))
     const isOwn = (download: Download) => download.engine === engine
     const files = this.#latest.filter(isOwn)
     const piped = files.filter(download => isBeingRead(download, open))
-    const others = this.#unpacked.filter(isOwn).length + piped.length + countOtherLayers(this.#host, engine)
-    const count = (own.length || (told ?? 0)) - others
+    const lines = open.filter(({ line }) => line.engine === engine && !isForClient(line)).length
+    const unpacked = told ?? lines - countOtherLayers(this.#host, engine)
+    const count = unpacked - this.#unpacked.filter(isOwn).length - piped.length
     const still = files.filter(download => !piped.includes(download) && !this.#hasGrown(download.path))
     return still.sort((a, b) => b.idleMs - a.idleMs).slice(0, Math.max(0, count))
   }
 
   #judgeOne(download: Download): Finding {
-    const { engine, path, bytes, total, reference, idleMs } = download
+    const { engine, path, bytes, total, reference, idleMs, isSent } = download
     const size = total === undefined ? `${number(bytes)} bytes` : `${number(bytes)} of ${number(total)} bytes`
     const code = this.#codeOf(download)
     const isTimeUsable = this.#isTimeUsable(download)
@@ -125,17 +130,25 @@ export class DownloadWatch {
     const evidence = [
       `${path} has ${size}; ${this.#hasGrown(path) ? 'it grew while it was looked at' : `it did not grow in the ${seconds(this.#seenMs(path))} in which it was looked at`}`,
       ...(code === 'PULL_MOVES' ? [] : [byTime]),
+      ...(isSent
+        ? ['no registry is asked for it: a client of the engine sends it (ctr images import), or makes it']
+        : []),
       ...(reference === undefined ? [] : [`the engine calls it ${reference}`]),
     ]
     const facts = { engine: engine.kind, enginePid: engine.process.pid, path, bytes, seenMs: this.#seenMs(path) }
     const known = isTimeUsable ? { ...facts, idleMs: Math.round(idleMs) } : facts
     // Of a silence the greater part is told by the file's time alone.
     const confidence = code === 'DOWNLOAD_SILENT' ? 'likely' : 'certain'
-    return makeFinding(code, `${describeEngine(engine)} ← registry`, { evidence, facts: known, confidence })
+    return makeFinding(code, `${describeEngine(engine)} ← ${isSent ? 'client' : 'registry'}`, {
+      evidence,
+      facts: known,
+      confidence,
+    })
   }
 
   #codeOf(download: Download): 'PULL_MOVES' | 'PULL_WAITS' | 'DOWNLOAD_SILENT' {
     if (this.#hasGrown(download.path)) return 'PULL_MOVES'
+    if (download.isSent) return 'PULL_WAITS'
     const isSilent =
       this.#isTimeUsable(download) && download.idleMs >= silentMs && this.#seenMs(download.path) >= seenMs
     return isSilent ? 'DOWNLOAD_SILENT' : 'PULL_WAITS'
@@ -164,9 +177,11 @@ export class DownloadWatch {
 function isBeingRead({ engine, bytes }: Download, open: readonly LineWatch[]): boolean {
   return open.some(({ line, looks }) => {
     const stage = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
-    return (
-      line.engine === engine && stage !== undefined && stage.bytesIn + (stage.inputBytes ?? 0) >= bytes && bytes > 0
-    )
+    if (line.engine !== engine || stage === undefined || bytes === 0 || isForClient(line)) return false
+    const handed = stage.bytesIn + (stage.inputBytes ?? 0)
+    // A dockerd that unpacks by itself does not show what for: what a client sends is of another length. A script may count all twice.
+    const isUnknown = engine.kind === 'dockerd' && line.untar === undefined && line.decompressor.length === 1
+    return handed >= bytes && (!isUnknown || handed - bytes <= slackBytes)
   })
 }
 

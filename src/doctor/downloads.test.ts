@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,6 +21,8 @@ const layer = `default/7/layer-sha256:${'0a'.repeat(32)}`
 /** What stands beside the data of a layer: text, or what `→` leads to. */
 const cases: readonly (readonly [name: string, ref: string, total: string])[] = [
   ['fine', layer, '9000'],
+  ['sent', `default/1/tar-blobs/sha256/${'0a'.repeat(32)}`, '9000'],
+  ['named', `default/7/index-registry.example.com/a:1@sha256:${'0a'.repeat(32)}`, '9000'],
   ['linked', `→${secret}`, `→${number}`],
   ['other', 'hunter2', 'hunter2'],
   ['many-lines', `${layer}\nhunter2`, '9000\nhunter2'],
@@ -41,10 +43,13 @@ test('of what anybody may put beside a layer that is downloaded only what belong
     assert.deepEqual(more, [])
     assert.equal(found?.path, join(at, 'data'))
     const isFine = name === 'fine'
-    assert.deepEqual([found.reference, found.total], isFine ? [layer, 9000] : [undefined, undefined], name)
+    const isWhole = isFine || name === 'sent' || name === 'named'
+    assert.deepEqual([found.reference, found.total], [isFine ? layer : undefined, isWhole ? 9000 : undefined], name)
+    assert.equal(found.isSent, name === 'sent' || name === 'other' || name === 'many-lines', name)
     assert.deepEqual([...host.disk.silent], [], name)
     const told = runFunction(`at=${at}; tell_ingest`)
     if (name === 'fine') assert.equal(told, `t${at}/total:9000\nt${at}/ref:${layer}\n`)
+    else if (name === 'sent') assert.equal(told, `t${at}/total:9000\nt${at}/ref:other\n`)
     else assert.doesNotMatch(told, /hunter2|271828/)
   }
 })
@@ -70,6 +75,23 @@ test('of mounts the collector hides the passwords, also of those that are nobody
   const told = runFunction(mount, own)
   assert.equal(told.match(/ftp:\/\/…@ftp\.example\.com\//g)?.length, 2, told)
   assert.doesNotMatch(told, /hunter2/)
+})
+
+test('the collector asks no socket through a link where anybody may have made it', () => {
+  const place = join(directory, 'sockets')
+  mkdirSync(place)
+  symlinkSync(secret, join(place, 'link'))
+  symlinkSync('/', join(place, 'above'))
+  put(join(place, 'plain'), 'hunter2')
+  const told = (user: number, root: string, path: string) =>
+    runFunction(`curl() { echo "$5"; }; user_of() { echo ${user}; }; root=${root}; fetch 1 ${path} /x`)
+  // Whose process is root's and beside us may have its socket where it likes.
+  assert.equal(told(0, '', `${place}/link`), `${place}/link\n`)
+  const own = statSync(place).uid
+  assert.equal(told(own, place, '/plain'), `${place}/plain\n`)
+  assert.equal(told(own + 1, place, '/plain'), '')
+  assert.equal(told(own + 1, '', `${place}/plain`), '')
+  for (const path of ['/link', '/above/etc']) assert.equal(told(own, place, path), '', path)
 })
 
 test('of files of which nothing is told the collector says so once, and goes on with the others', () => {

@@ -18,6 +18,8 @@ export interface Download {
   readonly idleMs: number
   /** It is all there, and the engine is in the middle of it: it unpacks it. */
   readonly isUnpacked: boolean
+  /** A client writes it into the engine: what comes late does not come late from a registry. */
+  readonly isSent: boolean
 }
 
 /** From here on a silent body is called so: as long as our own pulls wait for one. */
@@ -81,21 +83,25 @@ async function readTemporary(
   const isUnpacked = state.position < file.size
   if (isUnpacked && state.position === 0) return undefined
   const idleMs = host.now() - file.mtimeMs
-  return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs, isUnpacked }
+  return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs, isUnpacked, isSent: false }
 }
 
 /** The kernel has told where it is: if there is a symlink now, somebody wants to have something else read. */
 const asTold = { isPlain: true }
 /** `NAMESPACE/NUMBER/KIND-ALGORITHM:HEX`, from a file that anybody may have written: nothing else of it is told. */
 const referenceOf = /^[\w./-]{0,200}?sha(?:256|384|512):[0-9a-f]{64,128}(?=\s*$)/
+/** What is fetched from a registry is called by its digest (remotes.MakeRefKey of containerd), an archive's part `tar-NAME`; other names are those of whoever makes layers. */
+const fetched = /^(?!(?:[^/\n]*\/\d+\/)?tar-)[^\n]*sha(?:256|384|512):[0-9a-f]{64,128}\s*$/
 
 /** containerd writes down beside the data what it is, and how much it will be. */
 async function readIngest(host: HostView, engine: FoundEngine, directory: string): Promise<Download | undefined> {
   const file = await host.disk.file(join(directory, 'data'))
   if (file === undefined) return undefined
   const total = Number((await host.disk.text(join(directory, 'total'), asTold)) ?? Number.NaN)
-  const [reference] = referenceOf.exec((await host.disk.text(join(directory, 'ref'), asTold)) ?? '') ?? []
-  const common = { engine, path: join(directory, 'data'), bytes: file.size, reference, isUnpacked: false }
+  const name = await host.disk.text(join(directory, 'ref'), asTold)
+  const [reference] = referenceOf.exec(name ?? '') ?? []
+  const isSent = name !== undefined && !fetched.test(name)
+  const common = { engine, path: join(directory, 'data'), bytes: file.size, reference, isUnpacked: false, isSent }
   if (total === file.size) return undefined
   const idleMs = host.now() - file.mtimeMs
   return { ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }

@@ -26,7 +26,8 @@ async function visit(dumps: Dumps, work = gone): Promise<{ findings: Finding[]; 
   const asked: string[] = []
   const host = {
     elapsed: () => 0,
-    network: {},
+    network: {} as NonNullable<HostView['network']>,
+    text: () => undefined,
     ask: (_: string, path: string) => {
       const detail = path.slice(-1)
       asked.push(detail)
@@ -69,6 +70,7 @@ test('each goroutine is asked for only where a pull does not move, and of no eng
   const moving: EngineWork = { isWorking: true, isMoving: true }
   assert.deepEqual(await asked(counts(70), gone), ['1'])
   assert.deepEqual(await asked(counts(70, pull), moving), ['1'])
+  assert.deepEqual(await asked(counts(70, pull), { ...moving, isUnclear: true }), ['1', '1'])
   assert.deepEqual(await asked(counts(70, pull), gone), ['1', '2'])
   assert.deepEqual(await asked(counts(70, pull), { isWorking: true, isMoving: false }), ['1', '2'])
   assert.deepEqual(await asked(counts(70, transfer), moving), ['1', '2'])

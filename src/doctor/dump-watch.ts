@@ -10,6 +10,8 @@ export interface EngineWork {
   readonly isWorking: boolean
   /** Something of that was seen to move. */
   readonly isMoving: boolean
+  /** A file of it does not grow: it is downloaded to, or unpacked. */
+  readonly isUnclear?: boolean
 }
 
 export class DumpWatch {
@@ -26,12 +28,11 @@ export class DumpWatch {
 
   /** Asks all once; they answer while others are looked at. */
   ask(engines: readonly FoundEngine[]): void {
-    this.#asked ??= Promise.all(engines.map(engine => this.#note(engine, readAnyGoroutines(this.#host, engine))))
-  }
-
-  async #note(engine: FoundEngine, answer: Promise<string | undefined>): Promise<void> {
-    const dump = await answer
-    if (dump !== undefined) this.#dumps.set(engine, dump)
+    const note = async (engine: FoundEngine) => {
+      const counts = await readAnyGoroutines(this.#host, engine)
+      if (counts !== undefined) this.#dumps.set(engine, counts)
+    }
+    this.#asked ??= Promise.all(engines.map(note))
   }
 
   /** An engine says that pulls of it wait for what no process shows: whether they do so for long has to be seen. */
@@ -40,11 +41,18 @@ export class DumpWatch {
     return [...this.#dumps.values()].map(countPullGoroutines).some(({ poisoned, asking }) => poisoned + asking > 0)
   }
 
-  /** Asks for all goroutines of those that have a pull which does not move. */
+  /** Asks for all goroutines of those that have a pull which does not move; of those with a file that may be a download or not, once more for how many do what. */
   async complete(workOf: (engine: FoundEngine) => EngineWork): Promise<void> {
     await this.#asked
-    const still = [...this.#dumps].filter(([engine, counts]) => isStill(countPullGoroutines(counts), workOf(engine)))
-    await Promise.all(still.map(([engine, counts]) => this.#note(engine, readGoroutines(this.#host, engine, counts))))
+    const answers = [...this.#dumps].map(async ([engine, counts]) => {
+      const work = workOf(engine)
+      const isWanted = isStill(countPullGoroutines(counts), work)
+      const whole = isWanted ? await readGoroutines(this.#host, engine, counts) : undefined
+      const isUnclear = whole === undefined && work.isUnclear === true
+      const now = isUnclear ? await readAnyGoroutines(this.#host, engine) : whole
+      if (now !== undefined) this.#dumps.set(engine, now)
+    })
+    await Promise.all(answers)
   }
 
   /** By process. */

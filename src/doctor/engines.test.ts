@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { once } from 'node:events'
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -31,6 +33,46 @@ test('a program is run to tell its version only if root or we have started it', 
   }
   assert.match((await versionOf(0)) ?? 'none', /^\d/)
   assert.equal(await versionOf(65_534), undefined)
+})
+
+const listens = `use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $ARGV[0], Listen => 1) or die $!;
+  open my $f, ">", "/proc/self/comm"; print $f "dockerd"; close $f; $| = 1; print "in\\n"; readline STDIN`
+
+test('nobody has root ask a socket that only root may ask, by a link in the place of his own', {
+  skip: process.getuid?.() !== 0,
+}, async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-engine-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  chmodSync(directory, 0o755)
+  const place = join(directory, 'place')
+  mkdirSync(place)
+  const asked: string[] = []
+  const server = createServer(({ url }, response) => {
+    asked.push(url ?? '')
+    response.end('{"Version":"1.2.3","ApiVersion":"1"}')
+  })
+  await once(server.listen(join(directory, 'root')), 'listening')
+  t.after(() => server.close())
+  const versionOf = async (uid: number) => {
+    chownSync(place, uid, uid)
+    const own = join(place, `${uid}`)
+    const child = spawn('sh', ['-c', 'exec perl -e "$0" "$1"', listens, own], {
+      uid,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child.stdout, 'data')
+    rmSync(own)
+    symlinkSync(join(directory, 'root'), own)
+    const host = new LiveHost()
+    const [engine] = await findEngines(host, readProcessTable(host), child.pid)
+    assert.deepEqual(engine?.sockets, [own])
+    return engine.version
+  }
+  assert.equal(await versionOf(65_534), undefined)
+  assert.deepEqual(asked, [])
+  // Root's own may lead where it likes: /var/run is a link.
+  assert.equal(await versionOf(0), '1.2.3')
 })
 
 test('passwords of proxies are not told, however they are written', () => {

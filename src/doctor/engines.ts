@@ -2,6 +2,7 @@
 import { basename, isAbsolute, join } from 'node:path'
 import { parseGoBool } from '../codec/external/programs.ts'
 import type { HostView } from '../sys/host-view.ts'
+import type { SocketAnswer } from '../sys/local-http.ts'
 import {
   type Descriptor,
   optionOf,
@@ -212,10 +213,27 @@ export function isTrusted({ real, effective }: { readonly real: number; readonly
   return [real, effective].every(uid => uid === 0 || uid === process.geteuid?.())
 }
 
+/** Asks the engine on one of its sockets. Of a process that may be anybody's only his own are asked: what stands at the path of one may lead elsewhere. */
+export function askEngine(
+  host: HostView,
+  { process: { pid }, rootPrefix }: Pick<FoundEngine, 'process' | 'rootPrefix'>,
+  socket: string,
+  path: string,
+): Promise<SocketAnswer | undefined> {
+  return host.ask(`${rootPrefix}${socket}`, path, socketOwnerOf(host, pid))
+}
+
+/** @returns undefined where the process is trusted to name whose sockets it likes */
+export function socketOwnerOf(host: HostView, pid: number): number | undefined {
+  const uids = readUids(host, pid)
+  return uids === undefined || isTrusted(uids) ? undefined : uids.effective
+}
+
 /** Docker is asked; others tell it on their command line, by the very file that runs. */
-async function readVersion(host: HostView, { kind, process, program, sockets, rootPrefix }: FoundEngine) {
+async function readVersion(host: HostView, engine: FoundEngine) {
+  const { kind, process, program, sockets } = engine
   if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
-    const answers = await Promise.all(sockets.map(socket => host.ask(`${rootPrefix}${socket}`, '/version')))
+    const answers = await Promise.all(sockets.map(socket => askEngine(host, engine, socket, '/version')))
     const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
     const version = versions.find(version => version !== undefined)
     if (version !== undefined) return version

@@ -25,7 +25,15 @@ const started = goroutine('select', 'distribution/xfer.(*transferManager).Transf
 test('a dump tells how many pulls wait, for how long, and what is done for them', () => {
   const found = countPullGoroutines([pulling, unpacking, started].join('\n\n'))
   const idle = { waiting: 0, poisoned: 0, poisonedMinutes: 0, asking: 0, askingMinutes: 0, mute: 0 }
-  assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, downloading: 0, ...idle })
+  assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, unpackingOfPulls: 0, downloading: 0, ...idle })
+})
+
+test('of the layers that are unpacked those are told apart that a pull has brought', () => {
+  const layer = 'layer.(*layerStore).Register'
+  const pulled = goroutine('syscall', layer, 'distribution/xfer.(*LayerDownloadManager).makeDownloadFunc.func1.1')
+  const imported = goroutine('syscall', layer, 'daemon/images.(*ImageService).ImportImage')
+  const { unpacking, unpackingOfPulls } = countPullGoroutines([pulled, imported].join('\n\n'))
+  assert.deepEqual([unpacking, unpackingOfPulls], [2, 1])
 })
 
 test('what a pull starts for itself is no pull', () => {
@@ -108,7 +116,16 @@ test('a pull that waits for containerd, on a connection that has lost its writer
 
 test('what is no dump counts nothing', () => {
   const nothing = {
-    ...{ pulls: 0, pullMinutes: 0, waiting: 0, unpacking: 0, downloading: 0, poisoned: 0, poisonedMinutes: 0 },
+    ...{
+      pulls: 0,
+      pullMinutes: 0,
+      waiting: 0,
+      unpacking: 0,
+      unpackingOfPulls: 0,
+      downloading: 0,
+      poisoned: 0,
+      poisonedMinutes: 0,
+    },
     ...{ asking: 0, askingMinutes: 0, mute: 0 },
   }
   assert.deepEqual(countPullGoroutines('<html>not found</html>'), nothing)

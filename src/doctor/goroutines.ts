@@ -3,7 +3,7 @@
  * `debug=2` tells of each how long it has waited, and stops all of it meanwhile.
  */
 import type { HostView } from '../sys/host-view.ts'
-import type { FoundEngine } from './engines.ts'
+import { askEngine, type FoundEngine } from './engines.ts'
 
 /** How many goroutines of dockerd do what for pulls. */
 export interface PullGoroutines {
@@ -15,6 +15,8 @@ export interface PullGoroutines {
   readonly waiting: number
   /** Layers that are being unpacked. */
   readonly unpacking: number
+  /** Those of them that pulls have brought; the others were sent by a client (load, import, build). */
+  readonly unpackingOfPulls: number
   /** Layers of which bytes are being read from the network. */
   readonly downloading: number
   /** Requests that wait for an earlier transfer of the same layer to go away, which a cancel does not reach. */
@@ -84,15 +86,11 @@ export function countFetches(dump: string): Fetches {
   return { waiting: countOf(waiting), reading: countOf(fetches) - countOf(waiting) }
 }
 
-async function askFor(
-  host: HostView,
-  { kind, sockets, rootPrefix }: FoundEngine,
-  detail: 1 | 2,
-  head: string,
-): Promise<string | undefined> {
+async function askFor(host: HostView, engine: FoundEngine, detail: 1 | 2, head: string): Promise<string | undefined> {
+  const { kind, sockets } = engine
   const wanted = sockets.filter(socket => kind === 'dockerd' || socket.includes('debug'))
   const path = `/debug/pprof/goroutine?debug=${detail}`
-  const answers = await Promise.all(wanted.map(socket => host.ask(rootPrefix + socket, path)))
+  const answers = await Promise.all(wanted.map(socket => askEngine(host, engine, socket, path)))
   return answers.find(answer => answer?.status === 200 && answer.body.startsWith(head))?.body
 }
 
@@ -101,12 +99,16 @@ export function countPullGoroutines(dump: string): PullGoroutines {
   const all = parseDump(dump)
   const holding = (pattern: RegExp) => all.filter(({ frames }) => frames.some(frame => pattern.test(frame)))
   const pulls = holding(/\(\*ImageService\)\.(PullImage|pullImage)\(/)
+  const unpacking = holding(/\(\*layerStore\)\.(Register|registerWithDescriptor)\(/)
+  const isOfPull = ({ frames }: Goroutine) =>
+    frames.some(frame => /LayerDownloadManager\)\.makeDownloadFunc/.test(frame))
   const poisoned = all.filter(isPoisoned)
   return {
     pulls: countOf(pulls),
     pullMinutes: longestOf(pulls),
     waiting: countOf(holding(/\(\*LayerDownloadManager\)\.Download\(/)),
-    unpacking: countOf(holding(/\(\*layerStore\)\.(Register|registerWithDescriptor)\(/)),
+    unpacking: countOf(unpacking),
+    unpackingOfPulls: countOf(unpacking.filter(isOfPull)),
     downloading: countOf(holding(/LayerDescriptor\)\.Download\(/)),
     poisoned: countOf(poisoned),
     poisonedMinutes: longestOf(poisoned),

@@ -1,8 +1,9 @@
 /** Which layer a pipeline works on, which pulls wait for it, and who asked for them: what files, counters and the engine itself prove, and no more. */
 import type { HostView } from '../sys/host-view.ts'
 import { findClientPulls } from './clients.ts'
-import type { FoundEngine } from './engines.ts'
+import { type FoundEngine, socketOwnerOf } from './engines.ts'
 import type { PullGoroutines } from './goroutines.ts'
+import { slackBytes } from './lines.ts'
 import { type LayerDescriptor, listLayerDescriptors } from './rescue/layer-files.ts'
 import type { LineWatch } from './sample.ts'
 
@@ -33,9 +34,6 @@ export async function describeLayer(host: HostView, watch: LineWatch, context: L
   ]
   return { evidence, facts: digest === undefined ? {} : { layer: digest } }
 }
-
-/** Between file and decompressor there are buffers of some 32 KiB; and a program reads its libraries, too. */
-const slackBytes = 131_072
 
 /** @returns the file that the engine feeds this decompressor from; `several` where more than one file, or more than one decompressor, fits */
 async function findLayer(
@@ -97,8 +95,11 @@ async function describeUse(
 ): Promise<string[]> {
   if (engine.kind !== 'containerd' || host.network === undefined) return []
   const { findImagesOfLayer } = await import('./images-of-layer.ts')
-  const sockets = engine.sockets.map(socket => engine.rootPrefix + socket)
-  return (await findImagesOfLayer(sockets, digest, signal)).map(({ namespace, repositories, images }) => {
+  const owner = socketOwnerOf(host, engine.process.pid)
+  const sockets = await Promise.all(engine.sockets.map(socket => host.holdSocket?.(engine.rootPrefix + socket, owner)))
+  await using held = new AsyncDisposableStack()
+  const places = sockets.flatMap(socket => (socket === undefined ? [] : [held.use(socket).place]))
+  return (await findImagesOfLayer(places, digest, signal)).map(({ namespace, repositories, images }) => {
     const origin = repositories.length === 0 ? '' : ` comes from ${repositories.join(', ')}`
     const names = images.length === 0 ? 'no image has it yet' : `is part of ${images.join(', ')}`
     return `in namespace ${namespace} that layer${origin === '' ? ' ' : `${origin}, and `}${names}`

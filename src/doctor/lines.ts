@@ -36,6 +36,8 @@ export interface Line {
   /** A process of its own that unpacks; undefined where a thread of the engine does. */
   readonly untar: ProcessFacts | undefined
   readonly untarStdin: PipeEnd | undefined
+  /** What the engine calls it: `docker-untar`, `docker-applyLayer`. */
+  readonly untarName: string | undefined
   /** The directory that is unpacked to, where the command line tells it. */
   readonly target: string | undefined
 }
@@ -66,15 +68,18 @@ interface Child {
   readonly hasOutput: boolean
 }
 
-/** Where dockerd unpacks what a client sends it: an archive of images, or what is to be built. */
-const placeForClients = /\/tmp\/docker-(?:import-|builder)[^/]*/
+/** Where dockerd unpacks layers by `docker-untar`; for drivers without directories of that name it runs `docker-applyLayer`. */
+const placeOfLayer = /\/diff(?:\/[^/]+)?$/
 
-export function isForClient({ engine, target }: Line): boolean {
-  return engine.kind === 'dockerd' && placeForClients.test(target ?? '')
+/** True for what a client of dockerd sends it, other than a layer: an archive of images, what is to be built, files for a container. */
+export function isForClient({ engine, target, untarName }: Pick<Line, 'engine' | 'target' | 'untarName'>): boolean {
+  return engine.kind === 'dockerd' && untarName === 'docker-untar' && !placeOfLayer.test(target ?? '')
 }
 
 /** What dockerd unpacks layers from that come from no pull of its own: an archive that was sent, or what a build fetched. */
 const otherLayer = /\/(?:docker-import-[^/]+\/.+|content\/blobs\/.+)$/
+/** Of these it reads at places of its own choice, which its descriptor does not tell. */
+const chosenPlaces = /\/content\/blobs\//
 /** The directory is its data root's, or that of DOCKER_TMPDIR. */
 const pulledLayer = /\/GetImageBlob\d+$/
 
@@ -83,12 +88,29 @@ export function countOtherLayers(host: HostView, { process: { pid } }: FoundEngi
   return new Set(readDescriptors(host, pid).flatMap(({ target }) => (otherLayer.test(target) ? [target] : []))).size
 }
 
-/** True if what dockerd feeds to this line is sent to it just now, by a client: of a pull all is in a file before it is unpacked. */
-export function comesFromClient(host: HostView, line: Line): boolean {
+/** Between a file and its decompressor there are buffers of some 32 KiB; and a program reads its libraries, too. */
+export const slackBytes = 131_072
+
+export interface Feeding {
+  /** What the decompressor was handed; undefined where there is none. */
+  readonly handed: number | undefined
+  /** How many layers of pulls the engine unpacks by its own word; undefined where it gives none. */
+  readonly pulls: number | undefined
+}
+
+/** True if what dockerd feeds to this line is sent to it just now, by a client: of a pull all is in a file before it is unpacked, and that one is open. */
+export function comesFromClient(host: HostView, line: Line, { handed, pulls }: Feeding): boolean {
   if (line.engine.kind !== 'dockerd') return false
-  const opened = readDescriptors(host, line.engine.process.pid).filter(({ target }) => target !== '')
-  const isOfLayer = ({ target }: { readonly target: string }) => pulledLayer.test(target) || otherLayer.test(target)
-  return isForClient(line) || (opened.length > 0 && !opened.some(isOfLayer))
+  if (isForClient(line)) return true
+  const { pid } = line.engine.process
+  const opened = readDescriptors(host, pid).filter(({ target }) => target !== '')
+  const mayFeed = ({ fd, target }: Descriptor) => {
+    if (!otherLayer.test(target) && (pulls === 0 || !pulledLayer.test(target))) return false
+    const position = chosenPlaces.test(target) ? undefined : readDescriptorState(host, pid, fd)?.position
+    if (position === undefined) return true
+    return position > 0 && (handed === undefined || Math.abs(position - handed) <= slackBytes)
+  }
+  return opened.length > 0 && !opened.some(mayFeed)
 }
 
 export function findLines(host: HostView, engines: readonly FoundEngine[], table: ProcessTable): Line[] {
@@ -184,6 +206,7 @@ function makeLine(
     isFed: filter?.input !== undefined && writers.has(filter.input.inode),
     untar: untar?.entry,
     untarStdin: untar?.input,
+    untarName: untar?.args[0],
     target: untar?.args.findLast(word => word.startsWith('/') && word.length > 1),
   }
 }

@@ -118,6 +118,8 @@ class Sight {
     while (!(await this.#isEnough()) && (await this.#host.pause(periodMs, signal)))
     this.#ask()
     await this.dumps.complete(engine => this.workOf(engine))
+    // What an engine has just been seen to unpack, and ended since, is not to be taken for a download.
+    await this.downloads.look()
   }
 
   async #look(): Promise<void> {
@@ -154,7 +156,8 @@ class Sight {
   workOf(engine: FoundEngine): EngineWork {
     const lines = this.linesOf(engine)
     const isMoving = lines.some(({ looks }) => hasMoved(looks)) || this.downloads.moves(engine)
-    return { isMoving, isWorking: lines.length > 0 || this.downloads.has(engine) }
+    const isUnclear = this.downloads.hasStill(engine)
+    return { isMoving, isWorking: lines.length > 0 || this.downloads.has(engine), isUnclear }
   }
 
   /** A pipeline, a download, the engine's own word, or a client that waits. */
@@ -169,7 +172,8 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
   const judge = async (watch: LineWatch) => {
     const { engine } = watch.line
     const disk = (ms: number) => owners.get(engine)?.disk.over(ms)
-    const finding = judgeLine(host, watch, { limits, disk })
+    const pulls = dumps.countsOf(engine)?.unpackingOfPulls
+    const finding = judgeLine(host, watch, { limits, disk, pulls })
     const context = { lines: seen.linesOf(engine), counts: dumps.countsOf(engine), signal }
     return { watch, finding: await withLayer(host, finding, watch, context) }
   }
@@ -182,7 +186,7 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
     ...downloads.judge(
       others.map(({ watch }) => watch),
       new Set(blocked.map(({ watch }) => watch.line.engine)),
-      engine => dumps.countsOf(engine)?.unpacking,
+      engine => dumps.countsOf(engine)?.unpackingOfPulls,
     ),
     ...[...owners].flatMap(
       ([engine, owner]) => owner.judge(limits, seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads),
@@ -269,9 +273,11 @@ interface LineContext {
   readonly limits: BlameLimits
   /** What the disk of its engine did in so many of the latest milliseconds. */
   readonly disk: (ms: number) => DiskProgress | undefined
+  /** How many layers of pulls its engine says that it unpacks. */
+  readonly pulls: number | undefined
 }
 
-function judgeLine(host: HostView, watch: LineWatch, { limits, disk }: LineContext): Finding {
+function judgeLine(host: HostView, watch: LineWatch, { limits, disk, pulls }: LineContext): Finding {
   const { line, looks } = watch
   const subject = describeLine(line)
   const verdict = blame(samplesOf(watch), limits)
@@ -283,15 +289,22 @@ function judgeLine(host: HostView, watch: LineWatch, { limits, disk }: LineConte
   const isOutputClosed = line.decompressor.length > 0 && line.stdout === undefined
   const circumstances = { isOutputClosed, disk: disk(verdict.sinceMs) }
   const reason = frozenReason(host, line) ?? reasonOf(verdict, looks, circumstances)
-  return accuse(verdict, clientReason(host, line, reason) ?? reason, line, evidence)
+  return accuse(verdict, clientReason(host, watch, { reason, pulls }) ?? reason, line, evidence)
+}
+
+interface StarvedLine {
+  readonly reason: Reason | undefined
+  readonly pulls: number | undefined
 }
 
 /** What is fed by a client of the engine is no pull, and the engine owes it no more than it is sent. */
-function clientReason(host: HostView, line: Line, reason: Reason | undefined): Reason | undefined {
+function clientReason(host: HostView, { line, looks }: LineWatch, { reason, pulls }: StarvedLine): Reason | undefined {
   const isStarved = reason?.code === 'ENGINE_DOES_NOT_FEED' || reason?.code === 'PULL_UNEXPLAINED'
-  if (!isStarved || !comesFromClient(host, line)) return undefined
+  const filter = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
+  const handed = filter && filter.bytesIn + (filter.inputBytes ?? 0)
+  if (!isStarved || !comesFromClient(host, line, { handed, pulls })) return undefined
   const evidence = [
-    'the engine has no layer of a pull open: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
+    'no layer of a pull that the engine has open fits: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
   ]
   return { code: 'PULL_WAITS', evidence, severity: 'note', confidence: 'likely' }
 }

@@ -1,6 +1,6 @@
 /** How an engine reaches registries: its proxies, mirrors, authorities, and whom it need not trust, as far as they can be read. */
 import type { HostView } from '../sys/host-view.ts'
-import type { FoundEngine } from './engines.ts'
+import { askEngine, type FoundEngine } from './engines.ts'
 import { hideInSetting } from './secrets.ts'
 
 export interface RegistrySettings {
@@ -61,9 +61,9 @@ async function readDocker(
 /** The part of `GET /info` that says how registries are reached. */
 export async function askDocker(
   host: HostView,
-  { sockets, rootPrefix }: FoundEngine,
+  engine: FoundEngine,
 ): Promise<{ readonly insecure: readonly string[]; readonly mirrors: readonly string[] } | undefined> {
-  const answers = await Promise.all(sockets.map(socket => host.ask(rootPrefix + socket, '/info')))
+  const answers = await Promise.all(engine.sockets.map(socket => askEngine(host, engine, socket, '/info')))
   const { RegistryConfig: config } = parseJson(answers.find(answer => answer?.status === 200)?.body)
   if (typeof config !== 'object' || config === null) return undefined
   const { InsecureRegistryCIDRs, IndexConfigs, Mirrors } = config as Record<string, unknown>

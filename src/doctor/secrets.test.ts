@@ -109,6 +109,14 @@ const commands: readonly (readonly [args: readonly string[], told: readonly stri
     ['x', 'PATH=https://…@r/x:/bin', 'SECRET_PATH=…'],
   ],
   [
+    ['PATH=/x TOKEN=hunter2', 'PATH=/x;API_KEY=hunter3', 'PATH=/x token:hunter4', 'LD_LIBRARY_PATH=a KEY=/hunter5'],
+    ['PATH=/x TOKEN=…', 'PATH=/x;API_KEY=…', 'PATH=/x token:…', 'LD_LIBRARY_PATH=a KEY=…'],
+  ],
+  [
+    ['PATH=/x\tTOKEN=hunter2', 'PATH=/x\nTOKEN=hunter3', 'LANG=C\rAPI_KEY=hunter4', 'PATH=TOKEN=hunter5'],
+    ['PATH=/x TOKEN=…', 'PATH=/x TOKEN=…', 'LANG=C API_KEY=…', 'PATH=TOKEN=…'],
+  ],
+  [
     ['镜像', '--data-root', '/srv/镜像'],
     ['镜像', '--data-root', '/srv/镜像'],
   ],
@@ -136,7 +144,7 @@ test('of command lines everything is hidden that may be a secret', () => {
 test('the shell collector hides the same', () => {
   for (const shell of [['dash'], ['busybox', 'sh']]) {
     for (const [args, told] of commands) {
-      const words = args.map(arg => arg.replaceAll('\n', ' ')).join('\n')
+      const words = args.map(arg => arg.replaceAll(/[\t\n\r]/g, ' ')).join('\n')
       assert.equal(runShell(shell, 'redact_words', `${words}\n`), `${told.join('\n')}\n`, shell.join(' '))
     }
     for (const [text, told] of texts) assert.equal(runShell(shell, 'redact', `${text}\n`), `${told}\n`, shell.join(' '))
@@ -150,6 +158,7 @@ test('variables keep their values but for what may be a secret', () => {
   assert.equal(hideInSetting('HTTP_PROXY', 'proxy:3128'), 'proxy:3128')
   assert.equal(hideInSetting('CONTAINERD_TOKEN', 'x'), '…')
   assert.equal(hideInSetting('PIGZ', '-p@2'), '-p@2')
+  for (const space of [' ', '\n', '\t']) assert.equal(hideInSetting('PATH', `/x${space}TOKEN=hunter2`), '/x TOKEN=…')
   assert.equal(
     hideInSetting('PATH', '/opt/Keycloak2023ServerDistribution/bin:/usr/bin'),
     '/opt/Keycloak2023ServerDistribution/bin:/usr/bin',

@@ -70,8 +70,12 @@ const wordRules: readonly Rule[] = [
 /** An option after which the next word is a secret; `-p` is so, too, but for a path and a number. */
 const secretOption = `(-[^=]*${secretName}|${openOptions})`
 const harmless = '(/.*|[0-9]+)'
-/** Lists of directories are evidence: a directory may be called whatever it likes. */
-const directories = '^(PATH|LD_LIBRARY_PATH)='
+/**
+ * Lists of directories are evidence: a directory may be called whatever it likes, as long as no other assignment stands there: an equals sign comes after a slash, and what
+ * comes after a colon begins with one.
+ */
+const between = ` ,;&|"'()`
+const directories = `^(PATH|LD_LIBRARY_PATH)=[^=/:${between}]*(/[^:${between}]*)?([${between}][^=/:${between}]*(/[^:${between}]*)?|:+/[^:${between}]*)*:*$`
 /** What follows is the command of a container, or a password. */
 const lastWord = '^(run|exec|create|login|secret|kube|play|compose)$'
 
@@ -101,20 +105,27 @@ export function hideInText(text: string): string {
   return apply(compiledText, text)
 }
 
+/** Whatever may stand between words is a space, as the shell's collector has it. */
+const control = new RegExp(`[${String.fromCharCode(1)}-${String.fromCharCode(31)}]`, 'g')
+
+function hideInWord(word: string): string {
+  return apply(compiledWord, word.replace(control, ' '))
+}
+
 /** The command line of an engine, a decompressor or an untar without what may be a secret. */
 export function hideInWords(args: readonly string[]): string[] {
   const end = args.findIndex((arg, at) => at > 0 && isLast.test(arg))
   const told = args.slice(0, end < 0 ? args.length : end + 1).map((arg, at) => {
     const before = args[at - 1] ?? ''
     if (isSecretOption.test(before) || (before === '-p' && !isHarmless.test(arg))) return hidden
-    return apply(compiledWord, arg.replaceAll('\n', ' '))
+    return hideInWord(arg)
   })
   return end < 0 || end === args.length - 1 ? told : [...told, hidden]
 }
 
 /** The value of a variable; a proxy needs no scheme. */
 export function hideInSetting(name: string, value: string): string {
-  return apply(compiledWord, `${name}=${value}`).slice(name.length + 1)
+  return hideInWord(`${name}=${value}`).slice(name.length + 1)
 }
 
 /** Programs whose command lines are about images. */
@@ -148,5 +159,5 @@ export function redactionScript(): string {
 function formatRule([pattern, replacement, by]: Rule): string {
   const quote = (text: string) => text.replaceAll("'", "'\\''")
   const unless = by === undefined ? '' : `\\#${directories}#!`
-  return `-e '${unless}${quote(`s#${pattern}#${replacement}#g`)}'`
+  return `-e '${quote(`${unless}s#${pattern}#${replacement}#g`)}'`
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -73,4 +74,61 @@ test('what is no file is not opened for what is in it, and nobody waits for it',
   writeFileSync(large, Buffer.alloc(2 * 1024 * 1024))
   assert.equal(await disk.text(large), undefined)
   assert.match((await disk.digest(secret)) ?? '', /^sha256:[0-9a-f]{64}$/)
+})
+
+/** Answers every request with its own name. */
+async function listenAt(path: string, name: string): Promise<AsyncDisposable> {
+  const server = createServer((_, response) => response.end(name)).listen(path)
+  await once(server, 'listening')
+  return {
+    async [Symbol.asyncDispose]() {
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    },
+  }
+}
+
+test('a socket below the root of a process is one within it, whatever symlink is in its place', async () => {
+  const root = join(directory, 'sockets')
+  mkdirSync(join(root, 'run'), { recursive: true })
+  await using outside = await listenAt(join(directory, 'outside'), 'outside')
+  await using inside = await listenAt(join(root, 'run/inside'), 'inside')
+  symlinkSync(join(directory, 'outside'), join(root, 'run/out'))
+  symlinkSync('/run', join(root, 'var'))
+  symlinkSync('../../outside', join(root, 'run/up'))
+  const says = 'chroot $ARGV[0] or die $!; $| = 1; print "in\\n"; readline STDIN'
+  const child = spawn('unshare', ['--user', '--map-root-user', 'perl', '-e', says, root], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  try {
+    await once(child.stdout, 'data')
+    const host = new LiveHost()
+    const ask = async (socket: string) => (await host.ask(`/proc/${child.pid}/root${socket}`, '/'))?.body
+    assert.deepEqual(await Promise.all(['/run/inside', '/var/inside'].map(ask)), ['inside', 'inside'])
+    assert.deepEqual(await Promise.all(['/run/out', '/run/up', '/run/none'].map(ask)), [
+      undefined,
+      undefined,
+      undefined,
+    ])
+    assert.ok(outside !== inside)
+  } finally {
+    child.stdin.end()
+    await once(child, 'exit')
+  }
+})
+
+test('where a process may be anybody’s, only a socket of its user is asked', async () => {
+  const path = join(directory, 'of-us')
+  await using server = await listenAt(path, 'ours')
+  symlinkSync(path, join(directory, 'link-to-us'))
+  const host = new LiveHost()
+  const own = process.geteuid?.() ?? 0
+  for (const socket of [path, join(directory, 'link-to-us')]) {
+    assert.equal((await host.ask(socket, '/'))?.body, 'ours')
+    assert.equal((await host.ask(socket, '/', own))?.body, 'ours')
+    assert.equal(await host.ask(socket, '/', own + 1), undefined)
+  }
+  assert.equal(await host.ask(secret, '/'), undefined)
+  assert.ok(server)
 })

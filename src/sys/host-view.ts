@@ -1,7 +1,7 @@
 /** What can be seen of a host. All that the doctor knows comes through here, so that it can be recorded, and read on another host. */
 import { createHash } from 'node:crypto'
 import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
-import { readdir, realpath, stat, statfs } from 'node:fs/promises'
+import { open, readdir, realpath, stat, statfs } from 'node:fs/promises'
 import { type Connected, tryConnection } from './connect.ts'
 import { hasDTypeAsync, measureSync } from './disk.ts'
 import { openFile, type WalkOptions, withPlace } from './disk-path.ts'
@@ -12,6 +12,7 @@ import { askSocket, type SocketAnswer } from './local-http.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
 import { findMountOf, isUnder, type MountPoint, parseMountInfo } from './mounts.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
+import { pathOnly } from './open-foreign-pipe.ts'
 import type { ProcView } from './tasks.ts'
 import { runTool } from './tool.ts'
 
@@ -59,8 +60,13 @@ export interface HostView extends ProcView {
   readonly network?: NetworkView
   /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded, or whatever it said */
   tell(file: string, args: readonly string[], wanted?: 'whatever'): Promise<string | undefined>
-  /** Asks an HTTP server on a socket of this host. */
-  ask(socket: string, path: string): Promise<SocketAnswer | undefined>
+  /** Asks an HTTP server on a socket of this host. @param owner as of `holdSocket` */
+  ask(socket: string, path: string, owner?: number): Promise<SocketAnswer | undefined>
+  /**
+   * A socket of this host, held: whoever may change its path cannot change where that name leads. Absent in a record.
+   * @param owner whose it must be, where a process told of it that may be anybody's: links lead to those of others
+   */
+  holdSocket?(socket: string, owner: number | undefined): Promise<HeldSocket | undefined>
   /** Waits; a record goes on to what was seen so much later instead. @returns false if nothing more was */
   pause(ms: number, signal: AbortSignal): Promise<boolean>
   /** A record of the engine with this process alone: it tells nothing of others. */
@@ -68,6 +74,10 @@ export interface HostView extends ProcView {
   /** Paths that are there and may not be read. */
   readonly denied: ReadonlySet<string>
   readonly silent: ReadonlySet<string>
+}
+
+interface HeldSocket extends AsyncDisposable {
+  readonly place: string
 }
 
 /**
@@ -171,8 +181,13 @@ export class LiveHost implements HostView {
     return status === 0 || isWhatever ? stdout : undefined
   }
 
-  ask(socket: string, path: string): Promise<SocketAnswer | undefined> {
-    return askSocket(socket, path, answerMs)
+  async ask(socket: string, path: string, owner?: number): Promise<SocketAnswer | undefined> {
+    await using held = await this.holdSocket(socket, owner)
+    return held && (await askSocket(held.place, path, answerMs))
+  }
+
+  holdSocket(socket: string, owner: number | undefined): Promise<HeldSocket | undefined> {
+    return this.disk.holdSocket(socket, owner)
   }
 
   async pause(ms: number, signal: AbortSignal): Promise<boolean> {
@@ -259,6 +274,19 @@ class LiveDisk implements DiskView {
 
   measureSync(path: string): Promise<number | undefined> {
     return this.#ask(path, place => measureSync(place), { ms: filesystemMs })
+  }
+
+  async holdSocket(path: string, owner: number | undefined): Promise<HeldSocket | undefined> {
+    let isLate = false
+    const handle = await this.#ask(path, async place => {
+      const opened = await open(place, pathOnly)
+      const facts = await opened.stat()
+      if (!isLate && facts.isSocket() && (owner === undefined || facts.uid === owner)) return opened
+      await opened.close()
+      return undefined
+    })
+    isLate = true
+    return handle && { place: `/proc/self/fd/${handle.fd}`, [Symbol.asyncDispose]: () => handle.close() }
   }
 
   digest(path: string): Promise<string | undefined> {

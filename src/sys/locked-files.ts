@@ -5,7 +5,7 @@
 import { closeSync, constants, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { openForeignPipe } from './open-foreign-pipe.ts'
-import { parseStat } from './tasks.ts'
+import { parseStat } from './stat-line.ts'
 
 /** How a path is asked: what it has in it, where it leads, the names in it, or a descriptor of the pipe that it leads to, opened for reading and without waiting. */
 export type Question = readonly [kind: 'text' | 'link' | 'names' | 'open', path: string]

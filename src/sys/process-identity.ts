@@ -13,6 +13,8 @@ export function hasEnded(identity: string): boolean {
   if (boot !== readBoot()) return true
   if (namespace !== readNamespace()) return false
   const found = readProcess(Number(pid))
+  // It does not tell since when it is there.
+  if (found?.startTicks === 0) return false
   // One that nobody reaps does nothing any more.
   return found === undefined || String(found.startTicks) !== startTicks || /[ZX]/.test(found.state)
 }

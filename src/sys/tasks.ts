@@ -1,9 +1,11 @@
 /**
  * What the kernel says of processes and their tasks: the one reader of /proc. It answers also for a task that cannot be reached in any other way.
  * Nothing is read here that takes the lock of a process's memory, as cmdline, environ and maps do: whoever hangs while it holds that would hold us up. A process that hangs in exec(2) may hold up
- * all but `status`: who looks at strangers has a view that bounds what it asks (`locked-files.ts`).
+ * all but `status`, also one that we have started: what may wait for others is asked within bounds (`locked-files.ts`).
  */
 import { readdirSync, readFileSync } from 'node:fs'
+import { isLocked, lockedFiles } from './locked-files.ts'
+import { parseStat } from './stat-line.ts'
 import { callsWithFd, nameSyscall } from './syscalls.ts'
 
 /** A process as a whole. None of this needs any rights. */
@@ -77,15 +79,33 @@ export interface ProcView {
   readonly silent?: ReadonlySet<string>
 }
 
-/** Facts are evidence: not to get them, for whatever reason, must not end what they are about. */
+const ownFile = `/proc/${process.pid}/`
+
+/** Facts are evidence: neither not to get them, for whatever reason, nor to wait for them may end what they are about. */
 const here: ProcView = {
   arch: process.arch,
-  text: path => attempt(() => readFileSync(path, 'utf8')),
+  text: path => readHere([path])[0],
+  texts: readHere,
   names: path => attempt(() => readdirSync(path)) ?? [],
+  get silent() {
+    return lockedFiles.silent
+  },
+}
+
+/** We ourselves become no other program: nobody holds up what is asked about us. */
+function readHere(paths: readonly string[]): (string | undefined)[] {
+  const isOther = (path: string) => isLocked(path) && !path.startsWith(ownFile)
+  const asked = paths.filter(isOther)
+  const answers = asked.length === 0 ? [] : lockedFiles.ask(asked.map(path => ['text', path]))
+  const told = new Map(asked.map((path, at) => [path, answers[at]]))
+  return paths.map(path => {
+    const answer = told.get(path) ?? attempt(() => readFileSync(path, 'utf8'))
+    return typeof answer === 'string' ? answer : undefined
+  })
 }
 
 /**
- * Reads a process. Never waits for it.
+ * Reads a process. Waits for it for moments at most.
  * @returns undefined if there is no such process (any more)
  */
 export function readProcess(pid: number, proc: ProcView = here): ProcessFacts | undefined {
@@ -148,7 +168,7 @@ function readAll(paths: readonly string[], proc: ProcView): (string | undefined)
 }
 
 /**
- * Reads one task; the main thread of the process if no thread is named. Never waits for the task.
+ * Reads one task; the main thread of the process if no thread is named. Waits for the task for moments at most.
  * @returns undefined if there is no such task (any more)
  */
 export function readTask(pid: number, tid: number = pid, proc: ProcView = here): TaskFacts | undefined {
@@ -253,16 +273,6 @@ export function waitOfFilter(tasks: readonly TaskFacts[]): 'input' | 'output' | 
 
 function isAsleepIn({ state, syscall, fd }: TaskFacts, name: string, wanted: number): boolean {
   return state === 'S' && syscall === name && fd === wanted
-}
-
-// The name stands in parentheses and may itself contain any of ") (": the last one ends it.
-export function parseStat(
-  text: string | undefined,
-): { readonly name: string; readonly state: string; readonly field: (number: number) => number } | undefined {
-  const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(text ?? '') ?? []
-  if (name === undefined || rest === undefined) return undefined
-  const fields = rest.split(' ') // fields[0] is field 3 of proc_pid_stat(5)
-  return { name, state: fields[0] ?? '?', field: number => Number(fields[number - 3]) }
 }
 
 // A task that does not sleep, or a reader without rights, reads "0".

@@ -2,14 +2,17 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
 import { program, type Visit } from './doctor-bed.ts'
+
+const sources = join(import.meta.dirname, '../../src/sys')
 
 /** Each hangs, called `podman`, with a lock of the kernel, for as long as the filesystem of its file does not answer such a request. */
 const locks = {
@@ -74,6 +77,49 @@ for (const [what, { request, command, asked, told, again }] of Object.entries(lo
     }
   })
 }
+
+/** What a pull asks when its decompressor stands still, and what tells whether a process that has left its mark has ended. */
+const asks = `
+  import { readProgram, readProcess } from '${sources}/tasks.ts'
+  import { hasEnded, ownIdentity } from '${sources}/process-identity.ts'
+  const pid = Number(process.argv[2])
+  const [boot, namespace] = ownIdentity().split(' ')
+  console.log(JSON.stringify({ program: readProgram(pid) ?? 'untold', state: readProcess(pid)?.state, ended: hasEnded([boot, namespace, pid, 1].join(' ')) }))
+  process.kill(process.pid, 'SIGKILL')`
+
+test('neither does a pull wait for its own decompressor that becomes another program and does not get there', {
+  timeout: 120_000,
+}, async () => {
+  await using fuse = await openFailingFilesystem()
+  const file = join(fuse.directory, 'pages')
+  writeFileSync(file, Buffer.alloc(1 << 20))
+  await fuse.order({ requests: ['FLUSH'], hang: true })
+  const [start = '', ...args] = locks['a process that becomes another program'].command
+  // A script that starts the program, as a shim does.
+  const held = spawn('sh', ['-c', '"$@" & wait', 'sh', start, ...args, file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  })
+  try {
+    await once(held.stdout, 'data')
+    await waitUntil('it hangs', 10_000, () => fuse.hasMet())
+    const pid = Number(readFileSync(`/proc/${held.pid}/task/${held.pid}/children`, 'utf8'))
+    const directory = mkdtempSync(join(tmpdir(), 'windlass-held-'))
+    const script = join(directory, 'asks.mjs')
+    writeFileSync(script, asks)
+    const asker = spawn(process.execPath, [script, String(pid)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const said = await Promise.race([once(asker.stdout, 'data'), sleep(60_000, undefined, { ref: false })])
+    asker.kill('SIGKILL')
+    rmSync(directory, { recursive: true })
+    const { program, state, ended } = JSON.parse(String(said?.[0] ?? assert.fail('it waits')))
+    assert.equal(ended, false)
+    assert.ok(program === 'untold' || program.pid === pid)
+    assert.match(state, /[DSR]/)
+  } finally {
+    await fuse.order({})
+    process.kill(-(held.pid ?? 0), 'SIGKILL')
+  }
+})
 
 async function isTold(path: string): Promise<boolean> {
   const { status } = await runCommand('timeout', ['-s', 'KILL', '1', 'cat', path])

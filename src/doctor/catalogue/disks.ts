@@ -91,13 +91,16 @@ export const disks = {
     severity: 'unseen',
     en: {
       title: 'Something of the disk could not be seen',
-      meaning: 'What would tell it failed or is not allowed to this user.',
-      advice: ['Run it as root.'],
+      meaning:
+        'What would tell it failed, is not allowed to this user, or was not asked for want of other answers: the evidence tells which.',
+      advice: [
+        'Where it is not allowed: run it as root. Where nothing was asked: see to the files that did not answer, and run it again.',
+      ],
     },
     zh: {
       title: '磁盘的部分情况无法看到',
-      meaning: '能说明情况的操作失败，或该用户无权执行。',
-      advice: ['请以 root 运行。'],
+      meaning: '能说明情况的操作失败、该用户无权执行，或因其他问题没有应答而未被询问：证据说明是哪一种。',
+      advice: ['若无权执行：请以 root 运行。若未被询问：先处理没有应答的文件，然后再次运行。'],
     },
   },
   FILES_UNANSWERED: {

@@ -159,8 +159,12 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['for {} minutes at least', '至少 {0} 分钟'],
   ['no pull of it is to be seen', '看不到它的拉取'],
   [
-    'the engine has no layer of a pull open: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
-    '引擎没有打开任何拉取的层：此处解包的内容由它的客户端发送（docker load、import、build 或 cp），它在等待该客户端',
+    'no registry is asked for it: a client of the engine sends it (ctr images import), or makes it',
+    '它不向任何镜像仓库请求：由引擎的客户端发送（ctr images import）或生成',
+  ],
+  [
+    'no layer of a pull that the engine has open fits: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
+    '引擎打开的任何拉取的层都对不上：此处解包的内容由它的客户端发送（docker load、import、build 或 cp），它在等待该客户端',
   ],
   [
     'it is at work in the kernel: to remove a directory with many files moves no bytes',

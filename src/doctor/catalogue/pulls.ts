@@ -417,14 +417,15 @@ export const pulls = {
   PULL_WAITS: {
     severity: 'note',
     en: {
-      title: 'A pull has not moved while it was looked at, for too short a time to judge',
-      meaning: 'Nothing moved during the look, but not long enough to accuse anybody, or nobody is at fault.',
-      advice: ['Look again in a minute, or longer with --watch.'],
+      title: 'A pull, or a transfer by a client, has not moved while it was looked at, and nobody is accused',
+      meaning:
+        'Nothing moved during the look, but not long enough to accuse anybody; or what is waited for is a client that loads, imports, builds or copies; or nobody is at fault.',
+      advice: ['Look again in a minute, or longer with --watch. Where a client is waited for, look at that one.'],
     },
     zh: {
-      title: '观察期间有拉取没有进展，但时间太短，无法判断',
-      meaning: '观察期间没有移动，但时间不足以归咎于谁，或者无人有错。',
-      advice: ['一分钟后再看，或用 --watch 持续观察。'],
+      title: '观察期间有拉取或客户端的传输没有进展，不归咎于任何一方',
+      meaning: '观察期间没有移动，但时间不足以归咎于谁；或者等待的是正在加载、导入、构建或复制的客户端；或者无人有错。',
+      advice: ['一分钟后再看，或用 --watch 持续观察。若等待的是客户端，请检查该客户端。'],
     },
   },
   PULLS_HIDDEN: {

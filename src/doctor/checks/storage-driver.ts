@@ -1,3 +1,4 @@
+import { askEngine } from '../engines.ts'
 import { makeFinding } from '../finding.ts'
 import { type CheckOf, describeEngine } from './check.ts'
 
@@ -13,7 +14,7 @@ export const storageDriver: CheckOf<'engine'> = {
   of: 'engine',
   async look(engine, { host }) {
     if (engine.kind !== 'dockerd' || engine.version === undefined) return []
-    const answers = await Promise.all(engine.sockets.map(socket => host.ask(engine.rootPrefix + socket, '/info')))
+    const answers = await Promise.all(engine.sockets.map(socket => askEngine(host, engine, socket, '/info')))
     const [, driver = ''] = /"Driver":"([^"]+)"/.exec(answers.find(answer => answer?.status === 200)?.body ?? '') ?? []
     const reason = slow[driver]
     if (reason === undefined) return []

@@ -207,7 +207,11 @@ const writers: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Whether a process is one that may write into this containerd what it downloads itself, as its command line and environment tell. */
-export function mayWriteInto(host: HostView, { sockets, process }: Engine, { pid, name }: ProcessFacts): boolean {
+export function mayWriteInto(
+  host: HostView,
+  { sockets, process }: Pick<Engine, 'sockets' | 'process'>,
+  { pid, name }: ProcessFacts,
+): boolean {
   const options = writers[name]
   if (options === undefined) return false
   const told = optionOf(readArguments(host, pid), options) || readEnvironment(host, pid)?.get(containerdVariable)

@@ -144,6 +144,7 @@ look_at_processes() {
   list=$(printf '%s\n' "$table" | sed -n \
     -e 's/^[^:]*:\([0-9]*\) (.*) Z .*//' \
     -e 's/^[^:]*:\([0-9]*\) (\(dockerd\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
+    -e 's/^[^:]*:\([0-9]*\) (\(dockerd-current\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
     -e 's/^[^:]*:\([0-9]*\) (\(containerd\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
     -e 's/^[^:]*:\([0-9]*\) (\(podman\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
     -e 's/^[^:]*:\([0-9]*\) (\(crio\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
@@ -350,6 +351,12 @@ frame() {
     look_at_groups
   done
   busy=$workers$downloading
+}
+
+# When something came last on each connection: not with whom it is.
+tell_connections() {
+  echo 'ass -tneiH state established'
+  ss -tneiH state established 2>/dev/null | sed -n -e 's/.*\(ino:[0-9]*\).*/b\1/p' -e 's/.*\(lastrcv:[0-9]*\).*/b \1/p'
 }
 
 # fetch PID SOCKET PATH: where a process is not root's, or has a root of its own, a link in the place of its socket may lead to any other; /var/run is one.
@@ -770,6 +777,7 @@ main() {
   done
   # For the vendor: where the kernel holds them; root only.
   within_told 30 look_at_stacks | sed "/^$late\$/d"
+  if [ -n "$downloading" ] && has ss; then within_told 30 tell_connections | sed "/^$late\$/d"; fi
   if has curl; then
     for pid in $engines; do
       find_root

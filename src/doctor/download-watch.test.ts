@@ -62,25 +62,71 @@ test('so is that of a server of files', async () => {
   for (const filesystem of ['nfs4', 'fuse.sshfs']) assert.equal(await told({ filesystem }), 'PULL_WAITS certain')
 })
 
-test('what a client sends comes from no registry, however long nothing has come', async () => {
-  const told = async (ref: string) => {
-    const directory = '/data/io.containerd.content.v1.content/ingest/ab'
-    const host = new FixtureHost({
-      links: { '/proc/7/fd/9': `${directory}/data` },
-      files: { [`${directory}/ref`]: ref, [`${directory}/total`]: '900', '/proc/uptime': '900.00 0.00\n' },
-    })
-    Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
-    Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs: 980_000, mode: 0o100600 }) })
-    const watch = new DownloadWatch(host, [makeEngine(7, { kind: 'containerd', dataRoot: '/data', dataPath: '/data' })])
-    for (let at = 0; at < 24; at++) {
-      await watch.look()
-      await host.pause(250)
-    }
-    return watch.judge([]).map(({ code, subject }) => `${code} ${subject}`)
+interface Ingest {
+  readonly ref?: string
+  readonly idleMs?: number
+  /** On each connection, since something came on it, in milliseconds. */
+  readonly received?: readonly number[]
+  readonly layers?: number
+}
+
+const digest = '0a'.repeat(32)
+
+/** What is said of layers in the content store of a containerd, none of which grows while it is looked at. */
+async function toldOfIngest({
+  ref = `default/1/layer-sha256:${digest}`,
+  idleMs = 20_000,
+  received,
+  layers = 1,
+}: Ingest): Promise<string[]> {
+  const directories = Array.from({ length: layers }, (_, at) => `/data/io.containerd.content.v1.content/ingest/a${at}`)
+  const sockets = (received ?? []).map((_, at) => [`/proc/7/fd/${20 + at}`, `socket:[${50 + at}]`])
+  const ss = (received ?? []).map((ms, at) => `0 0 a b ino:${50 + at} sk:1\n\t cubic lastsnd:1 lastrcv:${ms} x:2`)
+  const host = new FixtureHost({
+    links: {
+      ...Object.fromEntries(directories.map((directory, at) => [`/proc/7/fd/${at}`, `${directory}/data`])),
+      ...Object.fromEntries(sockets),
+      '/proc/self/ns/net': 'net:[1]',
+      '/proc/7/ns/net': 'net:[1]',
+    },
+    files: {
+      ...Object.fromEntries(directories.map(directory => [`${directory}/ref`, ref])),
+      '/proc/uptime': '900.00 0.00\n',
+    },
+    tells:
+      received === undefined
+        ? {}
+        : { 'ss -tneiH state established': `${ss.join('\n')}\n0 0 a b ino:9 sk:1\n\t lastrcv:1\n` },
+  })
+  const mtimeMs = 1_000_000 + 24 * 250 - idleMs
+  Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
+  Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs, mode: 0o100600 }) })
+  const watch = new DownloadWatch(host, [makeEngine(7, { kind: 'containerd', dataRoot: '/data', dataPath: '/data' })])
+  for (let at = 0; at < 24; at++) {
+    await watch.look()
+    await host.pause(250)
   }
-  const digest = '0a'.repeat(32)
-  assert.deepEqual(await told(`default/1/layer-sha256:${digest}`), ['DOWNLOAD_SILENT containerd 7 ← registry'])
-  assert.deepEqual(await told(`default/1/tar-blobs/sha256/${digest}`), ['PULL_WAITS containerd 7 ← client'])
+  await watch.lookCloser(new Map())
+  return watch.judge([]).map(({ code, subject }) => `${code} ${subject}`)
+}
+
+test('what a client sends comes from no registry, however long nothing has come', async () => {
+  const received = [20_000]
+  assert.deepEqual(await toldOfIngest({ received }), ['DOWNLOAD_SILENT containerd 7 ← registry'])
+  const ref = `default/1/tar-blobs/sha256/${digest}`
+  assert.deepEqual(await toldOfIngest({ received, ref }), ['PULL_WAITS containerd 7 ← client'])
+})
+
+test('containerd, which writes in pieces of 1 MiB, is silent where nothing comes on its connections', async () => {
+  const codes = async (scene: Ingest) => [...new Set((await toldOfIngest(scene)).map(text => text.split(' ')[0]))]
+  assert.deepEqual(await codes({ received: [20_000, 16_000] }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ received: [20_000, 200] }), ['PULL_WAITS'])
+  // It cannot be seen, or two layers have one connection: then it takes longer.
+  assert.deepEqual(await codes({}), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ idleMs: 130_000 }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ idleMs: 130_000, received: [200], layers: 2 }), ['DOWNLOAD_SILENT'])
+  // Each of them has one, and each is at work.
+  assert.deepEqual(await codes({ idleMs: 130_000, received: [200, 300], layers: 2 }), ['PULL_WAITS'])
 })
 
 interface Unpacking {
@@ -94,6 +140,9 @@ interface Unpacking {
   /** What else it has open. */
   readonly other?: string
   readonly name?: string
+  /** Of the file, if it is not 100 bytes long, and what decompressors have taken. */
+  readonly size?: number
+  readonly piped?: readonly object[]
 }
 
 /** What is said of a file of dockerd at whose end it stands, while it unpacks. */
@@ -104,9 +153,11 @@ async function toldWhile({
   flags = '0100002',
   other,
   name = '/data/tmp/GetImageBlob1',
+  size = 100,
+  piped = [],
 }: Unpacking): Promise<string> {
   const files: Record<string, string> = {
-    '/proc/7/fdinfo/9': `pos:\t100\nflags:\t${flags}\n`,
+    '/proc/7/fdinfo/9': `pos:\t${size}\nflags:\t${flags}\n`,
     '/proc/uptime': '900.00 0.00\n',
   }
   const links: Record<string, string> = { '/proc/7/fd/9': name }
@@ -117,7 +168,7 @@ async function toldWhile({
   if (other !== undefined) links['/proc/7/fd/7'] = other
   const host = new FixtureHost({ links, files })
   Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
-  Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs: 980_000, mode: 0o100600 }) })
+  Object.assign(host.disk, { file: async () => ({ size, mtimeMs: 980_000, mode: 0o100600 }) })
   const engine: FoundEngine = makeEngine(7, { dataRoot: '/data' })
   const watch = new DownloadWatch(host, [engine])
   for (let at = 0; at < 24; at++) {
@@ -126,8 +177,9 @@ async function toldWhile({
   }
   const line = (target: string) => ({ engine, target, untarName: 'docker-untar' }) as Line
   const open = targets.map(target => ({ line: line(target), looks: [] }) as unknown as LineWatch)
+  const decompressing = piped.map(one => ({ ...one, line: { ...one, engine } }) as unknown as LineWatch)
   return watch
-    .judge(open, new Set(), () => told)
+    .judge([...open, ...decompressing], new Set(), () => told)
     .map(({ code }) => code)
     .join()
 }
@@ -140,6 +192,20 @@ test('a file that was read to its end and is unpacked is no silent download, how
   assert.equal(await toldWhile({ name: '/mnt/scratch/GetImageBlob1' }), 'DOWNLOAD_SILENT')
   // Opened anew, to read.
   assert.equal(await toldWhile({ flags: '0100000' }), '')
+})
+
+test('what another decompressor has taken excuses no silence', async () => {
+  const lines = (...handed: number[]) =>
+    handed.map(bytesIn => {
+      const looks = [{ sample: { stages: [{ kind: 'decompress', bytesIn }] } }]
+      return { decompressor: [{}], looks }
+    })
+  const size = 3_000_000
+  assert.equal(await toldWhile({ size, piped: lines(size + 6000), told: 1 }), '')
+  assert.equal(await toldWhile({ size, piped: lines(9_000_000), told: 0 }), 'DOWNLOAD_SILENT')
+  // It has just come by there, in a file of its own.
+  assert.equal(await toldWhile({ size, piped: lines(size + 6000), told: 1, position: size - 500 }), 'DOWNLOAD_SILENT')
+  assert.equal(await toldWhile({ size, piped: lines(size, size + 6000), told: 2, position: size - 500 }), '')
 })
 
 test('what is unpacked from another file, or for a client, excuses no silence', async () => {

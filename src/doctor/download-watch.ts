@@ -2,14 +2,21 @@
 import { countedMs, defaultBlameLimits } from '../flow/blame.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
+import type { ProcessTable } from '../sys/process-files.ts'
+import type { FindingCode } from './catalogue.ts'
+import { mayWriteInto } from './clients.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
+import { readLastReceived } from './last-received.ts'
 import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
 import type { LineWatch } from './sample.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
 const seenMs = 5000
+
+/** containerd writes what has come in pieces of 1 MiB: what is slower than these 9 KB a second, and cannot be seen to come otherwise, is called silent. */
+const pieceMs = 120_000
 
 /** Times that should go on by as much may differ by so much: whole seconds in a record, a look that took its time. */
 const slackMs = 2000
@@ -31,6 +38,8 @@ export class DownloadWatch {
   readonly #engines: readonly FoundEngine[]
   readonly #growth = new Map<string, Growth>()
   #latest: Download[] = []
+  /** How long ago something came on each connection of an engine and of who writes into it; undefined where that is not known. */
+  readonly #received = new Map<FoundEngine, readonly number[] | undefined>()
   /** Files that are there, and that engines are in the middle of. */
   #unpacked: Download[] = []
 
@@ -44,6 +53,16 @@ export class DownloadWatch {
     this.#latest = all.filter(({ isUnpacked }) => !isUnpacked)
     this.#unpacked = all.filter(({ isUnpacked }) => isUnpacked)
     for (const download of this.#latest) this.#note(download)
+  }
+
+  /** Looks at the connections behind files that say too little by themselves. */
+  async lookCloser(table: ProcessTable): Promise<void> {
+    const unclear = this.#latest.filter(download => isInPieces(download) && this.#isStill(download))
+    for (const engine of new Set(unclear.map(({ engine }) => engine))) {
+      const writers = [...table.values()].filter(entry => mayWriteInto(this.#host, engine, entry))
+      const pids = [engine.process.pid, ...writers.map(({ pid }) => pid)]
+      this.#received.set(engine, await readLastReceived(this.#host, pids))
+    }
   }
 
   #note({ path, bytes, idleMs }: Download): void {
@@ -84,7 +103,11 @@ export class DownloadWatch {
   }
 
   feeds(watch: LineWatch): boolean {
-    return this.#latest.some(download => isBeingRead(download, [watch]))
+    return findPiped(this.#of(watch.line.engine), [], [watch]).length > 0
+  }
+
+  #of(engine: FoundEngine): Download[] {
+    return this.#latest.filter(download => download.engine === engine)
   }
 
   /**
@@ -98,7 +121,7 @@ export class DownloadWatch {
   ): Finding[] {
     const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine))))
     return this.#latest
-      .filter(download => !isBeingRead(download, open) && !read.has(download))
+      .filter(download => !read.has(download))
       .filter(download => !blocked.has(download.engine) || this.#hasGrown(download.path))
       .map(download => this.#judgeOne(download))
   }
@@ -108,15 +131,15 @@ export class DownloadWatch {
    * that no other file is for; those that were written to last are downloads. Where dockerd does not tell how many, its processes do, and what a client sent looks alike.
    */
   #readToEnd(engine: FoundEngine, open: readonly LineWatch[], told: number | undefined): Download[] {
-    if (engine.kind !== 'dockerd') return []
-    const isOwn = (download: Download) => download.engine === engine
-    const files = this.#latest.filter(isOwn)
-    const piped = files.filter(download => isBeingRead(download, open))
-    const lines = open.filter(({ line }) => line.engine === engine && !isForClient(line)).length
-    const unpacked = told ?? lines - countOtherLayers(this.#host, engine)
-    const count = unpacked - this.#unpacked.filter(isOwn).length - piped.length
-    const still = files.filter(download => !piped.includes(download) && !this.#hasGrown(download.path))
-    return still.sort((a, b) => b.idleMs - a.idleMs).slice(0, Math.max(0, count))
+    const own = open.filter(({ line }) => line.engine === engine)
+    const unpacked = this.#unpacked.filter(download => download.engine === engine)
+    const piped = findPiped(this.#of(engine), unpacked, own)
+    if (engine.kind !== 'dockerd') return piped
+    const lines = own.filter(({ line }) => !isForClient(line)).length
+    const all = told ?? lines - countOtherLayers(this.#host, engine)
+    const count = Math.max(0, all - unpacked.length - piped.length)
+    const still = this.#of(engine).filter(download => !piped.includes(download) && !this.#hasGrown(download.path))
+    return [...piped, ...still.sort((a, b) => b.idleMs - a.idleMs).slice(0, count)]
   }
 
   #judgeOne(download: Download): Finding {
@@ -130,6 +153,7 @@ export class DownloadWatch {
     const evidence = [
       `${path} has ${size}; ${this.#hasGrown(path) ? 'it grew while it was looked at' : `it did not grow in the ${seconds(this.#seenMs(path))} in which it was looked at`}`,
       ...(code === 'PULL_MOVES' ? [] : [byTime]),
+      ...this.#describeConnections(download, code),
       ...(isSent
         ? ['no registry is asked for it: a client of the engine sends it (ctr images import), or makes it']
         : []),
@@ -146,12 +170,37 @@ export class DownloadWatch {
     })
   }
 
+  #describeConnections(download: Download, code: FindingCode): string[] {
+    if (!isInPieces(download) || code === 'PULL_MOVES' || !this.#isStill(download)) return []
+    const received = this.#received.get(download.engine)
+    if (received === undefined)
+      return ['the engine writes in pieces of 1 MiB, and when something came last on its connections cannot be seen']
+    const latest = seconds(Math.min(...received))
+    return [
+      `the engine writes in pieces of 1 MiB; on its connections and those of its clients something came last ${latest} ago`,
+    ]
+  }
+
   #codeOf(download: Download): 'PULL_MOVES' | 'PULL_WAITS' | 'DOWNLOAD_SILENT' {
     if (this.#hasGrown(download.path)) return 'PULL_MOVES'
     if (download.isSent) return 'PULL_WAITS'
-    const isSilent =
-      this.#isTimeUsable(download) && download.idleMs >= silentMs && this.#seenMs(download.path) >= seenMs
-    return isSilent ? 'DOWNLOAD_SILENT' : 'PULL_WAITS'
+    return this.#isStill(download) && !this.#mayCome(download) ? 'DOWNLOAD_SILENT' : 'PULL_WAITS'
+  }
+
+  #isStill(download: Download): boolean {
+    if (this.#hasGrown(download.path) || download.isSent) return false
+    return this.#isTimeUsable(download) && download.idleMs >= silentMs && this.#seenMs(download.path) >= seenMs
+  }
+
+  /** Bytes may have come that are not in the file yet. */
+  #mayCome(download: Download): boolean {
+    if (!isInPieces(download)) return false
+    const received = this.#received.get(download.engine)
+    const coming = received?.filter(ms => ms < silentMs).length
+    if (coming === 0) return false
+    // As many connections as layers: each has its own, and none is silent.
+    const layers = this.#of(download.engine).filter(({ isSent }) => !isSent).length
+    return download.idleMs < pieceMs || (coming !== undefined && coming >= layers)
   }
 
   #hasGrown(path: string): boolean {
@@ -173,16 +222,40 @@ export class DownloadWatch {
   }
 }
 
-/** The whole file was handed to a decompressor: it stands at its end, too, but does not wait for the network. */
-function isBeingRead({ engine, bytes }: Download, open: readonly LineWatch[]): boolean {
-  return open.some(({ line, looks }) => {
-    const stage = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
-    if (line.engine !== engine || stage === undefined || bytes === 0 || isForClient(line)) return false
-    const handed = stage.bytesIn + (stage.inputBytes ?? 0)
-    // A dockerd that unpacks by itself does not show what for: what a client sends is of another length. A script may count all twice.
-    const isUnknown = engine.kind === 'dockerd' && line.untar === undefined && line.decompressor.length === 1
-    return handed >= bytes && (!isUnknown || handed - bytes <= slackBytes)
+/**
+ * Files that were handed to a decompressor to their end: the engine stands at their end, too, and does not wait for the network. Each decompressor has one. What stands in a
+ * content store of containerd is unpacked from elsewhere, once it is whole.
+ */
+function findPiped(files: readonly Download[], unpacked: readonly Download[], open: readonly LineWatch[]): Download[] {
+  const handed = open.flatMap(watch => handedTo(watch) ?? [])
+  for (const { position = 0 } of unpacked) take(handed, ({ bytes }) => Math.abs(bytes - position) <= slackBytes)
+  return files.filter(({ bytes: size, engine }) => {
+    if (size === 0 || engine.kind === 'containerd' || engine.kind === 'buildkitd') return false
+    return take(handed, ({ bytes, isCounted }) => bytes >= size && (!isCounted || bytes - size <= slackBytes))
   })
+}
+
+interface Handed {
+  readonly bytes: number
+  /** A script and its program may count all twice. */
+  readonly isCounted: boolean
+}
+
+function handedTo({ line, looks }: LineWatch): Handed | undefined {
+  const stage = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
+  if (stage === undefined || isForClient(line)) return undefined
+  return { bytes: stage.bytesIn + (stage.inputBytes ?? 0), isCounted: line.decompressor.length === 1 }
+}
+
+function take<T>(values: T[], isWanted: (value: T) => boolean): boolean {
+  const at = values.findIndex(isWanted)
+  if (at >= 0) values.splice(at, 1)
+  return at >= 0
+}
+
+/** containerd's content.Copy fills its buffer before it writes. */
+function isInPieces({ engine, isSent }: Download): boolean {
+  return !isSent && (engine.kind === 'containerd' || engine.kind === 'buildkitd')
 }
 
 function number(value: number): string {

@@ -18,6 +18,8 @@ export interface Download {
   readonly idleMs: number
   /** It is all there, and the engine is in the middle of it: it unpacks it. */
   readonly isUnpacked: boolean
+  /** Where the engine stands in it, as far as it reads or writes one byte after the other. */
+  readonly position?: number
   /** A client writes it into the engine: what comes late does not come late from a registry. */
   readonly isSent: boolean
 }
@@ -83,7 +85,9 @@ async function readTemporary(
   const isUnpacked = state.position < file.size
   if (isUnpacked && state.position === 0) return undefined
   const idleMs = host.now() - file.mtimeMs
-  return { engine, path, bytes: file.size, total: undefined, reference: undefined, idleMs, isUnpacked, isSent: false }
+  const { position } = state
+  const common = { engine, path, bytes: file.size, total: undefined, reference: undefined }
+  return { ...common, idleMs, isUnpacked, position, isSent: false }
 }
 
 /** The kernel has told where it is: if there is a symlink now, somebody wants to have something else read. */

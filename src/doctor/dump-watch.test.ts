@@ -84,3 +84,13 @@ test('an engine that is not asked for how long accuses nobody', async () => {
     ['note'],
   )
 })
+
+test('a pull for which nothing is done asks for something, and has had no answer for long if it says so', async () => {
+  const codes = async (state: string, work = gone) =>
+    (await visit({ counts: counts(70, pull), whole: whole(state, pull) }, work)).findings.map(
+      ({ code, severity }) => `${code} ${severity}`,
+    )
+  assert.deepEqual(await codes('select'), ['PULL_WAITS note'])
+  assert.deepEqual(await codes('select, 3 minutes'), ['PULL_UNANSWERED warning'])
+  assert.deepEqual(await codes('select, 3 minutes', { isWorking: true, isMoving: false }), [])
+})

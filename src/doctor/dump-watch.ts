@@ -83,9 +83,10 @@ function judgeDump(engine: FoundEngine, dump: string, { isWorking }: EngineWork,
   if (counts.poisoned > 0) return [tellPoisoned(engine, counts, { isWorking, isDetailed, requests, seenMs })]
   if (counts.askingMinutes > 0) return [tellAsking(engine, counts, requests)]
   // It waits for an answer of a registry, or is between two steps.
-  return counts.pulls > 0 && !isWorking
-    ? [makeFinding('PULL_WAITS', describeEngine(engine), { evidence: [requests] })]
-    : []
+  if (counts.pulls === 0 || isWorking) return []
+  const code = counts.pullMinutes > 0 ? 'PULL_UNANSWERED' : 'PULL_WAITS'
+  const facts = { pulls: counts.pulls, pullMinutes: counts.pullMinutes }
+  return [makeFinding(code, describeEngine(engine), { evidence: [requests], facts })]
 }
 
 function describeRequests({ pulls, pullMinutes, unpacking, downloading }: PullGoroutines, isDetailed: boolean): string {

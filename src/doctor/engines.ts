@@ -54,9 +54,13 @@ export interface EngineDecompressor {
   readonly use: 'used' | 'not-found' | 'disabled' | 'invalid-value' | 'unknown'
 }
 
-const kinds: ReadonlyMap<string, EngineKind> = new Map(
-  (['dockerd', 'containerd', 'podman', 'crio', 'buildkitd', 'buildah', 'skopeo'] as const).map(kind => [kind, kind]),
-)
+const kinds: ReadonlyMap<string, EngineKind> = new Map([
+  // Of Red Hat's docker.
+  ['dockerd-current', 'dockerd'],
+  ...(['dockerd', 'containerd', 'podman', 'crio', 'buildkitd', 'buildah', 'skopeo'] as const).map(
+    kind => [kind, kind] as const,
+  ),
+])
 
 /** What the engine holds open, and so tells where its data are. */
 const landmarks: Readonly<Partial<Record<EngineKind, RegExp>>> = {

@@ -6,7 +6,6 @@ import { basename } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import {
   type Descriptor,
-  descendantsOf,
   type ProcessTable,
   readArguments,
   readDescriptorState,
@@ -56,9 +55,9 @@ const decompressorNames = new Set([
   'bunzip2',
 ])
 const untarNames = new Set(['docker-untar', 'docker-applyLayer', 'storage-untar', 'storage-applyLayer'])
-/** What else engines start: their offspring is no business of a pull. */
+/** What else engines start, with all that it starts: no business of a pull. */
 const strangers =
-  /^(containerd-shim|runc|crun|conmon|docker-init|docker-proxy|containerd|dockerd|tini|slirp4netns|pasta|exe:)/
+  /^(containerd-shim|docker-containe|runc|crun|youki|kata-|buildkit-runc|buildkit-cni|conmon|docker-init|docker-proxy|containerd|dockerd|tini|catatonit|slirp4netns|pasta|exe:)/
 
 interface Child {
   readonly entry: ProcessFacts
@@ -122,17 +121,41 @@ function findLinesOf(host: HostView, engine: FoundEngine, table: ProcessTable, o
   const children = offspring(table, engine.process.pid, others).map(entry => readChild(host, entry))
   if (children.length === 0) return []
   const untars = children.filter(({ args }) => untarNames.has(args[0] ?? '')).sort(byStart)
-  const filters = groupByPipe(children.filter(child => !untars.includes(child) && isDecompressor(child)))
-  const writers = filters.length === 0 ? new Set<string>() : findWriters(host, engine)
+  const ends = readDescriptors(host, engine.process.pid).filter(({ target }) => target.startsWith('pipe:['))
+  const held = new Set(ends.map(({ target }) => target.slice(6, -1)))
+  const decompressors = children.filter(child => !untars.includes(child) && isDecompressor(child))
+  const filters = groupByPipe(decompressors.filter(child => isOfEngine(host, engine, child, held)))
+  const writers = filters.length === 0 ? new Set<string>() : findWriters(host, engine, ends)
   const lines = filters.map(group => makeLine(engine, group, takeUntar(untars, group), writers))
   const rest = untars.map(untar => makeLine(engine, [], untar, writers))
   return [...lines, ...rest]
 }
 
+/** What a build runs may be called like a decompressor, too: it has mounts of its own, and its pipes lead to others. The engine's own child may have lost both. */
+function isOfEngine(
+  host: HostView,
+  { process: { pid } }: FoundEngine,
+  { entry, input, output }: Child,
+  held: ReadonlySet<string>,
+): boolean {
+  const mounts = host.link(`/proc/${entry.pid}/ns/mnt`)
+  // A record does not tell of all.
+  if (mounts !== undefined && mounts !== host.link(`/proc/${pid}/ns/mnt`)) return false
+  return entry.parent === pid || [input, output].some(end => end !== undefined && held.has(end.inode))
+}
+
 function offspring(table: ProcessTable, pid: number, others: ReadonlySet<number>): ProcessFacts[] {
-  const isOther = (entry: ProcessFacts) => others.has(entry.pid) || strangers.test(entry.name) || entry.state === 'Z'
-  const children = [...table.values()].filter(entry => entry.parent === pid && !isOther(entry))
-  return children.flatMap(child => [child, ...descendantsOf(table, child.pid).filter(entry => !isOther(entry))])
+  const found = new Set<ProcessFacts>()
+  const add = (parent: number): void => {
+    for (const entry of table.values()) {
+      const isOther = others.has(entry.pid) || strangers.test(entry.name) || entry.state === 'Z'
+      if (entry.parent !== parent || isOther || found.has(entry)) continue
+      found.add(entry)
+      add(entry.pid)
+    }
+  }
+  add(pid)
+  return [...found]
 }
 
 function readChild(host: HostView, entry: ProcessFacts): Child {
@@ -177,8 +200,7 @@ function takeUntar(untars: Child[], group: readonly Child[]): Child | undefined 
 }
 
 /** Pipes that the engine can write to. */
-function findWriters(host: HostView, { process }: FoundEngine): Set<string> {
-  const ends = readDescriptors(host, process.pid).filter(({ target }) => target.startsWith('pipe:['))
+function findWriters(host: HostView, { process }: FoundEngine, ends: readonly Descriptor[]): Set<string> {
   return new Set(ends.filter(end => isWriter(host, process.pid, end)).map(({ target }) => target.slice(6, -1)))
 }
 

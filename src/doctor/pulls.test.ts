@@ -181,3 +181,25 @@ test('a record of one process says of others what --pid would have said on the s
   }
   await assert.rejects(look(['=only 7'], 9), /Cannot look at process 9: these are facts about process 7 alone/)
 })
+
+test('a client that waits for a pull of which nothing is to be seen is no absence of pulls', async () => {
+  const uid = process.getuid?.() ?? 0
+  const look = async (args: readonly string[]) => {
+    const host = new FixtureHost({
+      files: {
+        '/proc/7/stat': stat(7, 'containerd', 1),
+        '/proc/8/stat': stat(8, 'ctr', 1),
+        '/proc/8/status': `Uid:\t${uid}\t${uid}\t${uid}\t${uid}\n`,
+        '/proc/8/cmdline': `${args.join('\0')}\0`,
+        '/proc/8/environ': 'PATH=/bin\0',
+      },
+      links: { '/proc/7/fd/5': '/dev/null' },
+    })
+    const engine = makeEngine(7, { kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
+    return (await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })).findings
+  }
+  const [found, ...more] = await look(['ctr', 'images', 'pull', 'registry.example.com/a:1'])
+  assert.deepEqual([found?.code, found?.subject, more], ['PULL_WAITS', 'containerd 7', []])
+  assert.match(found?.evidence.join() ?? '', /registry\.example\.com\/a:1/)
+  assert.deepEqual(codesOf(await look(['ctr', 'images', 'ls'])), ['NO_PULL'])
+})

@@ -77,8 +77,21 @@ export async function examinePulls(
   if (hidden.length > 0) findings.push(makeFinding('PULLS_HIDDEN', hidden.map(describeEngine).join(', ')))
   else if (isEmpty && ended[0] !== undefined)
     findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0].line.engine)))
-  else if (isEmpty) findings.push(makeFinding('NO_PULL', ''))
+  else if (isEmpty) {
+    const asked = engines.flatMap(engine => findAsked(host, engine))
+    findings.push(...(asked.length > 0 ? asked : [makeFinding('NO_PULL', '')]))
+  }
   return { findings, lines: [...watches.values()], dumps: dumps.texts }
+}
+
+/** A client waits for it, and nothing of a pull is to be seen: it asks a registry, or waits for its answer. */
+function findAsked(host: HostView, engine: FoundEngine): Finding[] {
+  const clients = findClientPulls(host, engine).map(({ text }) => text)
+  const evidence = [
+    `clients on this host that wait for a pull of this engine: ${[...new Set(clients)].join(', ')}`,
+    'no layer is downloaded or unpacked for them: the registry may have been asked, and not have answered yet',
+  ]
+  return clients.length === 0 ? [] : [makeFinding('PULL_WAITS', describeEngine(engine), { evidence })]
 }
 
 /** What an engine has open while it downloads: where nothing is told of it nobody knows whether it does. */
@@ -120,6 +133,7 @@ class Sight {
     await this.dumps.complete(engine => this.workOf(engine))
     // What an engine has just been seen to unpack, and ended since, is not to be taken for a download.
     await this.downloads.look()
+    await this.downloads.lookCloser(readProcessTable(this.#host))
   }
 
   async #look(): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -96,4 +96,34 @@ test('hashing that takes too long is left off, and neither keeps a thread nor ac
   assert.deepEqual([...disk.silent, ...disk.unasked], [])
   for (const path of large) assert.equal((await disk.file(path))?.size, 2 ** 30)
   assert.ok((await disk.filesystem(directory))?.bytesTotal)
+})
+
+test('a host that is looked at for months forgets what it was not told, and sees what is mounted meanwhile', {
+  skip: process.getuid?.() !== 0,
+}, async () => {
+  const place = join(directory, 'mounted')
+  mkdirSync(place)
+  const host = new LiveHost(new DiskSlots(8))
+  assert.equal(await host.disk.text(file), 'here')
+  assert.equal(spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', place]).status, 0)
+  const fifos = ['a', 'b'].map(name => join(place, name))
+  const third = join(place, 'file')
+  try {
+    assert.equal(spawnSync('mkfifo', fifos).status, 0)
+    writeFileSync(third, 'here')
+    host.forget()
+    await Promise.all(fifos.map(path => host.disk.hasTypes(path)))
+    assert.equal(await host.disk.text(third), undefined, 'all that may ask there hang')
+    assert.deepEqual([host.disk.silent.size, host.disk.unasked.size], [2, 1])
+    host.forget()
+    assert.deepEqual([host.disk.silent.size, host.disk.unasked.size], [0, 0])
+    await host.disk.hasTypes(fifos[0] ?? '')
+    assert.deepEqual([...host.disk.silent], [fifos[0]], 'it is still out')
+  } finally {
+    for (const fifo of fifos) closeSync(openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK))
+    await waitUntil('it is unmounted', 20_000, () => spawnSync('umount', [place]).status === 0)
+  }
+  host.forget()
+  assert.equal(await host.disk.text(file), 'here')
+  assert.equal(host.disk.silent.size, 0)
 })

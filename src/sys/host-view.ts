@@ -67,6 +67,8 @@ export interface HostView extends ProcView {
    * @param owner whose it must be, where a process told of it that may be anybody's: links lead to those of others
    */
   holdSocket?(socket: string, owner: number | undefined): Promise<HeldSocket | undefined>
+  /** Before another look, much later: what did not answer may do so now, and other disks be mounted. Absent in a record. */
+  forget?(): void
   /** Waits; a record goes on to what was seen so much later instead. @returns false if nothing more was */
   pause(ms: number, signal: AbortSignal): Promise<boolean>
   /** A record of the engine with this process alone: it tells nothing of others. */
@@ -190,6 +192,11 @@ export class LiveHost implements HostView {
     return this.disk.holdSocket(socket, owner)
   }
 
+  forget(): void {
+    this.denied.clear()
+    this.disk.forget()
+  }
+
   async pause(ms: number, signal: AbortSignal): Promise<boolean> {
     await pause(ms, signal)
     return true
@@ -240,6 +247,13 @@ class LiveDisk implements DiskView {
   constructor(slots: DiskSlots, digestMs: number) {
     this.#slots = slots
     this.#digestMs = digestMs
+  }
+
+  /** What is still out is known to all that look, and told again when it is asked for. */
+  forget(): void {
+    this.silent.clear()
+    this.unasked.clear()
+    this.#mounts = undefined
   }
 
   text(path: string, options?: WalkOptions): Promise<string | undefined> {

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
-import { program, type Visit } from './doctor-bed.ts'
+import { program, startInUnit, type Visit } from './doctor-bed.ts'
 
 const sources = join(import.meta.dirname, '../../src/sys')
 
@@ -118,6 +118,34 @@ test('neither does a pull wait for its own decompressor that becomes another pro
   } finally {
     await fuse.order({})
     process.kill(-(held.pid ?? 0), 'SIGKILL')
+  }
+})
+
+test('two disks that do not answer hold the doctor up no longer than one, and it says which files it missed', {
+  timeout: 240_000,
+}, async () => {
+  await using data = await openFailingFilesystem()
+  await using temporary = await openFailingFilesystem()
+  const dead = [data, temporary]
+  // Any question about a place begins with where it is.
+  await Promise.all(dead.map(({ order }) => order({ requests: ['LOOKUP'], hang: true })))
+  const [dataRoot = '', scratch = ''] = dead.map(({ directory }) => join(directory, 'place'))
+  await using engine = await startInUnit(['--data-root', dataRoot], { DOCKER_TMPDIR: scratch })
+  try {
+    const { stdout, stderr } = await runCommand(program, ['doctor', '--json', '--pid', String(engine.pid)])
+    const { findings, took } = JSON.parse(stdout || assert.fail(stderr)) as Visit
+    const evidence = (code: string) => findings.filter(one => one.code === code).flatMap(one => one.evidence)
+    const missed = evidence('FILES_UNANSWERED').join('\n')
+    for (const place of [dataRoot, scratch]) assert.ok(missed.includes(place), `${place}: ${missed}`)
+    const silent = evidence('DISK_SILENT').join('\n')
+    for (const place of [dataRoot, scratch]) assert.ok(silent.includes(place), `${place}: ${silent}`)
+    assert.deepEqual(
+      findings.filter(({ area, severity }) => area === 'pulls' && severity === 'problem'),
+      [],
+    )
+    assert.ok(took.ms - took.heldUpMs < 20_000, `it took ${took.ms} ms`)
+  } finally {
+    await Promise.all(dead.map(({ order }) => order({})))
   }
 })
 

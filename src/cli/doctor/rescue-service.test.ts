@@ -7,7 +7,7 @@ import { FixtureHost } from '../../../test/fixture-host.ts'
 import { TestDirectory } from '../../../test/unpack-tar.ts'
 import type { Context } from '../command.ts'
 import { RescueLimits } from './rescue-limits.ts'
-import { formatMetrics, untilStill, writeMetrics } from './rescue-service.ts'
+import { formatMetrics, serveRescues, untilStill, writeMetrics } from './rescue-service.ts'
 
 const minute = 60_000
 
@@ -99,4 +99,21 @@ test('what somebody else put where metrics are written is not followed', () => {
   assert.equal(readFileSync(victim, 'utf8'), 'kept')
   assert.ok(lstatSync(metrics).isFile())
   assert.match(readFileSync(metrics, 'utf8'), /^windlass_stuck_decompressors 0$/m)
+})
+
+test('before each look the service forgets what the look before was not told', async () => {
+  const host = new FixtureHost({})
+  let looks = 0
+  const pause = host.pause.bind(host)
+  Object.assign(host, {
+    forget: () => looks++,
+    pause: async (ms: number) => {
+      assert.ok(ms < 5000 || looks < 3, 'enough')
+      return await pause(ms)
+    },
+  })
+  const context = { signal: AbortSignal.timeout(60_000), root: '/none' } as Context
+  const options = { pid: undefined, image: undefined, metrics: undefined, 'give-up': undefined, 'dry-run': true }
+  await assert.rejects(serveRescues(context, host, options), /enough/)
+  assert.equal(looks, 3)
 })

@@ -36,6 +36,7 @@ export async function serveRescues(context: Context, host: HostView, options: Se
   const counts = new Map<string, number>()
   const named = options.pid === undefined ? undefined : readProcess(options.pid, host)
   for (;;) {
+    host.forget?.()
     checkNamed(host, options.pid, named)
     const stuck = await look(context, host, options)
     for (const one of stuck) {

@@ -159,6 +159,18 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['for {} minutes at least', '至少 {0} 分钟'],
   ['no pull of it is to be seen', '看不到它的拉取'],
   [
+    'no layer is downloaded or unpacked for them: the registry may have been asked, and not have answered yet',
+    '没有为它们下载或解包任何层：可能已询问镜像仓库，但尚未得到应答',
+  ],
+  [
+    'the engine writes in pieces of 1 MiB, and when something came last on its connections cannot be seen',
+    '引擎以 1 MiB 为单位写入，且无法看到其连接上最后一次收到数据的时间',
+  ],
+  [
+    'the engine writes in pieces of 1 MiB; on its connections and those of its clients something came last {} ago',
+    '引擎以 1 MiB 为单位写入；在它及其客户端的连接上，最后一次收到数据是在 {0} 前',
+  ],
+  [
     'no registry is asked for it: a client of the engine sends it (ctr images import), or makes it',
     '它不向任何镜像仓库请求：由引擎的客户端发送（ctr images import）或生成',
   ],

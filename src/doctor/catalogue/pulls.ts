@@ -395,6 +395,27 @@ export const pulls = {
       advice: ['取消后重新拉取；检查仓库、代理和网络。windlass pull 会自行从断点重新请求。'],
     },
   },
+  PULL_UNANSWERED: {
+    severity: 'warning',
+    en: {
+      title: 'A pull has asked, and has had no answer for a minute or longer',
+      meaning:
+        'The engine has a request for a pull, and neither downloads nor unpacks a layer for it: it waits for a manifest, a token, or the beginning of a body. No engine bounds this wait. The registry, its token service, or a proxy has taken the question and says nothing.',
+      advice: [
+        'windlass doctor --image REF asks the same registry as the engine would, and says where it is met with silence.',
+        'Cancel and pull again; windlass pull gives up a question after 30 s, and asks again.',
+      ],
+    },
+    zh: {
+      title: '拉取已发出请求，一分钟以上没有得到应答',
+      meaning:
+        '引擎有拉取请求，却既不下载也不解包任何层：它在等待清单、令牌或响应的开头。没有引擎限制这种等待。镜像仓库、其令牌服务或代理接受了请求却没有应答。',
+      advice: [
+        'windlass doctor --image REF 会像引擎一样询问同一镜像仓库，并说明在哪里得不到应答。',
+        '取消后重新拉取；windlass pull 在 30 秒后放弃一次询问并重新发出。',
+      ],
+    },
+  },
   NO_PROCESSOR: {
     severity: 'warning',
     en: {

@@ -20,12 +20,14 @@ interface FetchOptions {
   /** Larger ones are left out. */
   readonly sizeMax: number
   readonly directory: string
+  /** Told each time that something has come. */
+  readonly moved?: (() => void) | undefined
 }
 
 /** The compressed layers of an image, one after the other. The caller closes the source. @throws WindlassError of the source; DIGEST_MISMATCH, NO_SPACE */
 export async function* fetchLayers(
   { source, reference }: OpenedSource,
-  { signal, sizeMax, directory }: FetchOptions,
+  { signal, sizeMax, directory, moved = () => {} }: FetchOptions,
 ): AsyncGenerator<FetchedLayer> {
   const hosts = new BlobHosts(source)
   const retrying = { signal, onRetry: () => {} }
@@ -34,7 +36,7 @@ export async function* fetchLayers(
   for (const { descriptor } of image.layers.filter(({ descriptor }) => descriptor.size <= sizeMax)) {
     const { digest, size } = descriptor
     const spool = await openSpool(directory)
-    const bytes = passingStream(network, descriptor, 0, { ...retrying, onBytes: () => {} })
+    const bytes = passingStream(network, descriptor, 0, { ...retrying, onBytes: moved })
     try {
       for await (const _chunk of spooled(spool, verified(bytes, { ...descriptor, subject: `layer ${digest}` })));
     } catch (error) {

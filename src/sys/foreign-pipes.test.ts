@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   closeSync,
   constants,
@@ -13,9 +14,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { drainPipe, peekPipe } from './foreign-pipes.ts'
+import { drainPipe, isMarkedSize, markPipe, peekPipe } from './foreign-pipes.ts'
 import { LiveHost } from './host-view.ts'
-import { O, pipe2 } from './libc.ts'
+import { O, pipe2, pipeSize } from './libc.ts'
 import { openForeignFile, openForeignPipe, Replaced } from './open-foreign-pipe.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-foreign-'))
@@ -48,11 +49,28 @@ test('what was put in the place of a pipe is neither opened nor changed: a file 
     for (const flags of [constants.O_WRONLY, constants.O_RDONLY | constants.O_NONBLOCK])
       assert.throws(() => openForeignPipe(pipe.path, flags, pipe.inode), Replaced, readlinkSync(pipe.path))
     assert.throws(() => peekPipe(pipe), Replaced)
-    await assert.rejects(drainPipe(pipe), Replaced)
+    await assert.rejects(drainPipe(pipe, { signal: AbortSignal.timeout(60_000) }), Replaced)
   }
   for (const fd of put.slice(0, 2)) assert.equal(new LiveHost().pipeFill(pathOf(fd)), undefined)
   assert.equal(readFileSync(file, 'utf8'), '')
   for (const end of [...put, another.writeEnd, readEnd, writeEnd]) closeSync(end)
+})
+
+test('who drains a pipe tells of what comes, and hears a signal also while more and more does', async () => {
+  const { readEnd, writeEnd } = pipe2()
+  const yes = spawn('yes', { stdio: ['ignore', writeEnd, 'ignore'] })
+  try {
+    const enough = new AbortController()
+    let told = 0
+    const moved = () => {
+      if (++told === 5) setTimeout(() => enough.abort(new Error('enough')), 1)
+    }
+    const pipe = { path: pathOf(readEnd), inode: inodeOf(readEnd) }
+    await assert.rejects(drainPipe(pipe, { signal: enough.signal, moved }), /enough/)
+  } finally {
+    yes.kill('SIGKILL')
+    for (const end of [readEnd, writeEnd]) closeSync(end)
+  }
 })
 
 test('a file of another process is opened as long as it is that one', () => {
@@ -63,4 +81,38 @@ test('a file of another process is opened as long as it is that one', () => {
   const device = openSync('/dev/ptmx', O.PATH)
   assert.throws(() => openForeignFile(pathOf(device), readlinkSync(pathOf(device))), Replaced)
   for (const one of [fd, device]) closeSync(one)
+})
+
+test('a pipe that is marked is told from one that nobody has touched, also when it is marked again', () => {
+  const { readEnd, writeEnd } = pipe2()
+  assert.equal(isMarkedSize(pipeSize(readEnd)), false)
+  for (const end of [writeEnd, readEnd]) {
+    assert.equal(markPipe(end), true)
+    assert.equal(isMarkedSize(pipeSize(readEnd)), true)
+  }
+  for (const end of [readEnd, writeEnd]) closeSync(end)
+})
+
+/** Without the right to more; so many pipes that the kernel gives no more room to any, and new ones get the least. */
+const manyPipes = `
+  const { isMarkedSize, markPipe } = await import(process.argv[1])
+  const { pipe2, pipeSize, trySetPipeSize } = await import(process.argv[2])
+  const first = pipe2().readEnd
+  const size = pipeSize(first)
+  const grow = fd => trySetPipeSize(fd, 2 * pipeSize(fd))
+  let last
+  do last = pipe2().readEnd
+  while (pipeSize(last) === size || grow(last))
+  const see = fd => [isMarkedSize(pipeSize(fd)), grow(fd), markPipe(fd), isMarkedSize(pipeSize(fd))]
+  console.log(JSON.stringify([see(last), see(first)]))
+`
+
+test('a pipe that may not have more room is marked by less', () => {
+  const urls = ['./foreign-pipes.ts', './libc.ts'].map(name => new URL(name, import.meta.url).href)
+  const node = [process.execPath, '--input-type=module', '-e', manyPipes, ...urls]
+  const rights = '-sys_resource,-sys_admin'
+  const weaken = process.getuid?.() === 0 ? ['setpriv', `--bounding-set=${rights}`, `--inh-caps=${rights}`] : []
+  const [file = '', ...args] = [...weaken, ...node]
+  const seen = JSON.parse(execFileSync(file, args, { encoding: 'utf8', timeout: 60_000 }))
+  assert.deepEqual(seen, Array(2).fill([false, false, true, true]))
 })

@@ -20,12 +20,13 @@ async function readAll(reader: PipeReader): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-test('a pipe of somebody else has more room from the first byte on, and not before', async () => {
+test('a pipe of somebody else has more room once it is marked, and not before', async () => {
   const { readEnd, writeEnd } = pipe2()
   const size = pipeSize(readEnd)
   const countFile = join(directory, 'count')
   using writer = new OutlivingWriter(openSync(`/proc/self/fd/${writeEnd}`, 'w'), countFile)
   assert.equal(pipeSize(readEnd), size)
+  assert.equal(writer.mark(), true)
   using reader = new PipeReader(readEnd)
   const all = readAll(reader)
   const pieces = [100_000, 3_000_000].map((length, at) => Buffer.alloc(length, `piece ${at} `))
@@ -36,7 +37,7 @@ test('a pipe of somebody else has more room from the first byte on, and not befo
   assert.ok(Buffer.concat(pieces).equals(await all))
 })
 
-test('what cannot have more room is written to all the same', async () => {
+test('what is no pipe is written to all the same', async () => {
   const path = join(directory, 'no-pipe')
   using writer = new OutlivingWriter(openSync(path, 'w'), join(directory, 'count-of-no-pipe'))
   await writer.write(Buffer.from('hello'), signal)

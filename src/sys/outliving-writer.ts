@@ -5,8 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
-import { widenedSize } from './foreign-pipes.ts'
-import { trySetPipeSize } from './libc.ts'
+import { markPipe } from './foreign-pipes.ts'
 import { openPipe, PipeWriter } from './pipes.ts'
 import { formatWritten, readWritten, type WrittenSoFar } from './written-count.ts'
 
@@ -60,9 +59,13 @@ export class OutlivingWriter implements Disposable {
     this.#input = new PipeWriter(writeEnd)
   }
 
+  /** Marks the pipe as one that was written to; before the first byte. @returns false if that cannot be: see `markPipe` */
+  mark(): boolean {
+    return this.#output !== undefined && markPipe(this.#output)
+  }
+
   /** Resolves when the process has it, or will get it. @throws Error EPIPE if the process has ended; the signal's reason: some of it may come through all the same */
   async write(data: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (this.#output !== undefined) trySetPipeSize(this.#output, widenedSize())
     this.#closeOutput()
     await unlessAborted(this.#input.write(data), signal)
   }

@@ -72,6 +72,8 @@ export interface Patient {
   readonly hasUntar: boolean
   /** @returns SHA-256 of a file of the unpacked image */
   sumInImage(reference: string, path: string): Promise<string>
+  /** Of a containerd: a layer is to be unpacked again, of whose content it is noted that it is verified. */
+  forgetUnpacked?(diffId: string): Promise<unknown>
 }
 
 export interface Bed {
@@ -117,7 +119,8 @@ export async function openContainerd(directory: string, engines: Engines = hostE
     return sumOf(await runOf(engines, ['sh', '-ec', script, 'sh', ...args])) // the mount is seen in the root of the engine alone
   }
   const decompressor = engines.length === 0 ? 'unpigz' : 'igzip'
-  return { loop, daemon: containerd, patient: { sick, decompressor, hasUntar: false, sumInImage } }
+  const forgetUnpacked = (diffId: string) => containerd.ctr('snapshots', 'rm', diffId)
+  return { loop, daemon: containerd, patient: { sick, decompressor, hasUntar: false, sumInImage, forgetUnpacked } }
 }
 
 /** podman feeds its decompressor while it downloads, and each command is an engine. @param directory of the test, on a filesystem that all see */

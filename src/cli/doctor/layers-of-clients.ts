@@ -17,12 +17,14 @@ interface FetchChoice {
   /** The image that the user names; else those that clients of our own user are pulling with this engine. */
   readonly named: string | undefined
   readonly sizeMax: number
+  /** Told each time that something has come. */
+  readonly moved: (() => void) | undefined
 }
 
 export async function fetchFromRegistry(
   context: Context,
   host: HostView,
-  { engine, named, sizeMax }: FetchChoice,
+  { engine, named, sizeMax, moved }: FetchChoice,
 ): Promise<LayerFile[]> {
   const references = named === undefined ? beingPulled(host, engine) : [parseReference(named)]
   const options = await placeOptions(context, plainConnections)
@@ -32,7 +34,7 @@ export async function fetchFromRegistry(
     await using image = await openImage({ kind: 'docker', reference }, options)
     const { signal, root: directory } = context
     try {
-      for await (const layer of fetchLayers(image, { signal, sizeMax, directory })) {
+      for await (const layer of fetchLayers(image, { signal, sizeMax, directory, moved })) {
         const name = `${image.source.name}/${reference.path} ${layer.digest}`
         if (found.some(other => other.digest === layer.digest)) await layer[Symbol.asyncDispose]()
         else found.push({ ...layer, name, position: undefined })

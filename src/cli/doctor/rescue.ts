@@ -7,6 +7,7 @@ import { Claim, claimDirectory, readClaimed } from '../../doctor/rescue/claim.ts
 import { findStuck, type Stuck } from '../../doctor/rescue/find-stuck.ts'
 import { letGoOfLeft } from '../../doctor/rescue/let-go.ts'
 import { proveEnd, readTaken } from '../../doctor/rescue/prove-end.ts'
+import { pruneRescues } from '../../doctor/rescue/prune.ts'
 import { Refusal, type RefusalCode, refusals } from '../../doctor/rescue/refusal.ts'
 import { planRescue, type RescuePlan } from '../../doctor/rescue/rescue.ts'
 import { findUnfinished, type Unfinished } from '../../doctor/rescue/unfinished.ts'
@@ -169,7 +170,7 @@ async function attemptKnowing(
   const { moved } = options
   const fetchLayers = async (sizeMax: number) => {
     const { fetchFromRegistry } = await import('./layers-of-clients.ts')
-    return await fetchFromRegistry(context, host, { engine: line.engine, named: options.image, sizeMax })
+    return await fetchFromRegistry(context, host, { engine: line.engine, named: options.image, sizeMax, moved })
   }
   await using plan = await planRescue(host, line, { signal, unfinished, fetchLayers, moved })
   if (!context.json) for (const text of describePlan(plan, finding?.code)) writeLine(context, text)
@@ -177,6 +178,7 @@ async function attemptKnowing(
   if (options['dry-run']) return { result: 'planned', message: 'nothing was done', facts } as const
   if (!options.yes && !(await confirm(context, 'Rescue this pull?')))
     return { result: 'declined', message: 'nothing was done', facts } as const
+  pruneRescues(host, directory)
   using journal = new Journal(directory, 'rescue')
   const tell = (text: string) => writeNote(context, `  ${text}`)
   const before = await readTaken(host, plan, signal)

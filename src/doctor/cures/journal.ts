@@ -130,14 +130,23 @@ export function compareBegins(a: JournalRecord, b: JournalRecord): number {
 }
 
 function readSteps(path: string): Step[] {
-  const lines = readFileSync(path, 'utf8').split('\n').filter(Boolean)
-  return lines.flatMap(line => {
+  return readLines(path).flatMap(line => {
     try {
       return [JSON.parse(line) as Step]
     } catch {
       return []
     }
   })
+}
+
+/** None of one that was removed meanwhile, as those of old rescues are. */
+function readLines(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n').filter(Boolean)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
 }
 
 /** 0 of an earlier windlass. Two that are begun at the same moment may have the same. */

@@ -12,6 +12,7 @@ import { OutlivingWriter } from '../../sys/outliving-writer.ts'
 import { readProcessTable, readTraffic } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Journal } from '../cures/journal.ts'
+import { readNamespace } from './claim.ts'
 import { decodeFrom, PrefixDiffers } from './examine.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
 import { checkUnchanged, type RescuePlan } from './rescue.ts'
@@ -79,20 +80,26 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   journal.note('written', { bytes: written })
   moved()
   tell('take what is left of its input')
-  // The engine forgives a program that ends well without having read everything.
-  const drained =
-    subject.stdin === undefined
-      ? 0
-      : await drainPipe(subject.stdin).then(
-          ({ bytes }) => bytes,
-          () => 0,
-        )
+  for (const process of all) process.stayStopped() // what is taken it could not read any more
+  const drained = subject.stdin === undefined ? 0 : await drain(subject.stdin, { signal, moved })
   moved()
   tell('let it leave with status 0')
   journal.note('leave', { drained })
   await leave(waited, others, exit)
   journal.note('left')
   return { written, drained }
+}
+
+/** The engine forgives a program that ends well without having read everything. */
+async function drain(pipe: ForeignPipe, options: { readonly signal: AbortSignal; readonly moved: () => void }) {
+  try {
+    return (await drainPipe(pipe, options)).bytes
+  } catch (error) {
+    if (!options.signal.aborted) return 0
+    throw new Interrupted(`all was written, but its input was not taken to the end: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
 }
 
 function readGiven(host: HostView, { pid: writer }: RescuePlan['subject']['writer']): Given | undefined {
@@ -123,6 +130,7 @@ function describe(host: HostView, plan: RescuePlan) {
   return {
     kind: 'rescue',
     boot: readBoot(host),
+    pidNamespace: readNamespace(),
     process: identify(subject.waited),
     others: subject.others.map(identify),
     wereStopped: [subject.waited, ...subject.others]
@@ -220,6 +228,8 @@ async function writeRest(
   using writer = new OutlivingWriter(openOutput(subject.stdout), countFile)
   if (writer.pid === 0) throw new Error('the process that would write could not be started')
   journal.write('writer', { pid: writer.pid })
+  if (!writer.mark())
+    throw new Refusal('RESCUE_CONSUMER_BUSY', 'what waits in its output is in the way of a mark there that outlives us')
   for (const process of held) process.stayStopped()
   try {
     await writer.write(first.value, signal)

@@ -223,7 +223,7 @@ test('what a dead rescue has left stopped goes on when the next one is refused, 
     const letGo = (position: number | undefined, ticks = startTicks) => {
       const leftStopped = new Map([[pid, ticks]])
       letGoOfLeft(host, {
-        unfinished: { position, layer: undefined, written: undefined, given: undefined, leftStopped },
+        unfinished: { position, layer: undefined, written: undefined, hasMarked: false, given: undefined, leftStopped },
         waited,
         journalDirectory,
       })

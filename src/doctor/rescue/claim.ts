@@ -94,7 +94,7 @@ function nameOf({ pid, startTicks }: Identity): string {
   return `rescue-${readNamespace()}-${pid}-${startTicks}`
 }
 
-function readNamespace(): string {
+export function readNamespace(): string {
   return readlinkSync('/proc/self/ns/pid').replace(/\D/g, '')
 }
 

@@ -2,6 +2,7 @@
 import type { HostView } from '../../sys/host-view.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { Journal } from '../cures/journal.ts'
+import { readNamespace } from './claim.ts'
 import { readBoot, type Unfinished } from './unfinished.ts'
 
 export interface LeftStopped {
@@ -34,7 +35,8 @@ function goOn(pid: number): void {
 function noteLetGo(host: HostView, { pid, startTicks }: LeftStopped['waited'], directory: string): void {
   try {
     using journal = new Journal(directory, 'rescue')
-    journal.write('begin', { kind: 'rescue', boot: readBoot(host), process: { pid, startTicks }, wereStopped: [] })
+    const places = { boot: readBoot(host), pidNamespace: readNamespace() }
+    journal.write('begin', { kind: 'rescue', ...places, process: { pid, startTicks }, wereStopped: [] })
     journal.write('let-go', { because: 'an earlier rescue had left it stopped, and this one was refused' })
   } catch {} // a full disk holds up nobody who stands still for us
 }

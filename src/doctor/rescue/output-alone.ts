@@ -1,13 +1,10 @@
 /** Whether the kernel's count of what a process wrote is what it gave to its output, and nothing else. */
 import { basename, dirname, isAbsolute } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
-import { readArguments, readEnvironment } from '../../sys/process-files.ts'
+import { readArguments } from '../../sys/process-files.ts'
 import { startOf } from '../checks/process-age.ts'
 import { findProgram } from '../engines.ts'
 import { filters, type Subject } from './subject.ts'
-
-/** Makes these programs, or their loader, say more than they would, or do something else. */
-const telling = /^(LD_|MALLOC_|PIGZ$|GZIP$|ZSTD_|XZ_)/
 
 /** The clock of files goes in steps, and when a process was started is known to some hundredths of a second. */
 const clocksDifferMs = 1000
@@ -16,16 +13,16 @@ const clocksDifferMs = 1000
  * The count goes on over exec: a script that has written to a log, and then became the decompressor, is not seen in what is open now. So the program must be the one that the engine itself started, with the
  * arguments that engines give, and nothing on the way to it may have changed since. What such a program complains of, it ends with.
  */
-export async function writesOutputAlone(host: HostView, { line, waited, writer }: Subject): Promise<boolean> {
+export async function writesOutputAlone(
+  host: HostView,
+  { line, waited, writer, mayComplain }: Subject,
+): Promise<boolean> {
   const { pid, startTicks } = writer
   const [path = '', ...args] = readArguments(host, pid)
   const isCalledByEngine = isAbsolute(path) && filters.has(basename(path)) && args.every(arg => /^-[dcq]+$/.test(arg))
-  if (!isCalledByEngine || waited.pid !== pid || line.decompressor.length !== 1) return false
-  const environment = readEnvironment(host, pid)
-  if (environment === undefined || [...environment.keys()].some(name => telling.test(name))) return false
+  if (mayComplain || !isCalledByEngine || waited.pid !== pid || line.decompressor.length !== 1) return false
   const { engine } = line
   if ((await findProgram(host, engine, basename(path))) !== path) return false
-  if ((await host.disk.file(`${engine.rootPrefix}/etc/ld.so.preload`)) !== undefined) return false
   const [program, file] = await Promise.all(
     [`/proc/${pid}/exe`, engine.rootPrefix + path].map(path => host.disk.file(path)),
   )

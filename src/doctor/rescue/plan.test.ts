@@ -16,8 +16,9 @@ function layerOf(facts: Partial<Examined>, name = 'layer', position?: number): E
 
 const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
 /** It has read the layer, and 3000 bytes of libraries before. */
-const exact = { written: 1000, isExact: true, isOutputAlone: true, read: 4000, inputWaiting: 0 }
-const noisy = { written: 1169, isExact: false, isOutputAlone: false, read: 50_000, inputWaiting: 0 }
+const alone = { mayComplain: false, otherLines: 0, inputWaiting: 0 }
+const exact = { ...alone, written: 1000, isExact: true, isOutputAlone: true, read: 4000 }
+const noisy = { ...alone, written: 1169, isExact: false, isOutputAlone: false, read: 50_000 }
 
 const begun = (position: number) => ({ position, digest: 'sha256:a' })
 
@@ -79,8 +80,28 @@ test('whoever has taken nothing has given nothing, but its engine may have got s
   const at = { file, position: 1000, isAtEnd: false }
   const waits = { ...noisy, inputWaiting: 1000 }
   refuses('RESCUE_POSITION_UNPROVEN', () => choose(waits, [layerOf({ inputAt: 0, enginePositions: [at] })], undefined))
-  const another = layerOf({ inputAt: 0, others: 1, enginePositions: [at] })
-  assert.equal(choose(waits, [another], undefined).position.bytes, 0)
+  const another = layerOf({ inputAt: 0, enginePositions: [at] })
+  assert.equal(choose({ ...waits, otherLines: 1 }, [another], undefined).position.bytes, 0)
+})
+
+test('by an exact count it has given nothing, whatever the engine has open for others', () => {
+  const waits = { ...exact, written: 0, inputWaiting: 1000 }
+  const open = layerOf({ inputAt: 0, enginePositions: [{ file, position: 1000, isAtEnd: false }] })
+  assert.equal(choose(waits, [open], undefined).position.bytes, 0)
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...waits, written: 1500 }, [open], undefined))
+})
+
+test('what may have complained has given what the engine has in its file, and a count of it proves nothing by itself', () => {
+  const complains = { ...exact, isOutputAlone: false, mayComplain: true, written: 1088 }
+  const open = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: false }] })
+  assert.equal(choose(complains, [open], undefined).position.bytes, 1000)
+  const atEnd = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: true }] })
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose(complains, [atEnd], undefined))
+  assert.equal(choose({ ...complains, written: 1000 }, [atEnd], undefined).position.bytes, 1000)
+  // As many bytes as the layer has, of which some were complaints.
+  refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...complains, written: 10_000 }, [layerOf({})], undefined))
+  const waits = { ...complains, written: 88, inputWaiting: 1000 }
+  assert.equal(choose(waits, [layerOf({ inputAt: 0 })], undefined).position.bytes, 0)
 })
 
 test('a count that ends within a file which the engine has not open is refused', () => {

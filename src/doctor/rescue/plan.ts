@@ -15,9 +15,11 @@ export interface Choice extends Examined {
   readonly position: Position
 }
 
-export interface Known extends Pick<Subject, 'written' | 'isExact' | 'read' | 'inputWaiting'> {
+export interface Known extends Pick<Subject, 'written' | 'isExact' | 'mayComplain' | 'read' | 'inputWaiting'> {
   /** `written` went to its output, whatever ran in this process before. */
   readonly isOutputAlone: boolean
+  /** How many other decompressors its engine has, of whatever layers: each may have a file open. */
+  readonly otherLines: number
 }
 
 /** Fewer bytes of a stream may stand in it at many places. */
@@ -88,9 +90,11 @@ function resumed(bytes: number): Position {
  * much came through; both have to agree.
  */
 function findPosition(known: Known, layer: Examined): Position {
-  const { written, isExact } = known
-  if (hasTakenNothing(known, layer)) return beginning(layer)
+  const { written } = known
   const possible = layer.enginePositions.filter(({ position }) => position <= written)
+  // Complaints make a count more than the engine can have: where the two agree there were none, and where they do not the engine's file alone tells how much came.
+  const isExact = known.isExact && (!known.mayComplain || possible.some(({ position }) => position === written))
+  if (hasTakenNothing({ ...known, isExact }, layer)) return beginning({ ...known, isExact }, layer)
   const shown = possible.filter(({ position }) => !isExact || position === written)
   const [first] = shown
   if (first !== undefined) return shownBy(first, shown, { isExact, others: layer.others })
@@ -118,10 +122,10 @@ function findPosition(known: Known, layer: Examined): Position {
   }
 }
 
-/** Somebody else may have written in its place, whose journal is not here: then the engine has a file open, unless it is at work on another layer, too. */
-function beginning({ enginePositions, others }: Examined): Position {
+/** What nobody has written to, as its room tells, has given what its own program wrote: nothing, by an exact count. By any other it may have written something all the same: then the engine has a file open that no other line explains. */
+function beginning({ isExact, otherLines }: Known, { enginePositions }: Examined): Position {
   const [first] = enginePositions
-  if (first !== undefined && enginePositions.length > others)
+  if (!isExact && first !== undefined && enginePositions.length > otherLines)
     throw unproven(
       `it has not taken a byte of its input, but its engine is at byte ${number(first.position)} by ${first.file.path}`,
     )

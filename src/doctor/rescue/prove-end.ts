@@ -19,7 +19,7 @@ interface ProofOptions {
   /** Told at each look: the proof takes its own time at most. */
   readonly moved?: (() => void) | undefined
   /** What `readTaken` gave before the rescue. */
-  readonly before: ReadonlySet<string>
+  readonly before: ReadonlySet<string> | undefined
 }
 
 /** The end of a large layer is put on the disk. */
@@ -42,8 +42,8 @@ export async function proveEnd(
     if (readProcess(engine.process.pid, host)?.startTicks !== engine.process.startTicks)
       return { isProven: false, hasEnded: false, text: `${name} has ended meanwhile` }
     const isUnpacking = untar !== undefined && readProcess(untar.pid, host)?.startTicks === untar.startTicks
-    const taken = isUnpacking ? [] : await readTaken(host, plan, signal)
-    if ([...taken].some(one => !before.has(one)))
+    const taken = isUnpacking || before === undefined ? undefined : await readTaken(host, plan, signal)
+    if ([...(taken ?? [])].some(one => before?.has(one) === false))
       return {
         isProven: true,
         hasEnded: true,
@@ -70,11 +70,15 @@ function isReading(host: HostView, pid: number, path: string): boolean {
   return readDescriptors(host, pid).some(({ target }) => target === path)
 }
 
-/** Where the engine has noted that it has unpacked and verified this layer. */
-export async function readTaken(host: HostView, plan: RescuePlan, signal: AbortSignal): Promise<ReadonlySet<string>> {
+/** Where the engine shows that it has unpacked and verified this layer; undefined if it does not tell. */
+export async function readTaken(
+  host: HostView,
+  plan: RescuePlan,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string> | undefined> {
   const { kind } = plan.subject.line.engine
   if (kind === 'dockerd') return await readRegistered(host, plan)
-  return kind === 'containerd' ? await readNoted(plan, signal) : new Set()
+  return kind === 'containerd' ? await readNoted(host, plan, signal) : new Set()
 }
 
 /** dockerd keeps a directory for each layer that it has verified, with its diffId in it. */
@@ -92,29 +96,42 @@ async function readRegistered(host: HostView, { subject, choice }: RescuePlan): 
   return found
 }
 
-/** What clients of containerd put on a layer's content once it is unpacked, and its snapshot committed. */
+/** What clients of containerd put on a layer's content once it is verified and its snapshot committed. It outlives the snapshot. */
 const verifiedLabel = 'containerd.io/uncompressed'
+const snapshotterDirectory = /^io\.containerd\.snapshotter\.v1\.(.+)$/
 
 /** Among the sockets of a containerd there are some that speak another protocol, and do not answer. */
-async function readNoted({ subject, choice }: RescuePlan, signal: AbortSignal): Promise<Set<string>> {
-  const { sockets, rootPrefix } = subject.line.engine
-  for (const socket of sockets.filter(path => !path.endsWith('.ttrpc'))) {
-    const namespaces = await askForNoted(rootPrefix + socket, choice, signal)
-    if (namespaces !== undefined) return namespaces
-  }
-  return new Set()
-}
-
-/** @returns the namespaces in which it is noted; undefined if nobody answers there */
-async function askForNoted(
-  socket: string,
-  choice: RescuePlan['choice'],
+async function readNoted(
+  host: HostView,
+  { subject, choice }: RescuePlan,
   signal: AbortSignal,
 ): Promise<Set<string> | undefined> {
-  const [{ ContainerdClient }, { findContent }, { listNamespaces }] = await Promise.all([
+  const { sockets, rootPrefix, dataPath } = subject.line.engine
+  const names = dataPath === undefined ? [] : await host.disk.names(dataPath)
+  if (dataPath !== undefined && names.length === 0) return undefined // its disk does not answer
+  const snapshotters = names.flatMap(name => snapshotterDirectory.exec(name)?.[1] ?? [])
+  for (const socket of sockets.filter(path => !path.endsWith('.ttrpc'))) {
+    const noted = await askForNoted(rootPrefix + socket, { ...choice, snapshotters }, signal)
+    if (noted !== undefined) return noted
+  }
+  return undefined
+}
+
+interface Wanted extends Pick<RescuePlan['choice'], 'digest' | 'diffId'> {
+  readonly snapshotters: readonly string[]
+}
+
+/** @returns the namespaces in which its content is noted, and the snapshots in which it is; undefined if nobody answers there */
+async function askForNoted(
+  socket: string,
+  { digest, diffId, snapshotters }: Wanted,
+  signal: AbortSignal,
+): Promise<Set<string> | undefined> {
+  const [{ ContainerdClient }, { findContent }, { listNamespaces }, { findLayers }] = await Promise.all([
     import('../../places/containerd/client.ts'),
     import('../../places/containerd/content.ts'),
     import('../../places/containerd/namespaces.ts'),
+    import('../../places/containerd/snapshots.ts'),
   ])
   const inTime = AbortSignal.any([signal, AbortSignal.timeout(answerMs)])
   const open = (namespace: string) => new ContainerdClient({ socket, namespace })
@@ -123,8 +140,12 @@ async function askForNoted(
     using first = open('default')
     for (const namespace of await listNamespaces(first, inTime)) {
       using client = open(namespace)
-      const content = isDigest(choice.digest) ? await findContent(client, choice.digest, inTime) : undefined
-      if (content?.labels[verifiedLabel] === choice.diffId) found.add(namespace)
+      const content = isDigest(digest) ? await findContent(client, digest, inTime) : undefined
+      if (content?.labels[verifiedLabel] === diffId) found.add(namespace)
+      for (const snapshotter of snapshotters) {
+        const layers = isDigest(diffId) ? await findLayers(client, snapshotter, { diffId, signal: inTime }) : []
+        for (const layer of layers) found.add(`${namespace} ${snapshotter} ${layer}`)
+      }
     }
   } catch (error) {
     signal.throwIfAborted()

@@ -38,11 +38,13 @@ export interface RescuePlan extends AsyncDisposable {
 /** @throws Refusal */
 export async function planRescue(host: HostView, line: Line, options: PlanOptions): Promise<RescuePlan> {
   const table = readProcessTable(host)
-  const subject = readSubject(host, line, table)
+  // What is named there and cannot be loaded, the loader of every program complains of.
+  const isPreloaded = (await host.disk.file(`${line.engine.rootPrefix}/etc/ld.so.preload`)) !== undefined
+  const subject = readSubject(host, line, table, { mayComplain: isPreloaded })
   checkStoodStill(options.unfinished, { writer: subject.writer.pid, bytes: subject.written })
   if (subject.inFlight > 0 && options.unfinished?.position === undefined)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${subject.inFlight} bytes that it wrote have not been taken yet`)
-  if (subject.isWidened && options.unfinished?.position === undefined)
+  if (subject.isMarked && options.unfinished?.hasMarked !== true)
     throw new Refusal(
       'RESCUE_WRITER_LOST',
       'its output has the room that a rescue gives it, and what that one has noted is not here',
@@ -78,7 +80,7 @@ async function chooseLayer(
   const own = await openLayerFiles(host, line.engine)
   const others = peekOthers(host, line, table)
   for (const layer of own) stack.use(layer)
-  const known = { ...subject, isOutputAlone: await writesOutputAlone(host, subject) }
+  const known = { ...subject, isOutputAlone: await writesOutputAlone(host, subject), otherLines: others.length }
   return await chooseAmong(known, own, { ...options, input, others }).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
     const fetched = await options.fetchLayers(subject.read + subject.inputWaiting)
@@ -214,7 +216,7 @@ export function checkUnchanged(host: HostView, plan: RescuePlan, table: ProcessT
     table.get(waited.pid)?.parent === line.engine.process.pid &&
     table.get(line.engine.process.pid)?.startTicks === line.engine.process.startTicks
   if (!isWaitedFor) throw new Refusal('RESCUE_GONE', 'its engine has ended meanwhile')
-  const now = readSubject(host, subject.line, table, 'held')
+  const now = readSubject(host, subject.line, table, { by: 'held', mayComplain: subject.mayComplain })
   const started = now.others.find(({ pid }) => !subject.others.some(other => other.pid === pid))
   if (started !== undefined)
     throw new Refusal('RESCUE_MOVES', `it has started process ${started.pid} (${started.name}) meanwhile`)
@@ -227,7 +229,7 @@ export function checkUnchanged(host: HostView, plan: RescuePlan, table: ProcessT
   const same = now.files.find(({ link }) => link === file?.link)
   if (file !== undefined && (same?.position !== file.position || same.path !== file.path))
     throw new Refusal('RESCUE_MOVES', `the engine has gone on in ${file.path} meanwhile`)
-  if (now.isWidened !== subject.isWidened)
+  if (now.isMarked !== subject.isMarked)
     throw new Refusal('RESCUE_MOVES', 'another windlass has begun to write to its output meanwhile')
   if (now.inFlight > subject.inFlight)
     throw new Refusal('RESCUE_CONSUMER_BUSY', `${now.inFlight} bytes that it wrote have not been taken yet`)

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { closeSync } from 'node:fs'
 import { test } from 'node:test'
 import { FixtureHost } from '../../../test/fixture-host.ts'
 import type { PipeFill } from '../../sys/host-view.ts'
+import { pipe2, pipeSize } from '../../sys/libc.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import { listEngines } from '../engines.ts'
 import { findLines } from '../lines.ts'
@@ -32,7 +34,7 @@ class MadeHost extends FixtureHost {
   }
 }
 
-function makeHost(all: readonly Made[]): MadeHost {
+function makeHost(all: readonly Made[], environ = 'PATH=/usr/bin\0'): MadeHost {
   const files: Record<string, string> = {}
   const links: Record<string, string> = {}
   for (const [at, one] of all.entries()) {
@@ -42,7 +44,7 @@ function makeHost(all: readonly Made[]): MadeHost {
       `${pid} (${one.name}) S ${one.parent === undefined ? 1 : base + one.parent} ${'0 '.repeat(17)}${one.start} 0 0\n`
     files[`${own}/status`] = `Uid:\t${one.uid ?? 0}\t${one.uid ?? 0}\t0\t0\nTracerPid:\t0\n`
     files[`${own}/cmdline`] = `${(one.args ?? [one.name]).join('\0')}\0`
-    files[`${own}/environ`] = 'PATH=/usr/bin\0'
+    files[`${own}/environ`] = environ
     files[`${own}/io`] = `rchar: 5000\nwchar: ${one.written ?? 0}\n`
     links[`${own}/exe`] = `/usr/bin/${one.name}`
     const isolated = one.root === undefined ? 'mnt:[1]' : `mnt:[${base + at}]`
@@ -59,11 +61,11 @@ function makeHost(all: readonly Made[]): MadeHost {
   return new MadeHost({ files, links })
 }
 
-function subjectsOf(host: MadeHost) {
+function subjectsOf(host: MadeHost, options: Parameters<typeof readSubject>[3] = {}) {
   const table = readProcessTable(host)
   return findLines(host, listEngines(host, table), table)
     .filter(({ decompressor }) => decompressor.length > 0)
-    .map(line => readSubject(host, line, table))
+    .map(line => readSubject(host, line, table, options))
 }
 
 const layerId = 'a'.repeat(64)
@@ -139,10 +141,26 @@ test('who runs as somebody else is no subject, nor is one whose output was repla
 })
 
 test('an output with the room that a rescue gives it is told from one that nobody has touched', () => {
-  const isWidened = (size: number) => {
+  const isMarked = (size: number) => {
     const host = makeHost([{ name: 'dockerd', start: 1 }, unpigz(1, 5)])
     host.fills[`/proc/${base + 1}/fd/1`] = { bytes: 0, size }
-    return subjectsOf(host)[0]?.isWidened
+    return subjectsOf(host)[0]?.isMarked
   }
-  assert.deepEqual([isWidened(65_536), isWidened(2 << 20)], [false, true])
+  const { readEnd, writeEnd } = pipe2()
+  const untouched = pipeSize(readEnd)
+  for (const end of [readEnd, writeEnd]) closeSync(end)
+  assert.deepEqual([untouched, untouched / 2, 2 << 20].map(isMarked), [false, true, true])
+})
+
+test('what its environment, or that of its loader, makes say more is known to complain', () => {
+  const mayComplain = (environ: string, known?: boolean) => {
+    const host = makeHost([{ name: 'dockerd', start: 1 }, unpigz(1, 5)], environ)
+    return subjectsOf(host, { mayComplain: known ?? false })[0]?.mayComplain
+  }
+  const environments = ['PATH=/usr/bin', 'PATH=/usr/bin\0LD_PRELOAD=/nowhere.so', 'GZIP=-v', 'XLD_PRELOAD=/nowhere.so']
+  assert.deepEqual(
+    environments.map(text => mayComplain(`${text}\0`)),
+    [false, true, true, false],
+  )
+  assert.equal(mayComplain('PATH=/usr/bin\0', true), true)
 })

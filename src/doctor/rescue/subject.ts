@@ -1,6 +1,6 @@
 /** All that is known of a stuck decompressor before anything is done to it: who it is, what it has written, and how far its engine has come with that. */
 import { basename } from 'node:path'
-import { type ForeignPipe, widenedSize } from '../../sys/foreign-pipes.ts'
+import { type ForeignPipe, isMarkedSize } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import {
   type Descriptor,
@@ -8,6 +8,7 @@ import {
   type ProcessTable,
   readDescriptorState,
   readDescriptors,
+  readEnvironment,
   readTraffic,
   readUids,
 } from '../../sys/process-files.ts'
@@ -41,8 +42,10 @@ export interface Subject {
   readonly written: number
   /** It has nothing to write to but its output and its complaints: `written` is what it gave. */
   readonly isExact: boolean
+  /** Its environment, or a file that its loader reads, makes it or its loader say more than it would: `written` may be more than it gave. */
+  readonly mayComplain: boolean
   /** Its output has the room that a rescue gives to it before it writes there. */
-  readonly isWidened: boolean
+  readonly isMarked: boolean
   /** Bytes that it has passed to read calls, also while it was loaded. */
   readonly read: number
   /** Bytes that wait in its input. */
@@ -53,15 +56,19 @@ export interface Subject {
   readonly inFlight: number
 }
 
-/**
- * @param by who may trace it: nobody yet, or we who hold it
- * @throws Refusal if it is no subject for a rescue
- */
+interface SubjectOptions {
+  /** Who may trace it: nobody yet, or we who hold it. */
+  readonly by?: 'nobody' | 'held'
+  /** Known already. */
+  readonly mayComplain?: boolean
+}
+
+/** @throws Refusal if it is no subject for a rescue */
 export function readSubject(
   host: HostView,
   line: Line,
   table: ProcessTable,
-  by: 'nobody' | 'held' = 'nobody',
+  { by = 'nobody', mayComplain: isKnownTo = false }: SubjectOptions = {},
 ): Subject {
   const group = line.decompressor
   const waited = group.find(({ parent }) => parent === line.engine.process.pid)
@@ -75,8 +82,12 @@ export function readSubject(
   for (const pipe of [line.stdin, stdout]) checkPipe(host, pipe)
   const below = readHoldersBelow(host, { line, table, waited })
   const isExact = writesNothingElse(host, writer.pid)
+  const mayComplain = isKnownTo || isToldToSayMore(host, writer.pid)
   const untars = findUntars(host, line, table)
-  const pipes = [line.stdout, ...(untars.length < 2 || !isExact ? untars.map(({ untarStdin }) => untarStdin) : [])]
+  const pipes = [
+    line.stdout,
+    ...(untars.length < 2 || !isExact || mayComplain ? untars.map(({ untarStdin }) => untarStdin) : []),
+  ]
   return {
     line,
     waited,
@@ -86,7 +97,8 @@ export function readSubject(
     stdout,
     written: traffic.written,
     isExact,
-    isWidened: stdout !== undefined && (host.pipeFill(stdout.path)?.size ?? 0) >= widenedSize(),
+    mayComplain,
+    isMarked: isMarked(host, stdout),
     read: traffic.read,
     inputWaiting: fillOf(host, line.stdin?.path),
     files:
@@ -122,6 +134,11 @@ function checkPipe(host: HostView, pipe: ForeignPipe | undefined): void {
 
 function fillOf(host: HostView, path: string | undefined): number {
   return path === undefined ? 0 : (host.pipeFill(path)?.bytes ?? 0)
+}
+
+function isMarked(host: HostView, pipe: ForeignPipe | undefined): boolean {
+  const fill = pipe && host.pipeFill(pipe.path)
+  return fill !== undefined && isMarkedSize(fill.size)
 }
 
 function checkTracers(host: HostView, table: ProcessTable, group: readonly ProcessFacts[]): void {
@@ -185,6 +202,14 @@ function writesNothingElse(host: HostView, pid: number): boolean {
   const isFilter = filters.has(basename((host.link(`/proc/${pid}/exe`) ?? '').replace(/ \(deleted\)$/, '')))
   const isWriter = ({ fd }: Descriptor) => readDescriptorState(host, pid, fd)?.isWriter !== false
   return isFilter || !readDescriptors(host, pid).some(descriptor => descriptor.fd > 2 && isWriter(descriptor))
+}
+
+/** Makes these programs, or their loader, say more than they would, or do something else. */
+const telling = /^(LD_|MALLOC_|PIGZ$|GZIP$|ZSTD_|XZ_)/
+
+function isToldToSayMore(host: HostView, pid: number): boolean {
+  const environment = readEnvironment(host, pid)
+  return environment === undefined || [...environment.keys()].some(name => telling.test(name))
 }
 
 /** The untars of the engine, one of which unpacks what this decompressor gives; none where the engine unpacks itself. */

@@ -12,6 +12,8 @@ export interface Unfinished {
   readonly layer: WrittenLayer | undefined
   /** The same if all of it was written: nothing is owed but that the process leaves, and its input may be gone. */
   readonly written: WrittenLayer | undefined
+  /** It is known of all that were about to write how far they came: so the mark on the output is theirs. */
+  readonly hasMarked: boolean
   /** Who gave the stream when the rescue that came furthest held the process, and how much that one had passed to write calls itself. */
   readonly given: Given | undefined
   /** Processes that it stopped, and nobody else, and when each was started. */
@@ -70,7 +72,14 @@ export function findUnfinished(
   const written = layer !== undefined && layer.total === furthest?.position ? layer : undefined
   const held = furthest && stepOf(furthest.record.steps, 'held')
   const given = held?.['given'] as Given | undefined
-  return { position: furthest?.position, layer, written, given, leftStopped: stoppedBy(last) }
+  const leftStopped = stoppedBy(last)
+  return { position: furthest?.position, layer, written, hasMarked: hasMarked(mine), given, leftStopped }
+}
+
+/** Whoever comes to write has found no mark, or has known of whose it is. */
+function hasMarked(mine: readonly JournalRecord[]): boolean {
+  const writes = mine.flatMap(({ steps }) => stepOf(steps, 'write') ?? [])
+  return writes.length > 0 && writes.every(({ countFile }) => readWritten(String(countFile)) !== undefined)
 }
 
 /** A stream only grows: whoever came furthest says how far it is, whatever clocks say. */

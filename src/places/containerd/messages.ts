@@ -43,6 +43,8 @@ message CommitRequest { string snapshotter = 1; string name = 2; string key = 3;
 message SnapshotRequest { string snapshotter = 1; string key = 2; }
 message SnapshotInfo { string name = 1; string parent = 2; int32 kind = 3; }
 message StatResponse { SnapshotInfo info = 1; }
+message SnapshotFilters { string snapshotter = 1; }
+message SnapshotList { repeated SnapshotInfo info = 1; }
 
 message Image { string name = 1; map<string, string> labels = 2; Descriptor target = 3; }
 message NameRequest { string name = 1; }
@@ -188,6 +190,11 @@ export const methods = {
     'SnapshotRequest',
     'StatResponse',
   ),
+  /** A stream of answers. */
+  listSnapshots: method<
+    { snapshotter: string },
+    { info: readonly { readonly name: string; readonly parent: string; readonly kind: number }[] }
+  >(`${snapshots}/List`, 'SnapshotFilters', 'SnapshotList'),
   getImage: method<{ name: string }, { image: Image | null }>(`${images}/Get`, 'NameRequest', 'ImageMessage'),
   createImage: method<{ image: Image }, { image: Image | null }>(`${images}/Create`, 'ImageMessage', 'ImageMessage'),
   updateImage: method<{ image: Image; mask: { paths: string[] } }, { image: Image | null }>(

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { WindlassError, wrapError } from '../../errors.ts'
-import type { Digest } from '../../oci/digest.ts'
+import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
+import { type Digest, isDigest } from '../../oci/digest.ts'
+import { chainIds } from '../../oci/image-config.ts'
 import { FilesystemSync, syncDirectory } from '../../sys/disk.ts'
 import { findListener, meansSameTo } from '../../sys/socket-peer.ts'
 import { type ContainerdClient, isAlreadyExists } from './client.ts'
@@ -14,6 +15,38 @@ import { type Mount, methods } from './messages.ts'
 const removeMs = 30_000
 /** The kernel's times for files lag behind the clock by a tick, and the clock may be stepped a little. */
 const clockSlackMs = 1000
+
+/** containerd's number for a snapshot that is whole. */
+const COMMITTED = 3
+
+/**
+ * The layers of one snapshotter with this content, on whatever they stand: clients commit them by their chain ID once they have compared the digest of what was unpacked.
+ * @returns chain IDs
+ * @throws WindlassError
+ */
+export async function findLayers(
+  client: ContainerdClient,
+  snapshotter: string,
+  { diffId, signal }: { readonly diffId: Digest; readonly signal: AbortSignal },
+): Promise<string[]> {
+  const doing = `Cannot list the ${snapshotter} snapshots of ${client.name}`
+  const found: string[] = []
+  try {
+    for await (const { info } of client.list(methods.listSnapshots, { snapshotter }, { signal, doing })) {
+      const layers = info.filter(({ name, parent, kind }) => kind === COMMITTED && name === chainIdOn(parent, diffId))
+      found.push(...layers.map(({ name }) => name))
+    }
+  } catch (error) {
+    if (!isWindlassError(error, 'FAILED')) throw error // that one is not loaded
+  }
+  return found
+}
+
+/** Clients that give their snapshots names of their own have others than a digest below. */
+function chainIdOn(parent: string, diffId: Digest): Digest | undefined {
+  if (parent === '') return diffId
+  return isDigest(parent) ? chainIds([parent, diffId]).at(-1) : undefined
+}
 
 /** The snapshots of one snapshotter, by chain ID: layers as they are unpacked. */
 export class Snapshots {

@@ -1,5 +1,5 @@
 /** Engines whose pulls hang, and the layer on which they do: small, or as large as `WINDLASS_LARGE_MB` says. */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { createCipheriv, createHash } from 'node:crypto'
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
@@ -72,6 +72,8 @@ export interface Patient {
   readonly hasUntar: boolean
   /** @returns SHA-256 of a file of the unpacked image */
   sumInImage(reference: string, path: string): Promise<string>
+  /** Of a docker: it decompresses what is no layer of any image, and nobody knows what it must hash to. */
+  startImport?(archive: Buffer): ChildProcess
   /** Of a containerd: a layer is to be unpacked again, of whose content it is noted that it is verified. */
   forgetUnpacked?(diffId: string): Promise<unknown>
 }
@@ -102,8 +104,14 @@ export async function openDocker(directory: string, engines: Engines = hostEngin
       await run('umount', [target])
     }
   }
+  const startImport = (archive: Buffer) => {
+    const [file = '', ...args] = [...client, 'import', '-']
+    const importing = spawn(file, args, { stdio: ['pipe', 'ignore', 'ignore'] })
+    importing.stdin.end(archive)
+    return importing
+  }
   const hasUntar = engines.length === 0
-  return { loop, daemon: docker, patient: { sick, decompressor: 'unpigz', hasUntar, sumInImage } }
+  return { loop, daemon: docker, patient: { sick, decompressor: 'unpigz', hasUntar, sumInImage, startImport } }
 }
 
 /** @param directory of the test, on a filesystem that all see */

@@ -1,6 +1,7 @@
 /** Pulls that hang for good, and are brought to their end: the client is still there and is told that all is well. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -32,7 +33,16 @@ import { type Engines, newestEngines } from '../testbed/newest.ts'
 import { isDeadlocked, loseWakeup } from './deadlock.ts'
 import { windlassCommand } from './death.ts'
 import { childrenOf, program, type SickEngine } from './doctor-bed.ts'
-import { makeDirectory, makeFile, makeLayer, makeNoise, type ServedImage, serveImage, trickle } from './image.ts'
+import {
+  type MadeLayer,
+  makeDirectory,
+  makeFile,
+  makeLayer,
+  makeNoise,
+  type ServedImage,
+  serveImage,
+  trickle,
+} from './image.ts'
 import {
   type Bed,
   faultAt,
@@ -342,14 +352,14 @@ function testSlowRegistry(patient: () => Patient): void {
       let requests = 0
       const small = makeNoise('noise', 40_000)
       await using served = await serveImage([small], {
-        0: exchange => (++requests > 1 ? trickle(200) : well())(exchange),
+        0: exchange => (++requests > 1 ? trickle(80) : well())(exchange),
       })
       await plantBroken(sick.shims, 'stop-reading', name)
       const client = sick.startPull(served.reference)
       const { decompressor } = await sick.unpacking(true)
       await sleep(1000) // its input fills
       const root = mkdtempSync(join(directory, 'root-'))
-      const own = ['doctor', '--watch', '--rescue', '--root', root, '--pid', String(decompressor), '--give-up', '2']
+      const own = ['doctor', '--watch', '--rescue', '--root', root, '--pid', String(decompressor), '--give-up', '5']
       const service = spawn(program, own, { stdio: ['ignore', 'pipe', 'inherit'] })
       let log = ''
       service.stdout.on('data', data => {
@@ -367,12 +377,46 @@ function testSlowRegistry(patient: () => Patient): void {
   )
 }
 
+/** Both begin with the same file, and have the same length, or nearly. */
+function makeAlike(end: string): MadeLayer {
+  return makeLayer([makeFile('noise', sameNoise), makeFile('end', end)])
+}
+const sameNoise = randomBytes(320_000)
+
+/** Names, lengths, and the content of the file that the engine has open are as they would be. */
+function testAnotherLayer(patient: () => Patient): void {
+  async function refusesImage(start: (sick: SickEngine) => ChildProcess, reference: string): Promise<void> {
+    const { sick, hasUntar, decompressor: name } = patient()
+    await plantBroken(sick.shims, 'sleep', name)
+    const client = start(sick)
+    const { decompressor } = await sick.unpacking(hasUntar)
+    await waitUntil('it is stuck', stuckMs, () => isStuck(decompressor, 'sleep'))
+    await sleep(500)
+    await assertRefused(decompressor, 'RESCUE_NO_LAYER', ['--image', reference])
+    await sick.free()
+    await once(client, 'exit')
+  }
+
+  test('that is refused, since it is no pull that hangs, but an import that begins like the image', row, async () => {
+    await using served = await serveImage([makeAlike('of the image')])
+    const start = () => patient().startImport?.(makeAlike('of the import').blob) as ChildProcess
+    await refusesImage(start, served.reference)
+  })
+
+  test('that is refused, since the image has been given another layer that begins alike', row, async () => {
+    const [pulled, pushed] = [makeAlike('of the one that is pulled'), makeAlike('of the one that came after it')]
+    await using served = await serveImage([pulled, pushed], {}, [[pulled], [pushed]])
+    await refusesImage(sick => sick.startPull(served.reference), served.references[1] as string)
+  })
+}
+
 /** What must be refused, and leaves all as it was, and what makes no difference between engines: tried with one of them. */
 function testWithOne(patient: () => Patient): void {
   testDeadlock(patient)
   testWritesElsewhere(patient)
   testComplains(patient)
-  testSlowRegistry(patient)
+  if (isLong) testSlowRegistry(patient)
+  testAnotherLayer(patient)
   testRefusals(patient)
 }
 
@@ -580,7 +624,7 @@ function testRefusals(patient: () => Patient): void {
       })
       try {
         await waitUntil('it has counted', 60_000, () => /\{result="interrupted"\} 1$/m.test(readIfThere(metrics)))
-        const line = JSON.parse(log.trim())
+        const line = JSON.parse(log.split('\n')[0] ?? '')
         assert.equal(line.result, 'interrupted', log)
         assert.match(
           line.message,
@@ -718,9 +762,9 @@ async function expectRefusal(
 }
 
 /** Nothing has changed then: the process, what it has open, what it has given, and what is claimed. */
-async function assertRefused(pid: number, code: string): Promise<void> {
+async function assertRefused(pid: number, code: string, args: readonly string[] = []): Promise<void> {
   const before = snapshotOf(pid)
-  const { status, outcomes, root } = await rescue(pid)
+  const { status, outcomes, root } = await rescue(pid, ['--yes', ...args])
   assert.deepEqual(
     outcomes.map(one => [one.result, one.code]),
     [['refused', code]],

@@ -37,7 +37,7 @@ export async function fetchFromRegistry(
       for await (const layer of fetchLayers(image, { signal, sizeMax, directory, moved })) {
         const name = `${image.source.name}/${reference.path} ${layer.digest}`
         if (found.some(other => other.digest === layer.digest)) await layer[Symbol.asyncDispose]()
-        else found.push({ ...layer, name, position: undefined })
+        else found.push({ ...layer, name, position: undefined, isFetched: true })
       }
     } catch (error) {
       if (named !== undefined) throw error

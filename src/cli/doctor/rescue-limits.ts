@@ -35,11 +35,28 @@ export class RescueLimits {
 
   /** @param key of the processes; it tells those from others that get their numbers */
   mayTry(key: string): boolean {
+    return this.whyNot(key) === undefined
+  }
+
+  /** Why it is not to be tried now. */
+  whyNot(key: string): string | undefined {
     const now = this.#clock.elapsed()
     const times = this.#byProcess.get(key) ?? []
     this.#all = this.#all.filter(time => now - time < hourMs)
+    if (times.length >= triesMax) return `it was tried ${triesMax} times`
     const isRested = now - (times.at(-1) ?? Number.NEGATIVE_INFINITY) >= againMs
-    return isRested && times.length < triesMax && this.#all.length < perHourMax
+    if (!isRested) return `it was tried less than ${againMs / 60_000} minutes ago`
+    return this.#all.length < perHourMax ? undefined : `${perHourMax} were tried within an hour`
+  }
+
+  /** The last try does not count: what stood in its way is gone. */
+  forgive(key: string): void {
+    const times = this.#byProcess.get(key)
+    const last = times?.at(-1)
+    if (times === undefined || last === undefined) return
+    this.#byProcess.set(key, times.slice(0, -1))
+    this.#all = this.#all.toSpliced(this.#all.lastIndexOf(last), 1)
+    this.#write()
   }
 
   tried(key: string): void {
@@ -48,6 +65,10 @@ export class RescueLimits {
     this.#all.push(now)
     const [oldest] = this.#byProcess.keys()
     if (this.#byProcess.size > rememberedMax && oldest !== undefined) this.#byProcess.delete(oldest)
+    this.#write()
+  }
+
+  #write(): void {
     if (this.#path !== undefined) writeTries(this.#path, [...this.#byProcess])
   }
 }

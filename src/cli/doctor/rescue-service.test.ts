@@ -30,6 +30,22 @@ test('one process is tried three times at most, ten minutes apart', async () => 
   assert.deepEqual(await triedAt(minutes, () => '1@1'), [0, 10 * minute, 20 * minute])
 })
 
+test('a try that came to nothing for a reason that is gone does not count, and why there is none is told', async () => {
+  const host = new FixtureHost({})
+  const limits = new RescueLimits(host)
+  limits.forgive('1@1') // it was not tried
+  limits.tried('1@1')
+  assert.match(limits.whyNot('1@1') ?? '', /less than 10 minutes ago/)
+  limits.forgive('1@1')
+  assert.equal(limits.whyNot('1@1'), undefined)
+  for (let tries = 0; tries < 3; tries++) limits.tried('1@1')
+  assert.match(limits.whyNot('1@1') ?? '', /3 times/)
+  for (let other = 0; other < 27; other++) limits.tried(`${other}@2`)
+  assert.match(limits.whyNot('1@3') ?? '', /30 were tried within an hour/)
+  limits.forgive('1@2')
+  assert.equal(limits.whyNot('1@3'), undefined)
+})
+
 test('tries count also for the process that systemd starts in the place of one that a try has ended', async () => {
   using directory = new TestDirectory()
   const path = join(directory.path, 'not/there/tries')

@@ -28,33 +28,73 @@ const pauseMs = 5000
 
 /** Never returns but by the signal, or when the process of `--pid` has ended. @throws WindlassError NOT_FOUND then */
 export async function serveRescues(context: Context, host: HostView, options: ServiceOptions): Promise<number> {
-  // Its stdout is a log: what a rescue tells people on the way stays away.
-  const quiet: Context = { ...context, json: true, quiet: true }
-  const { signal } = context
-  const stillMs = (options['give-up'] ?? stillSeconds) * 1000
-  const limits = new RescueLimits(sinceBoot, options['dry-run'] ? undefined : triesOf(context, host))
-  const counts = new Map<string, number>()
+  const service: Service = {
+    limits: new RescueLimits(sinceBoot, options['dry-run'] ? undefined : triesOf(context, host)),
+    counts: new Map(),
+    heldBack: new Set(),
+    unclear: new Set(),
+  }
   const named = options.pid === undefined ? undefined : readProcess(options.pid, host)
   for (;;) {
     host.forget?.()
     checkNamed(host, options.pid, named)
     const stuck = await look(context, host, options)
-    for (const one of stuck) {
-      const key = one.line.key
-      if (!limits.mayTry(key)) continue
-      limits.tried(key)
-      const attempt = (signal: AbortSignal, moved: () => void) =>
-        rescueOne({ ...quiet, signal }, host, one, { ...options, yes: true, moved })
-      const outcome = await untilStill(attempt, { signal, stillMs }).catch((error: unknown) =>
-        failedOutcome(context, one, error),
-      )
-      const counted = isUnproven(outcome) ? 'unproven' : outcome.result
-      counts.set(counted, (counts.get(counted) ?? 0) + 1)
-      writeJsonLine(context, { time: timeOf(host), event: 'rescue', finding: one.finding?.code, ...outcome })
-    }
+    for (const one of stuck) await serveOne(context, host, one, { ...options, service })
     if (options.metrics !== undefined)
-      writeMetrics(context, options.metrics, { counts, stuck: stuck.length, now: host.now() })
-    await host.pause(pauseMs, signal)
+      writeMetrics(context, options.metrics, { counts: service.counts, stuck: stuck.length, now: host.now() })
+    await host.pause(pauseMs, context.signal)
+  }
+}
+
+/** What it keeps from one look to the next; of processes, by their keys. */
+interface Service {
+  readonly limits: RescueLimits
+  /** By result. */
+  readonly counts: Map<string, number>
+  /** Of which it was told that they are not tried now. */
+  readonly heldBack: Set<string>
+  /** What could not be told while another one worked on the same layer may be clear when that one is gone. */
+  readonly unclear: Set<string>
+}
+
+async function serveOne(
+  context: Context,
+  host: HostView,
+  stuck: Stuck,
+  { service, ...options }: ServiceOptions & { readonly service: Service },
+): Promise<void> {
+  const { limits, counts, heldBack, unclear } = service
+  const { key } = stuck.line
+  const tell = (result: string, outcome: object) => {
+    counts.set(result, (counts.get(result) ?? 0) + 1)
+    writeJsonLine(context, { time: timeOf(host), event: 'rescue', finding: stuck.finding?.code, ...outcome })
+  }
+  const message = limits.whyNot(key)
+  if (message !== undefined) {
+    if (!heldBack.has(key)) tell('held-back', { ...aboutOf(stuck), result: 'held-back', message })
+    return void heldBack.add(key)
+  }
+  heldBack.delete(key)
+  limits.tried(key)
+  const outcome = await tryOnce(context, host, stuck, options)
+  if (outcome.code === 'RESCUE_POSITION_UNPROVEN') unclear.add(key)
+  if (outcome.result === 'rescued') {
+    for (const other of unclear) limits.forgive(other)
+    unclear.clear()
+  }
+  tell(isUnproven(outcome) ? 'unproven' : outcome.result, outcome)
+}
+
+async function tryOnce(context: Context, host: HostView, stuck: Stuck, options: ServiceOptions): Promise<Outcome> {
+  // Its stdout is a log: what a rescue tells people on the way stays away.
+  const quiet: Context = { ...context, json: true, quiet: true }
+  const stillMs = (options['give-up'] ?? stillSeconds) * 1000
+  const attempt = (signal: AbortSignal, moved: () => void) =>
+    rescueOne({ ...quiet, signal }, host, stuck, { ...options, yes: true, moved })
+  try {
+    return await untilStill(attempt, { signal: context.signal, stillMs })
+  } catch (error) {
+    return failedOutcome(context, stuck, error)
   }
 }
 
@@ -91,8 +131,8 @@ async function look(context: Context, host: HostView, options: ServiceOptions): 
   const { pid } = options
   try {
     if (pid === undefined && !options['dry-run'])
-      for (const ended of await endOrphans(host, { claims: claimDirectory, journals: journalDirectory(context) }))
-        writeJsonLine(context, { time: timeOf(host), event: 'orphan', result: 'ended', ...ended })
+      for (const orphan of await endOrphans(host, { claims: claimDirectory, journals: journalDirectory(context) }))
+        writeJsonLine(context, { time: timeOf(host), event: 'orphan', ...orphan })
     return (await findStuck(host, { signal, pid })).stuck
   } catch (error) {
     signal.throwIfAborted()
@@ -152,10 +192,11 @@ interface Metrics {
   readonly now: number
 }
 
-const results: readonly (Outcome['result'] | 'unproven')[] = [
+const results: readonly (Outcome['result'] | 'unproven' | 'held-back')[] = [
   'rescued',
   'unproven',
   'refused',
+  'held-back',
   'interrupted',
   'failed',
   'planned',

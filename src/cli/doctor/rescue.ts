@@ -212,14 +212,16 @@ function describePlan({ subject, choice }: RescuePlan, code: string | undefined)
     `           2. write the ${number(total - position.bytes)} bytes that it owes into its output, decoded in this process`,
     '           3. take what is left of its input, and let it leave with status 0',
     ...(others.length === 0 ? [] : [`           its children ${others.map(({ pid }) => pid).join(', ')} are ended`]),
-    `  reaches  this one process and every pull that waits for this layer; ${engine} checks the layer's digest itself`,
+    `  reaches  this one process and whatever waits for what it gives; of a pull ${engine} checks the layer's digest itself`,
     '  undo     before the first byte is written: the process goes on as it was; after that there is no way back. If this is killed, the same command goes on',
   ]
 }
 
-function tellOutcome(context: Context, { result, pid, program, code, message }: Outcome): void {
+function tellOutcome(context: Context, outcome: Outcome): void {
+  const { result, pid, program, code, message } = outcome
   const what = `${program} ${pid}`
-  if (result === 'rescued') writeLine(context, `✓ ${what}: rescued; ${message}`)
+  if (result === 'rescued' && !isUnproven(outcome)) writeLine(context, `✓ ${what}: rescued; ${message}`)
+  else if (result === 'rescued') writeLine(context, `· ${what}: has left, and all was given in its place; ${message}`)
   else if (code !== undefined) {
     writeLine(context, `✗ ${what}: not rescued, nothing was changed: ${message} [${code}]`)
     writeLine(context, `    → ${refusals[code][languageOf(context.env)].next}`)

@@ -20,6 +20,7 @@ function layerOf(blob: Buffer): LayerFile {
     size: blob.length,
     digest: undefined,
     position: undefined,
+    isFetched: false,
     read,
     [Symbol.asyncDispose]: dispose,
   }
@@ -117,8 +118,9 @@ test('the input that waits is found where it stands, over the boundaries of the 
 
 test('other decompressors of the engine may work on the layer if their input stands in it, or none waits', async () => {
   const blob = gzipSync(tar)
-  const others = [blob.subarray(3000, 9000), Buffer.alloc(0), Buffer.from('not of this layer')]
-  assert.equal((await look(blob, { others })).others, 2)
+  const others = [blob.subarray(3000, 9000), Buffer.alloc(0), Buffer.from('not of this layer'), blob.subarray(50, 60)]
+  const found = await look(blob, { others })
+  assert.deepEqual([found.others, found.rivals], [3, 1])
 })
 
 test('what the engine has must stand before the position', async () => {

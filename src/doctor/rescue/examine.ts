@@ -35,15 +35,23 @@ export interface Examined {
   readonly inputAt: number | undefined
   /** How many of the others may work on this layer, too. */
   readonly others: number
+  /** How many of them have bytes of this layer waiting, and so many that it is no chance. */
+  readonly rivals: number
+  /** The last compressed bytes: as many as wait, and `tellingEnd` before them. */
+  readonly end: Buffer
   readonly enginePositions: readonly EnginePosition[]
   /** Where the content of a file lies, which an engine that is there has open: start and end of each. */
   readonly contents: readonly (readonly [start: number, end: number])[]
 }
 
+/** So many compressed bytes stand in no other stream by chance. The last of them are the checksum and the length of all that was compressed. */
+export const tellingEnd = 64
+
 /** @throws WindlassError CORRUPT and its like if it cannot be decoded */
 export async function examine(layer: LayerFile, question: Question, signal: AbortSignal): Promise<Examined> {
   const hash = createHash('sha256')
   const finder = new Finder(question.input)
+  const endLength = question.input.length + tellingEnd
   const others = question.others.map(input => new Finder(input))
   const enginePositions: EnginePosition[] = []
   const contents: [number, number][] = []
@@ -55,8 +63,10 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   })
   const diffHash = createHash('sha256')
   let total = 0
+  let end: Buffer = Buffer.alloc(0)
   const watched = passing(layer.read(), chunk => {
     hash.update(chunk)
+    end = Buffer.concat([end, chunk.subarray(-endLength)]).subarray(-endLength)
     for (const one of [finder, ...others]) one.push(chunk)
   })
   for await (const chunk of decompress(watched, { signal, recycle: true })) {
@@ -66,8 +76,10 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   }
   const digest = `sha256:${hash.digest('hex')}`
   const diffId = `sha256:${diffHash.digest('hex')}`
-  const mayBeHere = others.filter((other, at) => question.others[at]?.length === 0 || other.foundAt !== undefined)
-  const found = { inputAt: finder.foundAt, others: mayBeHere.length }
+  const lengths = question.others.map(({ length }) => length)
+  const mayBeHere = others.filter((other, at) => lengths[at] === 0 || other.foundAt !== undefined)
+  const rivals = others.filter((other, at) => (lengths[at] ?? 0) >= tellingEnd && other.foundAt !== undefined)
+  const found = { inputAt: finder.foundAt, others: mayBeHere.length, rivals: rivals.length, end }
   return { layer, digest, diffId, total, ...found, enginePositions, contents }
 }
 

@@ -14,6 +14,8 @@ export interface LayerFile extends AsyncDisposable {
   readonly digest: string | undefined
   /** How far the engine has read it; undefined where that cannot be seen. */
   readonly position: number | undefined
+  /** The engine has it open no more: it is had again from a registry, under a name that may mean something else by now. */
+  readonly isFetched: boolean
   /** From its first byte on, as often as asked. */
   read(): AsyncIterable<Uint8Array>
 }
@@ -68,7 +70,7 @@ async function openLayer(
   const file = await openFile(path).catch(() => undefined) // closed meanwhile, or no file
   if (file === undefined) return undefined
   const { size } = file.facts
-  return { ...facts, size, read: () => readAll(file), [Symbol.asyncDispose]: () => file.close() }
+  return { ...facts, size, isFetched: false, read: () => readAll(file), [Symbol.asyncDispose]: () => file.close() }
 }
 
 /** Large reads: each is one trip through libuv's pool. */

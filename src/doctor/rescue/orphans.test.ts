@@ -27,8 +27,8 @@ function isRunning({ pid, startTicks }: ProcessFacts): boolean {
   return now?.startTicks === startTicks && now.state !== 'Z'
 }
 
-/** A stopped process that a rescue has left so. @returns which run still, of it and what it had started */
-async function leave(name: string, engine: { pid: number; startTicks: number }, step: string): Promise<boolean[]> {
+/** A stopped process that a rescue has left so, with what it had started. @returns their states: undefined of one that has ended */
+async function leave(name: string, engine: { pid: number; startTicks: number }, step: string, stoppedBefore = false) {
   const claims = join(directory, name, 'claims')
   const journals = join(directory, name, 'journals')
   const both = [startSleeper(), startSleeper()]
@@ -42,13 +42,15 @@ async function leave(name: string, engine: { pid: number; startTicks: number }, 
       using claim = Claim.take(claims, waited, journals)
       claim.keep()
       using journal = new Journal(journals, 'rescue')
-      journal.write('begin', { boot: readBoot(host), process: waited, others: [other], engine })
-      journal.write(step)
+      const wereStopped = stoppedBefore ? [waited.pid, other.pid] : []
+      journal.write('begin', { boot: readBoot(host), process: waited, others: [other], engine, wereStopped })
+      journal.write(step, { wereStopped })
     }
     const ended = await endOrphans(host, { claims, journals })
     assert.deepEqual(await endOrphans(host, { claims, journals }), [])
     assert.equal(readdirSync(claims).length, 1 - ended.length)
-    return both.map(isRunning)
+    while (ended.length > 0 && both.some(({ pid }) => readProcess(pid)?.state === 'T')) await sleep(5)
+    return both.map(one => (isRunning(one) ? readProcess(one.pid)?.state : undefined))
   } finally {
     for (const one of both) if (isRunning(one)) process.kill(one.pid, 'SIGKILL')
   }
@@ -57,7 +59,16 @@ async function leave(name: string, engine: { pid: number; startTicks: number }, 
 test('what a rescue has left stopped is ended, with what it has started, when its engine is gone; and not before', async () => {
   const ours = readProcess(process.pid) as ProcessFacts
   const gone = { ...ours, startTicks: ours.startTicks + 1 }
-  assert.deepEqual(await leave('gone', gone, 'write'), [false, false])
-  assert.deepEqual(await leave('there', ours, 'write'), [true, true])
-  assert.deepEqual(await leave('untouched', gone, 'held'), [true, true])
+  assert.deepEqual(await leave('gone', gone, 'write'), [undefined, undefined])
+  assert.deepEqual(await leave('there', ours, 'write'), ['T', 'T'])
+})
+
+test('where nothing was written it goes on, unless somebody else had stopped it', async () => {
+  const ours = readProcess(process.pid) as ProcessFacts
+  const gone = { ...ours, startTicks: ours.startTicks + 1 }
+  for (const step of ['began', 'held']) {
+    assert.deepEqual(await leave(`untouched-${step}`, gone, step), ['S', 'S'])
+    assert.deepEqual(await leave(`by-others-${step}`, gone, step, true), ['T', 'T'])
+    assert.deepEqual(await leave(`there-${step}`, ours, step), ['T', 'T'])
+  }
 })

@@ -1,11 +1,15 @@
-/** What a rescue that was broken off has left stopped is ended when its engine is gone: nobody waits for it any more, and nobody else would ever look at it. */
+/**
+ * What a rescue that was broken off has left stopped when its engine is gone: nobody waits for it any more, and nobody else would ever look at it. In whose place something was written, it is ended; of any other it is as
+ * if the rescue had never been: it goes on.
+ */
 import { readdirSync } from 'node:fs'
 import { HeldProcess } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcess } from '../../sys/tasks.ts'
 import { Journal, type JournalRecord, readJournals } from '../cures/journal.ts'
 import { Claim, type Identity, parseClaim, readClaimed } from './claim.ts'
-import { recordsOf } from './unfinished.ts'
+import { letGoOfLeft } from './let-go.ts'
+import { findUnfinished, recordsOf } from './unfinished.ts'
 
 interface Places {
   /** Where claims are. */
@@ -14,15 +18,21 @@ interface Places {
   readonly journals: string
 }
 
-/** @returns the processes that were ended, with what they had started */
-export async function endOrphans(host: HostView, { claims, journals }: Places): Promise<Identity[]> {
-  const ended: Identity[] = []
+export interface Orphan extends Identity {
+  readonly result: 'ended' | 'let go'
+}
+
+/** @returns the processes that were ended, with what they had started, or let go */
+export async function endOrphans(host: HostView, { claims, journals }: Places): Promise<Orphan[]> {
+  const orphans: Orphan[] = []
   for (const one of namesIn(claims).flatMap(name => parseClaim(name) ?? [])) {
     const records = recordsFor(host, one, { claims, journals })
     if (!isOrphan(host, one, records)) continue
-    if (await end(host, one, records, { claims, journals })) ended.push(one)
+    const result = wasWritten(records) ? 'ended' : 'let go'
+    const settle = result === 'ended' ? end : letGo
+    if (await settle(host, one, records, { claims, journals })) orphans.push({ ...one, result })
   }
-  return ended
+  return orphans
 }
 
 /** None where they cannot be read: one bad place must not keep all others from being looked at. */
@@ -46,9 +56,32 @@ function namesIn(directory: string): readonly string[] {
 function isOrphan(host: HostView, one: Identity, records: readonly JournalRecord[]): boolean {
   if (!isThere(host, one) || readProcess(one.pid, host)?.state !== 'T') return false
   const engines = records.flatMap(({ steps: [begin] }) => (begin?.['engine'] as Identity | undefined) ?? [])
+  return engines.length > 0 && !engines.some(engine => isThere(host, engine))
+}
+
+/** Or may have been. */
+function wasWritten(records: readonly JournalRecord[]): boolean {
   const has = ({ steps }: JournalRecord, name: string) => steps.some(({ step }) => step === name)
-  const isLeft = records.some(record => has(record, 'written') || (has(record, 'write') && !has(record, 'let-go')))
-  return isLeft && engines.length > 0 && !engines.some(engine => isThere(host, engine))
+  return records.some(record => has(record, 'written') || (has(record, 'write') && !has(record, 'let-go')))
+}
+
+/** @returns false, too, if it was not a rescue that had stopped it */
+function letGo(
+  host: HostView,
+  one: Identity,
+  records: readonly JournalRecord[],
+  { claims, journals }: Places,
+): boolean {
+  try {
+    const unfinished = findUnfinished(host, one, records)
+    if (unfinished?.leftStopped.has(one.pid) !== true) return false
+    using claim = Claim.take(claims, one, journals)
+    letGoOfLeft(host, { unfinished, waited: one, journalDirectory: journals })
+    claim.forget()
+    return true
+  } catch {
+    return false // somebody else is at work on it: the next look comes
+  }
 }
 
 function isThere(host: HostView, { pid, startTicks }: Identity): boolean {

@@ -1,22 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Examined } from './examine.ts'
-import { choose } from './plan.ts'
+import { choose, type Identified } from './plan.ts'
 import { Refusal, type RefusalCode } from './refusal.ts'
 
-function layerOf(facts: Partial<Examined>, name = 'layer', position?: number): Examined {
+function layerOf(facts: Partial<Identified>, name = 'layer', position?: number, isFetched = false): Identified {
   const layer = {
-    ...{ name, size: 1000, digest: undefined, position },
+    ...{ name, size: 1000, digest: undefined, position, isFetched },
     read: () => (async function* () {})(),
     [Symbol.asyncDispose]: async () => {},
   }
-  const nothing = { inputAt: undefined, others: 0, enginePositions: [], contents: [] }
-  return { layer, digest: 'sha256:a', diffId: 'sha256:b', total: 10_000, ...nothing, ...facts }
+  const nothing = { inputAt: undefined, others: 0, rivals: 0, end: Buffer.alloc(0), enginePositions: [], contents: [] }
+  return { isGiven: false, layer, digest: 'sha256:a', diffId: 'sha256:b', total: 10_000, ...nothing, ...facts }
 }
 
 const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
 /** It has read the layer, and 3000 bytes of libraries before. */
-const alone = { mayComplain: false, otherLines: 0, inputWaiting: 0 }
+const alone = { mayComplain: false, otherLines: 0, inputWaiting: 0, hasClosed: false, sharesLayers: true }
 const exact = { ...alone, written: 1000, isExact: true, isOutputAlone: true, read: 4000 }
 const noisy = { ...alone, written: 1169, isExact: false, isOutputAlone: false, read: 50_000 }
 
@@ -162,6 +161,40 @@ test('nor is one of which less was read than it has, or of which the engine has 
 
 test('a position behind the end of the layer is refused', () => {
   refuses('RESCUE_POSITION_UNPROVEN', () => choose({ ...exact, written: 20_000 }, [layerOf({})], undefined))
+})
+
+test('of a layer from a registry the end must be seen, whatever its length, its names and its bytes are', () => {
+  const fetched = (facts: Partial<Identified>) => layerOf(facts, 'of a registry', undefined, true)
+  const enginePositions = [{ file, position: 1000, isAtEnd: false }]
+  for (const facts of [{}, { enginePositions }]) {
+    refuses('RESCUE_NO_LAYER', () => choose(exact, [fetched(facts)], undefined))
+    assert.equal(choose(exact, [fetched({ ...facts, isGiven: true })], undefined).position.bytes, 1000)
+  }
+  const waits = { ...noisy, inputWaiting: 1000 }
+  refuses('RESCUE_NO_LAYER', () => choose(waits, [fetched({ inputAt: 0 })], undefined))
+  assert.equal(choose(waits, [fetched({ inputAt: 0, isGiven: true })], undefined).position.bytes, 0)
+  // What an earlier rescue has written of is known.
+  assert.equal(choose(noisy, [fetched({})], begun(4321)).position.bytes, 4321)
+})
+
+test('who has closed its output after as many bytes as the layer has gets none, whether or not it is seen what it was', () => {
+  const closed = { ...exact, isOutputAlone: false, hasClosed: true, sharesLayers: false, written: 10_000 }
+  const fetched = layerOf({}, 'of a registry', undefined, true)
+  assert.equal(choose(closed, [fetched], undefined).position.bytes, 10_000)
+  for (const unlike of [{ written: 9999 }, { isExact: false }, { read: 2_000_000 }, { hasClosed: false }])
+    refuses('RESCUE_NO_LAYER', () => choose({ ...closed, ...unlike }, [fetched], undefined))
+})
+
+test('in a dockerd one line works on a layer: where another has bytes of it, too, or it has come further, or too few wait, it is not known which', () => {
+  const docker = { ...exact, sharesLayers: false, inputWaiting: 100 }
+  const open = (facts: Partial<Identified> = {}, position = 1000) =>
+    layerOf({ inputAt: 900, enginePositions: [{ file, position: 1000, isAtEnd: false }], ...facts }, 'layer', position)
+  assert.equal(choose(docker, [open()], undefined).position.bytes, 1000)
+  refuses('RESCUE_NO_LAYER', () => choose(docker, [open({ rivals: 1 })], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose(docker, [open({}, 1000 + 2 ** 20 + 1)], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose({ ...docker, inputWaiting: 63 }, [open()], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose({ ...docker, inputWaiting: 0 }, [open()], undefined))
+  assert.equal(choose({ ...docker, sharesLayers: true }, [open({ rivals: 1 })], undefined).position.bytes, 1000)
 })
 
 test('no layer is no rescue', () => {

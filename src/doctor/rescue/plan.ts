@@ -1,5 +1,5 @@
 /** The decision of a rescue, from facts alone: which layer it is, and from which byte on its stream is owed; or why that is not sure. */
-import type { EnginePosition, Examined } from './examine.ts'
+import { type EnginePosition, type Examined, tellingEnd } from './examine.ts'
 import { Refusal } from './refusal.ts'
 import type { Subject } from './subject.ts'
 
@@ -11,7 +11,12 @@ interface Position {
   readonly evidence: string
 }
 
-export interface Choice extends Examined {
+export interface Identified extends Examined {
+  /** It is seen that the decompressor was given it, to the last byte: see `wasGiven`. */
+  readonly isGiven: boolean
+}
+
+export interface Choice extends Identified {
   readonly position: Position
 }
 
@@ -20,10 +25,16 @@ export interface Known extends Pick<Subject, 'written' | 'isExact' | 'mayComplai
   readonly isOutputAlone: boolean
   /** How many other decompressors its engine has, of whatever layers: each may have a file open. */
   readonly otherLines: number
+  /** It has closed its output: nothing can be written there any more. */
+  readonly hasClosed: boolean
+  /** Several decompressors of its engine may work on one layer. Not so in dockerd, which also unpacks what is no layer (docker import, ADD of an archive), and whose digest nobody checks. */
+  readonly sharesLayers: boolean
 }
 
 /** Fewer bytes of a stream may stand in it at many places. */
 const tellingBytes = 4096
+/** What an engine has read of a layer and not handed over yet, in its own buffers. */
+const heldMax = 1024 * 1024
 /** What a program and its loader read before it reads its input: libraries, settings, the script that starts it. */
 const loadedMax = 256 * 1024
 
@@ -39,7 +50,7 @@ export interface Resumption {
  * @param resumption of an earlier rescue, if there was one that wrote
  * @throws Refusal if not exactly one layer and one position are left
  */
-export function choose(known: Known, examined: readonly Examined[], resumption: Resumption | undefined): Choice {
+export function choose(known: Known, examined: readonly Identified[], resumption: Resumption | undefined): Choice {
   const [first] = examined
   if (first === undefined) throw new Refusal('RESCUE_NO_LAYER', 'the engine has no compressed layer open')
   const isBegun = ({ digest }: Examined) => resumption?.digest === undefined || digest === resumption.digest
@@ -49,10 +60,17 @@ export function choose(known: Known, examined: readonly Examined[], resumption: 
       'RESCUE_NO_LAYER',
       `what it has read, and what waits in its input, is of no layer that is to be had: ${examined.map(({ layer }) => layer.name).join(', ')}`,
     )
-  const outcomes = possible.map(layer => outcomeOf(known, layer, resumption?.position))
+  const sure = possible.filter(layer => resumption?.digest === layer.digest || isItsInput(known, layer))
+  const [unsure] = possible
+  if (sure.length === 0)
+    throw new Refusal(
+      'RESCUE_NO_LAYER',
+      `it is not seen that it was given ${unsure?.layer.name}: the end of that is neither in its input nor in its memory, or in that of others, too`,
+    )
+  const outcomes = sure.map(layer => outcomeOf(known, layer, resumption?.position))
   const choices = outcomes.filter((outcome): outcome is Choice => !(outcome instanceof Refusal))
   const [choice, another] = choices
-  const names = possible.map(({ layer }) => layer.name).join(', ')
+  const names = sure.map(({ layer }) => layer.name).join(', ')
   if (another !== undefined)
     throw new Refusal('RESCUE_LAYER_UNCLEAR', `${choices.length} layers come into question: ${names}`)
   if (choice !== undefined) return choice
@@ -69,7 +87,22 @@ function mayBeItsInput({ read, inputWaiting }: Known, { inputAt, layer }: Examin
   return inputAt !== undefined && (position === undefined || position >= inputAt + inputWaiting)
 }
 
-function outcomeOf(known: Known, layer: Examined, resumeAt: number | undefined): Choice | Refusal {
+/**
+ * Lengths and names may be those of something else: what is unpacked for nobody's digest would get the rest of a layer. So of a layer that the engine has not open the end must be seen, which has the
+ * checksum of all of it; of one that a dockerd has open enough bytes must wait, where that has come to, and nobody else's input have bytes of it, since one line alone works on it. One that has closed its output, after as
+ * many bytes as the layer has, gets none.
+ */
+function isItsInput(known: Known, { layer, isGiven, rivals, inputAt, total }: Identified): boolean {
+  if (isGiven) return true
+  const { written, read, isExact, hasClosed, sharesLayers, inputWaiting } = known
+  if (hasClosed && isExact && written === total && read - layer.size <= loadedMax) return true
+  if (layer.isFetched) return false
+  if (sharesLayers) return true
+  const handed = layer.position === undefined || layer.position - (inputAt ?? 0) - inputWaiting <= heldMax
+  return inputWaiting >= tellingEnd && rivals === 0 && handed
+}
+
+function outcomeOf(known: Known, layer: Identified, resumeAt: number | undefined): Choice | Refusal {
   try {
     const position = resumeAt === undefined ? findPosition(known, layer) : resumed(resumeAt)
     if (position.bytes > layer.total)

@@ -62,7 +62,7 @@ export async function proveEnd(
   return {
     isProven: false,
     hasEnded: false,
-    text: `${name} has all bytes of the layer, but has not finished it within ${proofMs / 1000} s`,
+    text: `${name} has all bytes of the layer, but has not registered it within ${proofMs / 1000} s: whoever waits for it may have got an error`,
   }
 }
 

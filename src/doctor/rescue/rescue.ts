@@ -6,13 +6,14 @@ import type { HostView } from '../../sys/host-view.ts'
 import { openForeignFile, Replaced } from '../../sys/open-foreign-pipe.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
 import { findLines, type Line } from '../lines.ts'
-import { type Before, type Examined, examine } from './examine.ts'
+import { type Before, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles, whileReading } from './layer-files.ts'
 import { writesOutputAlone } from './output-alone.ts'
-import { type Choice, choose, type Known, type Resumption } from './plan.ts'
+import { type Choice, choose, type Identified, type Known, type Resumption } from './plan.ts'
 import { Refusal } from './refusal.ts'
 import { type OpenFile, readSubject, type Subject } from './subject.ts'
 import { checkStoodStill, type Unfinished } from './unfinished.ts'
+import { wasGiven } from './was-given.ts'
 
 export interface PlanOptions {
   readonly signal: AbortSignal
@@ -80,7 +81,13 @@ async function chooseLayer(
   const own = await openLayerFiles(host, line.engine)
   const others = peekOthers(host, line, table)
   for (const layer of own) stack.use(layer)
-  const known = { ...subject, isOutputAlone: await writesOutputAlone(host, subject), otherLines: others.length }
+  const known = {
+    ...subject,
+    isOutputAlone: await writesOutputAlone(host, subject),
+    otherLines: others.length,
+    hasClosed: subject.stdout === undefined,
+    sharesLayers: line.engine.kind !== 'dockerd',
+  }
   return await chooseAmong(known, own, { ...options, input, others }).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
     const fetched = await options.fetchLayers(subject.read + subject.inputWaiting)
@@ -100,12 +107,21 @@ function allWritten({ name, digest, diffId, total }: NonNullable<Unfinished['wri
     digest,
     size: 0,
     position: undefined,
+    isFetched: false,
     read: async function* () {},
     [Symbol.asyncDispose]: async () => {},
   }
   const evidence = 'the journal of an earlier rescue says that all of it was written'
-  const nothing = { inputAt: undefined, others: 0, enginePositions: [], contents: [] }
-  return { layer, digest, diffId, total, ...nothing, position: { bytes: total, file: undefined, evidence } }
+  const nothing = { inputAt: undefined, others: 0, rivals: 0, end: Buffer.alloc(0), enginePositions: [], contents: [] }
+  return {
+    layer,
+    digest,
+    diffId,
+    total,
+    ...nothing,
+    isGiven: true,
+    position: { bytes: total, file: undefined, evidence },
+  }
 }
 
 function isAboutLayers(error: unknown): boolean {
@@ -141,13 +157,14 @@ async function chooseAmong(
 ): Promise<Choice> {
   const { signal, unfinished, input, others, moved = () => {} } = options
   const question = { input, others, files: subject.files, positionMax: subject.written }
-  const examined: Examined[] = []
+  const examined: Identified[] = []
   const damaged: string[] = []
   const watched = layers.filter(layer => mayBe(layer, input)).map(layer => whileReading(layer, moved))
   for (const layer of watched) {
     try {
       const found = await examine(layer, question, signal)
-      if (layer.digest === undefined || layer.digest === found.digest) examined.push(found)
+      if (layer.digest === undefined || layer.digest === found.digest)
+        examined.push({ ...found, isGiven: await wasGiven(subject.line, { input, examined: found }, signal) })
       else damaged.push(`${layer.name} hashes to ${found.digest}`)
     } catch (error) {
       signal.throwIfAborted()

@@ -1,5 +1,6 @@
 import { verified } from '../flow/verify.ts'
 import type { Digest } from '../oci/digest.ts'
+import { parsePlatform } from '../oci/platform.ts'
 import { openSpool, readSpool, spooled } from '../places/archive/spool.ts'
 import { BlobHosts } from './blob-hosts.ts'
 import { passingStream } from './blob-stream.ts'
@@ -20,6 +21,8 @@ interface FetchOptions {
   /** Larger ones are left out. */
   readonly sizeMax: number
   readonly directory: string
+  /** That of this host if absent. */
+  readonly platform?: string | undefined
   /** Told each time that something has come. */
   readonly moved?: (() => void) | undefined
 }
@@ -27,11 +30,13 @@ interface FetchOptions {
 /** The compressed layers of an image, one after the other. The caller closes the source. @throws WindlassError of the source; DIGEST_MISMATCH, NO_SPACE */
 export async function* fetchLayers(
   { source, reference }: OpenedSource,
-  { signal, sizeMax, directory, moved = () => {} }: FetchOptions,
+  { signal, sizeMax, directory, platform, moved = () => {} }: FetchOptions,
 ): AsyncGenerator<FetchedLayer> {
   const hosts = new BlobHosts(source)
   const retrying = { signal, onRetry: () => {} }
-  const image = await resolveImage(hosts, reference, readHostPlatform(), { ...retrying, cache: async () => undefined })
+  const host = readHostPlatform()
+  const wanted = platform === undefined ? host : parsePlatform(platform, host)
+  const image = await resolveImage(hosts, reference, wanted, { ...retrying, cache: async () => undefined })
   const network = openNetwork(hosts, {})
   for (const { descriptor } of image.layers.filter(({ descriptor }) => descriptor.size <= sizeMax)) {
     const { digest, size } = descriptor

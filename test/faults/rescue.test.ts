@@ -105,11 +105,13 @@ async function rescueToTheEnd(client: ChildProcess, pid: number): Promise<number
       outcomes.every(({ result }) => result === 'rescued'),
       JSON.stringify(outcomes),
     )
+    // Of two that unpack the same layer in a containerd the second one's comes to what is there already: it shows nothing new.
+    const unproven = outcomes.filter(({ facts }) => facts?.['isProven'] !== true)
     assert.ok(
-      outcomes.every(({ facts }) => facts?.['isProven'] === true),
+      unproven.every(({ message }) => /was registered before/.test(message)),
       JSON.stringify(outcomes),
     )
-    assert.equal(status, 0)
+    assert.equal(status, unproven.length > 0 ? 10 : 0)
     rescued += outcomes.length
   }
   await endsWell(client)
@@ -393,8 +395,9 @@ function testAnotherLayer(patient: () => Patient): void {
     await waitUntil('it is stuck', stuckMs, () => isStuck(decompressor, 'sleep'))
     await sleep(500)
     await assertRefused(decompressor, 'RESCUE_NO_LAYER', ['--image', reference])
+    const ended = once(client, 'exit')
     await sick.free()
-    await once(client, 'exit')
+    await ended
   }
 
   test('that is refused, since it is no pull that hangs, but an import that begins like the image', row, async () => {

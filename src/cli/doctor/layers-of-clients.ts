@@ -2,10 +2,10 @@
 import { mkdir } from 'node:fs/promises'
 import { fetchLayers } from '../../copy/fetch-layers.ts'
 import { openImage } from '../../copy/places.ts'
-import { findClientPulls } from '../../doctor/clients.ts'
+import { type ClientPull, findClientPulls } from '../../doctor/clients.ts'
 import type { FoundEngine } from '../../doctor/engines.ts'
 import type { LayerFile } from '../../doctor/rescue/layer-files.ts'
-import { parseReference, type Reference } from '../../oci/reference.ts'
+import { formatReference, parseReference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import type { Context } from '../command.ts'
 import { plainConnections } from '../connections.ts'
@@ -26,15 +26,15 @@ export async function fetchFromRegistry(
   host: HostView,
   { engine, named, sizeMax, moved }: FetchChoice,
 ): Promise<LayerFile[]> {
-  const references = named === undefined ? beingPulled(host, engine) : [parseReference(named)]
+  const wanted = listWanted(findClientPulls(host, engine), named)
   const options = await placeOptions(context, plainConnections)
   await mkdir(context.root, { recursive: true })
   const found: LayerFile[] = []
-  for (const reference of references) {
+  for (const { reference, platform } of wanted) {
     await using image = await openImage({ kind: 'docker', reference }, options)
     const { signal, root: directory } = context
     try {
-      for await (const layer of fetchLayers(image, { signal, sizeMax, directory, moved })) {
+      for await (const layer of fetchLayers(image, { signal, sizeMax, directory, platform, moved })) {
         const name = `${image.source.name}/${reference.path} ${layer.digest}`
         if (found.some(other => other.digest === layer.digest)) await layer[Symbol.asyncDispose]()
         else found.push({ ...layer, name, position: undefined, isFetched: true })
@@ -47,7 +47,15 @@ export async function fetchFromRegistry(
   return found
 }
 
-function beingPulled(host: HostView, engine: FoundEngine): Reference[] {
-  const pulls = findClientPulls(host, engine)
-  return [...new Map(pulls.map(({ text, reference }) => [text, reference])).values()]
+type Wanted = Pick<ClientPull, 'reference' | 'platform'>
+
+/** What clients pull, each once. An image that the user names is had for the platforms that clients ask for, if they pull that one. */
+export function listWanted(pulls: readonly ClientPull[], named: string | undefined): readonly Wanted[] {
+  const image = named === undefined ? undefined : parseReference(named)
+  const isWanted = ({ reference, isOfMany }: ClientPull) =>
+    !isOfMany && (image === undefined || formatReference(reference) === formatReference(image))
+  const found = pulls.filter(isWanted).map(({ reference, platform }) => ({ reference, platform }))
+  if (image !== undefined && found.length === 0) return [{ reference: image, platform: undefined }]
+  const keyOf = ({ reference, platform }: Wanted) => `${formatReference(reference)} ${platform}`
+  return [...new Map(found.map(one => [keyOf(one), one])).values()]
 }

@@ -55,7 +55,7 @@ export async function proveEnd(
       return {
         isProven: false,
         hasEnded: true,
-        text: `${name} has come to the end of the layer; whether it has verified it cannot be seen`,
+        text: `${name} has come to the end of the layer; ${before === undefined || before.size === 0 ? 'whether it has verified it cannot be seen' : 'the layer was registered before, so that nothing new is to be seen'}`,
       }
     await host.pause(lookMs, signal)
   }

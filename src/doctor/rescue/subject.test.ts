@@ -34,7 +34,7 @@ class MadeHost extends FixtureHost {
   }
 }
 
-function makeHost(all: readonly Made[], environ = 'PATH=/usr/bin\0'): MadeHost {
+function makeHost(all: readonly Made[], environ = 'PATH=/usr/bin\0', libraries: readonly string[] = []): MadeHost {
   const files: Record<string, string> = {}
   const links: Record<string, string> = {}
   for (const [at, one] of all.entries()) {
@@ -45,6 +45,8 @@ function makeHost(all: readonly Made[], environ = 'PATH=/usr/bin\0'): MadeHost {
     files[`${own}/status`] = `Uid:\t${one.uid ?? 0}\t${one.uid ?? 0}\t0\t0\nTracerPid:\t0\n`
     files[`${own}/cmdline`] = `${(one.args ?? [one.name]).join('\0')}\0`
     files[`${own}/environ`] = environ
+    files[`${own}/maps`] = libraries.map(path => `7f00-7f01 r-xp 00000000 08:01 7    ${path}\n`).join('')
+    links[`${own}/cwd`] = '/work'
     files[`${own}/io`] = `rchar: 5000\nwchar: ${one.written ?? 0}\n`
     links[`${own}/exe`] = `/usr/bin/${one.name}`
     const isolated = one.root === undefined ? 'mnt:[1]' : `mnt:[${base + at}]`
@@ -163,4 +165,16 @@ test('what its environment, or that of its loader, makes say more is known to co
     [false, true, true, false],
   )
   assert.equal(mayComplain('PATH=/usr/bin\0', true), true)
+})
+
+test('a place for libraries makes nobody complain as long as none comes from there', () => {
+  const mayComplain = (places: string, libraries: readonly string[]) => {
+    const host = makeHost([{ name: 'containerd', start: 1 }, unpigz(1, 5)], `LD_LIBRARY_PATH=${places}\0`, libraries)
+    return subjectsOf(host)[0]?.mayComplain
+  }
+  const libraries = ['/usr/bin/unpigz', '/usr/lib/libz.so.1', '/work/libm.so.6']
+  assert.equal(mayComplain('/opt/containerd/lib', libraries), false)
+  assert.equal(mayComplain('/opt/containerd/lib:/usr/lib', libraries), true)
+  assert.equal(mayComplain('/opt/containerd/lib:', libraries), true, 'the working directory')
+  assert.equal(mayComplain('lib', ['/work/lib/libz.so.1']), true)
 })

@@ -1,5 +1,5 @@
 /** All that is known of a stuck decompressor before anything is done to it: who it is, what it has written, and how far its engine has come with that. */
-import { basename } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { type ForeignPipe, isMarkedSize } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import {
@@ -205,11 +205,22 @@ function writesNothingElse(host: HostView, pid: number): boolean {
 }
 
 /** Makes these programs, or their loader, say more than they would, or do something else. */
-const telling = /^(LD_|MALLOC_|PIGZ$|GZIP$|ZSTD_|XZ_)/
+const telling = /^(LD_(?!LIBRARY_PATH$)|MALLOC_|PIGZ$|GZIP$|ZSTD_|XZ_)/
 
 function isToldToSayMore(host: HostView, pid: number): boolean {
   const environment = readEnvironment(host, pid)
-  return environment === undefined || [...environment.keys()].some(name => telling.test(name))
+  if (environment === undefined || [...environment.keys()].some(name => telling.test(name))) return true
+  const places = environment.get('LD_LIBRARY_PATH')
+  return places !== undefined && hasLibraryFrom(host, pid, places.split(/[:;]/))
+}
+
+/** containerd gives all that it starts a place where there is nothing. Of a library that is found in such a place a loader may complain, and uses it all the same. @param places "" is the working directory (ld.so(8)) */
+function hasLibraryFrom(host: HostView, pid: number, places: readonly string[]): boolean {
+  const maps = host.text(`/proc/${pid}/maps`)
+  const here = host.link(`/proc/${pid}/cwd`)
+  if (maps === undefined || here === undefined) return true
+  const directories = places.map(place => resolve(here, place))
+  return maps.split('\n').some(line => directories.includes(dirname(/\/.*$/.exec(line)?.[0] ?? '')))
 }
 
 /** The untars of the engine, one of which unpacks what this decompressor gives; none where the engine unpacks itself. */

@@ -75,28 +75,24 @@ async function rescue(as: readonly string[], root: string) {
   }
 }
 
-test(
-  'of the pull of an ordinary user that hangs: root refuses, and he himself succeeds',
-  row,
-  async () => {
-    const inside = ['nsenter', '-t', String(daemon.pid), '--user', '--mount', '--preserve-credentials']
-    for (const as of isLong ? [asNobody, [...asNobody, ...inside]] : [asNobody]) {
-      const client = await startStuckPull()
-      const refused = await rescue([], join(directory, 'root'))
-      assert.deepEqual(
-        refused.outcomes.map(({ code }) => code),
-        ['RESCUE_FOREIGN'],
-      )
-      const { status, outcomes } = await rescue(as, join(home, 'windlass'))
-      assert.deepEqual(
-        outcomes.map(({ result, facts }) => [result, facts?.isProven]),
-        [['rescued', true]],
-      )
-      assert.equal(status, 0)
-      if (client.exitCode === null) await once(client, 'exit')
-      assert.equal(client.exitCode, 0)
-      await runCommand('ctr', ['-a', socket, 'images', 'rm', '--sync', image.reference])
-      assert.match(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'), new RegExp(`^Uid:\t${nobody}\t`, 'm'))
-    }
-  },
-)
+test('of the pull of an ordinary user that hangs: root refuses, and he himself succeeds', row, async () => {
+  const inside = ['nsenter', '-t', String(daemon.pid), '--user', '--mount', '--preserve-credentials']
+  for (const as of isLong ? [asNobody, [...asNobody, ...inside]] : [asNobody]) {
+    const client = await startStuckPull()
+    const refused = await rescue([], join(directory, 'root'))
+    assert.deepEqual(
+      refused.outcomes.map(({ code }) => code),
+      ['RESCUE_FOREIGN'],
+    )
+    const { status, outcomes } = await rescue(as, join(home, 'windlass'))
+    assert.deepEqual(
+      outcomes.map(({ result, facts }) => [result, facts?.isProven]),
+      [['rescued', true]],
+    )
+    assert.equal(status, 0)
+    if (client.exitCode === null) await once(client, 'exit')
+    assert.equal(client.exitCode, 0)
+    await runCommand('ctr', ['-a', socket, 'images', 'rm', '--sync', image.reference])
+    assert.match(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'), new RegExp(`^Uid:\t${nobody}\t`, 'm'))
+  }
+})

@@ -117,6 +117,21 @@ test('a rescue that wrote goes on behind what it wrote, and one that wrote nothi
   assert.equal(positionAfter(twice), 1077)
 })
 
+test('a mark on the output is explained by a rescue of which it is known how far it came, and by no other', () => {
+  const hasMarked = (journals: string) => findUnfinished(host, subject, readJournals(journals))?.hasMarked
+  assert.equal(hasMarked(brokenOff('marked', formatWritten(77, 'done'))), true)
+  assert.equal(hasMarked(brokenOff('marked-alone', formatWritten(0, 'done'))), true)
+  assert.equal(hasMarked(brokenOff('marked-uncounted', undefined)), false)
+  brokenOff('marked', undefined, 1077)
+  assert.equal(hasMarked(join(directory, 'marked')), false)
+  {
+    using journal = new Journal(join(directory, 'held'), 'rescue')
+    journal.write('begin', { boot: readBoot(host), process: subject })
+    journal.write('held')
+  }
+  assert.equal(hasMarked(join(directory, 'held')), false)
+})
+
 test('whoever came furthest says where the next one goes on, also where three attempts had two homes for their journals', () => {
   const claims = join(directory, 'a-b-a')
   const take = (journals: string) => {

@@ -45,4 +45,6 @@ test('nor one whose end tells of its last part alone, or is like the end of many
   assert.equal(await look(members, members.length, { blob: members, total: 5000 + content.length }), false)
   const padded = Buffer.concat([blob, Buffer.alloc(200)])
   assert.equal(await look(padded, padded.length, { blob: padded, total: content.length }), false)
+  const even = { input: Buffer.alloc(64), examined: { end: Buffer.alloc(128), total: 0 } }
+  assert.equal(await wasGiven({ decompressor: [] }, even, signal), false)
 })

@@ -11,7 +11,7 @@ export interface ClientPull {
   /** As it was written. */
   readonly text: string
   readonly reference: Reference
-  /** Of containerd. */
+  /** Of containerd; undefined where a file that is not read may tell it. */
   readonly namespace: string | undefined
   /** Where it asks; undefined where its command line and environment do not tell, and of one that pulls by itself. */
   readonly socket: string | undefined
@@ -60,7 +60,7 @@ const clients: Readonly<Record<string, Client>> = {
     addresses: ['address'],
     variables: [containerdVariable],
     usual: containerdSocket,
-    namespaceOf,
+    namespaceOf: (line, env) => namespaceOf(line, env) ?? 'default',
     style: 'go',
     commands: ['images pull', 'image pull', 'i pull'],
     general: optionsOf('debug', 'address/a timeout connect-timeout namespace/n'),
@@ -74,7 +74,7 @@ const clients: Readonly<Record<string, Client>> = {
     addresses: ['address'],
     variables: [containerdVariable],
     usual: containerdSocket,
-    namespaceOf,
+    namespaceOf, // a file may tell another one than the default
     style: 'gnu',
     commands: ['pull', 'image pull'],
     general: optionsOf(

@@ -76,7 +76,6 @@ export function parsePullLine(args: readonly string[], grammar: PullGrammar): Pu
     else {
       command = `${command} ${word}`.trim()
       isPull = commands.includes(command)
-      if (!isPull && !commands.some(one => one.startsWith(`${command} `))) return undefined
     }
   }
   return isPull ? new PullLine(images, values) : undefined

@@ -1,10 +1,11 @@
 /** Cures of engines that systemd has started, by a systemd of the test's own: applied, proven, taken back after a reboot; and the rescue as its service. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { planService } from '../../src/doctor/cures/service.ts'
 import { readIfThere } from '../read-if-there.ts'
-import { runCommand } from '../testbed/command.ts'
+import { runCommand, waitUntil } from '../testbed/command.ts'
 import { program } from './doctor-bed.ts'
 import { SystemdBed } from './systemd-bed.ts'
 
@@ -110,6 +111,48 @@ describe('a docker of systemd, whose decompressor is broken', { concurrency: 1 }
       assert.deepEqual(readdirSync(units), there)
     },
   )
+
+  test('the service runs what it was installed as, whatever is in the paths', row, async () => {
+    const place = join(directory, 'a $HOME %i; b')
+    mkdirSync(place)
+    const [script, said] = [join(place, 'windlass'), join(directory, 'said')]
+    writeFileSync(
+      script,
+      `#!/bin/sh\nprintf '%s\\n' "$0" "$@" >${said}.new; mv ${said}.new ${said}; exec sleep 600\n`,
+      { mode: 0o755 },
+    )
+    const paths = { program: script, root: `/r/o'n "$HOME" \${A} %i %% \\x41 ;ü`, metrics: '/m/$$ \'"' }
+    const unit = join(units, 'windlass-rescue.service')
+    writeFileSync(unit, planService(paths).after)
+    try {
+      const verified = await bed.inside([
+        'systemd-analyze',
+        'verify',
+        '--man=no',
+        '/etc/systemd/system/windlass-rescue.service',
+      ])
+      assert.deepEqual([verified.status, verified.stderr], [0, ''])
+      await bed.systemd.systemctl('daemon-reload')
+      await bed.systemd.systemctl('start', 'windlass-rescue.service')
+      await waitUntil('it runs', 20_000, () => existsSync(said))
+      const wanted = [
+        script,
+        '--root',
+        paths.root,
+        'doctor',
+        '--watch',
+        '--rescue',
+        '--yes',
+        '--metrics',
+        paths.metrics,
+      ]
+      assert.deepEqual(readFileSync(said, 'utf8').trimEnd().split('\n'), wanted)
+    } finally {
+      await bed.systemd.systemctl('stop', 'windlass-rescue.service')
+      rmSync(unit, { force: true })
+      await bed.systemd.systemctl('daemon-reload')
+    }
+  })
 
   test('is rescued from outside of its PID namespace, as from the host of a container', row, async () => {
     await bed.isReady()

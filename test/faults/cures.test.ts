@@ -8,8 +8,10 @@ import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { undoable } from '../../src/doctor/cures/apply.ts'
-import { deliver, undoDelivery } from '../../src/doctor/cures/deliver.ts'
+import { deliver, describeUndo, undoDelivery } from '../../src/doctor/cures/deliver.ts'
 import { Journal, type JournalRecord, readJournals } from '../../src/doctor/cures/journal.ts'
+import { killStuck } from '../../src/doctor/cures/kill.ts'
+import { LiveHost } from '../../src/sys/host-view.ts'
 import { plantBroken } from '../broken-decompressors/plant.ts'
 import { readIfThere } from '../read-if-there.ts'
 import { digestOf } from '../servers/push.ts'
@@ -18,9 +20,16 @@ import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { childrenOf, program, SickEngine } from './doctor-bed.ts'
-import { makeNoise, type ServedImage, serveImage } from './image.ts'
+import { type MadeLayer, makeNoise, type ServedImage, serveImage, tagImage, tagIndex } from './image.ts'
 
 const row = { timeout: 120_000 }
+/** A decompressor that gives 40 KB a second. */
+const trickle = `import { writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createGunzip } from 'node:zlib'
+for await (const chunk of process.stdin.pipe(createGunzip()))
+  for (let at = 0; at < chunk.length; at += 4096, await sleep(100)) writeSync(1, chunk.subarray(at, at + 4096))
+`
 const directory = mkdtempSync(join(tmpdir(), 'windlass-cures-'))
 const early = join(directory, 'early')
 const late = join(directory, 'late')
@@ -79,6 +88,9 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
     assert.equal(applied.told.isProven, true, JSON.stringify(applied.told))
     assert.deepEqual(readdirSync(early), ['unpigz'])
 
+    const engine = await doctor(['--fix', `kill-${docker.pid}`, '--yes'])
+    assert.equal(engine.status, 2, engine.stderr)
+    assert.ok(existsSync(`/proc/${decompressor}`), "an engine's number names none of its decompressors")
     const ended = await doctor(['--fix', `kill-${decompressor}`, '--yes'])
     assert.equal(ended.told?.isProven, true, ended.stderr)
     if (client.exitCode === null) await once(client, 'exit')
@@ -107,6 +119,9 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
       const [inner] = childrenOf(decompressor)
       const applied = await doctor(['--fix', 'shim-dockerd', '--yes'])
       assert.equal(applied.told?.isProven, true, applied.stderr)
+      const planned = await doctor(['--fix', `kill-${decompressor}`, '--dry-run'])
+      const named = planned.told?.cure.processes.map(({ pid }: { pid: number }) => pid)
+      assert.deepEqual(named?.toSorted(), [decompressor, inner?.pid].toSorted(), planned.stderr)
       const ended = await doctor(['--fix', `kill-${decompressor}`, '--yes'])
       assert.equal(ended.told?.isProven, true, ended.stderr + JSON.stringify(ended.told))
       assert.match(ended.told.message, /dockerd \d+ has seen that/)
@@ -117,6 +132,46 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
       assert.notEqual(client.exitCode, 0)
       await doctor(['--undo', applied.told.undo, '--yes'])
       rmSync(join(late, 'inner'))
+    },
+  )
+
+  test(
+    'keeps a decompressor that works, however slowly, and one that has come round before it was ended',
+    row,
+    async () => {
+      const trickling = join(directory, 'trickling.mjs')
+      writeFileSync(trickling, trickle)
+      sick.useScript(`exec ${process.execPath} ${trickling} "$@"`)
+      sick.startPull(image.reference)
+      const slow = (await sick.unpacking(true)).decompressor
+      const applied = await doctor(['--fix', 'shim-dockerd', '--yes'])
+      assert.equal(applied.told?.isProven, true, applied.stderr)
+      const refused = await doctor(['--fix', `kill-${slow}`, '--yes'])
+      assert.equal(refused.status, 1, refused.stderr)
+      assert.match(refused.stderr, /the doctor does not find that it is stuck/)
+      assert.ok(existsSync(`/proc/${slow}`))
+      await sick.free()
+      await doctor(['--undo', applied.told.undo, '--yes'])
+
+      const gate = join(directory, 'gate')
+      await runCommand('mkfifo', [gate])
+      sick.useScript(`read -r line <${gate}; exec ${process.execPath} ${trickling} "$@"`)
+      sick.startPull(image.reference)
+      const { decompressor } = await sick.unpacking(true)
+      await doctor(['--fix', 'shim-dockerd', '--yes'])
+      const options = { signal: AbortSignal.timeout(60_000), directory: join(root, 'cures') }
+      const plan = await killStuck(new LiveHost(), decompressor, options)
+      assert.ok(
+        plan.lines.some(
+          line => line.includes(`sh ${late}/unpigz`) && line.includes(`${decompressor}, which the engine`),
+        ),
+        plan.lines.join('\n'),
+      )
+      writeFileSync(gate, 'go on\n')
+      await waitUntil('it goes on', 20_000, () => /wchar: \d{6}/.test(readIfThere(`/proc/${decompressor}/io`)))
+      await assert.rejects(plan.carryOut(), /does not find that it is stuck/)
+      assert.ok(existsSync(`/proc/${decompressor}`))
+      await doctor(['--undo', 'last', '--yes'])
     },
   )
 
@@ -143,13 +198,82 @@ describe('a docker whose decompressor is broken', { concurrency: 1 }, () => {
 
     const again = await doctor(['--fix', 'deliver-dockerd', '--yes'])
     assert.equal(again.told?.isProven, true, again.stderr)
-    const nothing = await doctor(['--undo', again.told.undo, '--yes'])
+    assert.equal(again.told.undo, undefined)
+    const nothing = await doctor(['--undo', readJournals(join(root, 'cures')).at(-1)?.id ?? '', '--yes'])
     assert.equal(nothing.status, 2)
-    assert.match(nothing.stderr, /no name that was not there before/)
+    assert.match(nothing.stderr, /it has changed no name/)
     const undone = await doctor(['--undo', delivered.told.undo, '--yes'])
     assert.equal(undone.told?.result, 'undone', undone.stderr)
     assert.equal((await inspect(docker)).status, 1)
   })
+
+  test('gets the newer image of a name, and gives the name its old one back', row, async () => {
+    const { registry, reference } = image
+    const [newer, older] = [makeNoise('newer', 4 << 20), image.layers[0] as MadeLayer]
+    registry.add(newer.blob)
+    sick.useHealthy()
+    await docker.docker(['pull', '-q', reference])
+    const id = (await docker.docker(['image', 'inspect', '-f', '{{.Id}}', reference])).trim()
+    tagImage(registry, 'v1', [newer])
+    try {
+      await startStuckPull()
+      const planned = await doctor(['--fix', 'deliver-dockerd', '--dry-run'])
+      assert.match(planned.told?.cure.undo, new RegExp(`/app:v1 stands for ${id} again, as long as dockerd has`))
+      const delivered = await doctor(['--fix', 'deliver-dockerd', '--yes'])
+      assert.equal(delivered.told?.isProven, true, delivered.stderr + JSON.stringify(delivered.told))
+      assert.deepEqual(JSON.parse((await inspect(docker)).stdout), [digestOf(newer.tar)])
+      const undone = await doctor(['--undo', delivered.told.undo, '--yes'])
+      assert.equal(undone.told?.result, 'undone', undone.stderr)
+      assert.deepEqual(JSON.parse((await inspect(docker)).stdout), [digestOf(older.tar)])
+
+      const again = await doctor(['--fix', 'deliver-dockerd', '--yes'])
+      await docker.docker(['rmi', '-f', id])
+      const late = await doctor(['--undo', again.told?.undo, '--yes'])
+      assert.equal(late.status, 1, late.stderr)
+      assert.match(late.stderr, /dockerd no longer has sha256/)
+      assert.deepEqual(JSON.parse((await inspect(docker)).stdout), [digestOf(newer.tar)])
+      tagImage(registry, 'v1', [older])
+      sick.useHealthy()
+      await docker.docker(['pull', '-q', reference])
+      assert.equal((await doctor(['--undo', again.told?.undo, '--yes'])).told?.result, 'undone', 'it can be repeated')
+    } finally {
+      tagImage(registry, 'v1', [older])
+    }
+  })
+
+  test(
+    'gets the image for the platform that the client asks for, wherever in its command line it says so',
+    row,
+    async () => {
+      const { registry } = image
+      const reference = image.reference.replace(':v1', ':many')
+      const [own, foreign] = [makeNoise('own', 4 << 20), makeNoise('foreign', 4 << 20)]
+      for (const { blob } of [own, foreign]) registry.add(blob)
+      tagIndex(registry, 'many', {
+        amd64: tagImage(registry, 'own', [own]),
+        arm64: tagImage(registry, 'foreign', [foreign], 'arm64'),
+      })
+      await plantBroken(late, 'sleep')
+      const args = ['-H', `unix://${docker.socket}`, 'pull', reference, '--platform', 'linux/arm64']
+      const client = spawn('docker', args, { stdio: 'ignore' })
+      try {
+        await sick.unpacking(true)
+        const delivered = await doctor(['--fix', 'deliver-dockerd', '--yes'])
+        assert.equal(delivered.told?.isProven, true, delivered.stderr + JSON.stringify(delivered.told))
+        const inspected = await docker.docker([
+          'image',
+          'inspect',
+          '-f',
+          '{{.Architecture}} {{.RootFS.Layers}}',
+          reference,
+        ])
+        assert.equal(inspected.trim(), `arm64 [${digestOf(foreign.tar)}]`)
+      } finally {
+        client.kill('SIGKILL')
+        await doctor(['--undo', 'last', '--yes'])
+      }
+    },
+  )
 
   test('gets no image where it is not known which, or none of that name is to be had', row, async () => {
     const nobody = await doctor(['--fix', 'deliver-dockerd', '--yes'])
@@ -265,7 +389,8 @@ test(
   row,
   async () => {
     const place = mkdtempSync(join(tmpdir(), 'windlass-cures-names-'))
-    await using image = await serveImage([makeNoise('noise', 4 << 10)])
+    const [noise, newer] = [makeNoise('noise', 4 << 10), makeNoise('newer', 5 << 10)]
+    await using image = await serveImage([noise, newer], {}, [[noise], [newer]])
     await using loop = await openLoopFilesystem({ sizeBytes: 2 ** 28 })
     await using containerd = await startContainerd(join(loop.directory, 'containerd'), place)
     const { socket } = containerd
@@ -277,14 +402,19 @@ test(
     const delivery = { engine: 'containerd', socket, reference, namespace: 'k8s.io' } as const
     const lastRecord = () => readJournals(options.directory).at(-1) as JournalRecord
     try {
-      await ctr('pull', '--plain-http', image.reference)
-      const line = (await ctr('ls')).split('\n').find(text => text.startsWith(image.reference)) ?? ''
-      const expected = { digest: /sha256:\w+/.exec(line)?.[0] ?? '', config: digestOf(Buffer.from('config')) }
+      for (const one of image.references) await ctr('pull', '--plain-http', one)
+      const expectedOf = async (name: string) => {
+        const line = (await ctr('ls')).split('\n').find(text => text.startsWith(name)) ?? ''
+        const digest = /sha256:\w+/.exec(line)?.[0] ?? ''
+        const manifest = await containerd.ctr('-n', 'k8s.io', 'content', 'get', digest)
+        return { digest, config: String(JSON.parse(manifest).config.digest) }
+      }
+      const expected = await expectedOf(image.reference)
       const before = await names()
       const delivered = await deliver(
         delivery,
         async expect => {
-          expect(expected)
+          await expect(expected)
           for (const name of [reference, `docker.io/team/app@${expected.digest}`, 'docker.io/other/app:1'])
             await ctr('tag', image.reference, name)
           return expected.digest
@@ -296,8 +426,8 @@ test(
       assert.deepEqual(await names(), ['docker.io/other/app:1', ...before].sort())
 
       const fail = async (bring: () => Promise<unknown>) => {
-        const failing = async (expect: (image: typeof expected) => void) => {
-          expect(expected)
+        const failing = async (expect: (image: typeof expected) => Promise<void>) => {
+          await expect(expected)
           await bring()
           throw new Error('enough')
         }
@@ -321,6 +451,32 @@ test(
       breakOff(expected)
       assert.deepEqual(await undoDelivery(lastRecord(), options), [reference])
       assert.ok(!(await names()).includes(reference))
+
+      // containerd drops what loses its last name: it is kept under another one until it gets the old one back.
+      const [, second = ''] = image.references
+      const latest = await expectedOf(second)
+      await ctr('tag', image.reference, reference)
+      await ctr('rm', '--sync', image.reference, 'docker.io/other/app:1')
+      const kept = `windlass-kept@${expected.digest}`
+      assert.match(
+        await describeUndo(delivery, signal),
+        new RegExp(`stands for ${expected.digest} again, .* as ${kept}`),
+      )
+      const move = (failure?: Error) => async (expect: (image: typeof expected) => Promise<void>) => {
+        await expect(latest)
+        assert.ok((await names()).includes(kept))
+        if (failure !== undefined) throw failure
+        await ctr('tag', '--force', second, reference)
+        return latest.digest
+      }
+      await assert.rejects(deliver(delivery, move(new Error('enough')), options), /enough/)
+      assert.ok(!(await names()).includes(kept))
+      const moved = await deliver(delivery, move(), options)
+      assert.deepEqual([moved.isProven, moved.isUndoable], [true, true], moved.text)
+      assert.equal((await expectedOf(reference)).digest, latest.digest)
+      assert.deepEqual(await undoDelivery(lastRecord(), options), [reference])
+      assert.deepEqual(await expectedOf(reference), expected)
+      assert.deepEqual(await names(), [reference, second].sort())
     } finally {
       rmSync(place, { recursive: true, force: true })
     }

@@ -69,7 +69,7 @@ export async function serveImage(
     },
   })
   for (const { blob } of layers) registry.add(blob)
-  for (const [at, image] of images.entries()) addImage(registry, `v${at + 1}`, image)
+  for (const [at, image] of images.entries()) tagImage(registry, `v${at + 1}`, image)
   return {
     registry,
     reference: `${registry.host}/team/app:v1`,
@@ -80,10 +80,16 @@ export async function serveImage(
   }
 }
 
-function addImage(registry: FaultyRegistry, tag: string, layers: readonly MadeLayer[]): void {
+/** @returns the manifest. The layers' blobs are there already, or come by `add` */
+export function tagImage(
+  registry: FaultyRegistry,
+  tag: string,
+  layers: readonly MadeLayer[],
+  architecture = 'amd64',
+): Buffer {
   const config = Buffer.from(
     JSON.stringify({
-      architecture: 'amd64',
+      architecture,
       os: 'linux',
       rootfs: { type: 'layers', diff_ids: layers.map(({ tar, diffId }) => diffId ?? digestOf(tar)) },
     }),
@@ -94,8 +100,20 @@ function addImage(registry: FaultyRegistry, tag: string, layers: readonly MadeLa
     config: descriptorOf(config, 'application/vnd.oci.image.config.v1+json'),
     layers: layers.map(({ blob, size = blob.length }) => ({ ...descriptorOf(blob, layerType), size })),
   }
+  const bytes = Buffer.from(JSON.stringify(manifest))
   registry.add(config)
-  registry.tag(tag, manifestType, Buffer.from(JSON.stringify(manifest)))
+  registry.tag(tag, manifestType, bytes)
+  return bytes
+}
+
+/** An index of images, by their architecture. */
+export function tagIndex(registry: FaultyRegistry, tag: string, images: Readonly<Record<string, Buffer>>): void {
+  const mediaType = 'application/vnd.oci.image.index.v1+json'
+  const manifests = Object.entries(images).map(([architecture, manifest]) => ({
+    ...descriptorOf(manifest, manifestType),
+    platform: { os: 'linux', architecture },
+  }))
+  registry.tag(tag, mediaType, Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests })))
 }
 
 /** Sends all but the last `held` bytes, and those when the gate opens. */

@@ -824,6 +824,7 @@ const durability: Mutant[] = [
 const held = 'src/sys/held-process.test.ts'
 const plan = 'src/doctor/rescue/plan.test.ts'
 const cures = 'src/doctor/cures/cures.test.ts'
+const clients = 'src/doctor/clients.test.ts'
 const claims = 'src/doctor/rescue/claim.test.ts'
 
 const engines: Mutant[] = [
@@ -897,6 +898,12 @@ const engines: Mutant[] = [
   ...guardsOf('a name that somebody else has brought', [
     ['src/doctor/cures/apply.ts', cures, ['!(isDelivery(record) && isBrokenOff(record))', 'true']],
   ]),
+  ...guardsOf('an image that nobody asked for', [
+    ['src/doctor/pull-line.ts', clients, ["hasValue ? rest.shift() : 'true'", "false ? rest.shift() : 'true'"]],
+    ['src/doctor/pull-line.ts', clients, ['isPull = commands.includes(command)', "isPull = word === 'pull'"]],
+    ['src/doctor/clients.ts', clients, [': line.images.slice(0, 1)', ': line.images.slice(-1)']],
+    ['src/doctor/pull-line.ts', clients, ["style === 'go' && !isOption(word)", 'false']],
+  ]),
   ...guardsOf('an engine that is not the one', [
     ['src/doctor/cures/prove.ts', 'src/doctor/cures/prove.test.ts', ['other.dataRoot !== engine.dataRoot', 'false']],
     [
@@ -931,7 +938,11 @@ const engines: Mutant[] = [
       cures,
       ["  if (before !== undefined) checkNames(path, 'Cannot take back the change of')\n", ''],
     ],
-    ['src/doctor/cures/file-change.ts', cures, ['    if (isNewDirectory) rmdirIfEmpty(dirname(path))\n', '']],
+    [
+      'src/doctor/cures/file-change.ts',
+      cures,
+      ['  for (const directory of directories.toReversed()) rmdirIfEmpty(directory)\n', ''],
+    ],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, after, 'Cannot take back the change of')\n", '']],
     ['src/doctor/cures/file-change.ts', cures, ["  expect(path, before, 'Cannot change')\n", '']],
     [
@@ -946,7 +957,12 @@ const engines: Mutant[] = [
     ],
     ['src/doctor/cures/file-change.ts', cures, ['  if (lstatSync(path, ', '  if (statSync(path, ']],
     ['src/doctor/cures/apply.ts', cures, ['.filter(checkRevert)', '']],
-    ['src/doctor/cures/apply.ts', cures, ['    for (const change of done.reverse()) revertChange(change)\n', '']],
+    [
+      'src/doctor/cures/apply.ts',
+      cures,
+      ['const left = revertAll(done.toReversed())\n    const', 'const left: string[] = []\n    const'],
+    ],
+    ['src/doctor/cures/apply.ts', cures, ['left.length === 0 ? error :', 'left.length < 9 ? error :']],
     ['src/doctor/cures/journal.ts', cures, ["this.#isTorn ? '\\n' : ''", "''"]],
   ]),
 ]

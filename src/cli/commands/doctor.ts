@@ -78,7 +78,7 @@ export const command = defineCommand({
       type: 'string',
       value: 'ID',
       summary:
-        'do one of these: deliver-ENGINE, which brings the image in that hangs; shim-ENGINE, disable-ENGINE, restart-ENGINE; or kill-PID for a stuck decompressor',
+        'do one of these: deliver-ENGINE, which brings the image in that hangs; shim-ENGINE, disable-ENGINE, restart-ENGINE; or kill-PID for a decompressor that the doctor calls stuck',
     },
     undo: {
       type: 'string',

@@ -234,10 +234,16 @@ async function pullOne(
   }
 }
 
-/** What `pull --into` does without other options. */
-export async function pullInto(context: Context, text: string, into: Destination): Promise<PullResult> {
+interface IntoChoice {
+  readonly into: Destination
+  readonly platform: string | undefined
+}
+
+/** What `pull --into` does without other options than `--platform`. */
+export async function pullInto(context: Context, text: string, { into, platform }: IntoChoice): Promise<PullResult> {
   const choices = {
     into,
+    ...(platform !== undefined && { platform }),
     connections: await readConnections(context, plainConnections),
     decompressors: await openDecompressors(context, 'auto'),
     gatekeeper: await openPolicy(context, undefined),

@@ -7,12 +7,15 @@ import {
   addedBy,
   type DeliveryPlace,
   deliver,
+  describeUndo,
   type ExpectedImage,
   isDelivery,
+  movedBy,
+  type Names,
   undoDelivery,
 } from '../../doctor/cures/deliver.ts'
 import { checkChange, type FileChange, formatDiff } from '../../doctor/cures/file-change.ts'
-import { type JournalRecord, readJournals } from '../../doctor/cures/journal.ts'
+import { type JournalRecord, listStrangers, readJournals } from '../../doctor/cures/journal.ts'
 import { killStuck } from '../../doctor/cures/kill.ts'
 import { provesCure } from '../../doctor/cures/prove.ts'
 import { planService } from '../../doctor/cures/service.ts'
@@ -22,7 +25,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import type { Context } from '../command.ts'
 import { confirm } from '../confirm.ts'
-import { writeJson, writeLine, writeNote } from '../output.ts'
+import { writeJson, writeLine, writeNote, writeWarning } from '../output.ts'
 import { journalDirectory } from './journal-directory.ts'
 
 interface CureOptions {
@@ -33,11 +36,16 @@ interface CureOptions {
   readonly yes: boolean
 }
 
-async function findCures(host: HostView, { pid, image }: Pick<CureOptions, 'pid' | 'image'>): Promise<Cure[]> {
+async function findCures(
+  { env }: Context,
+  host: HostView,
+  { pid, image }: Pick<CureOptions, 'pid' | 'image'>,
+): Promise<Cure[]> {
+  const choice = { image, namespace: env['CONTAINERD_NAMESPACE'] || undefined }
   const all = await findEngines(host, readProcessTable(host), pid)
   const engines = all.filter(({ isOpen }) => isOpen)
   const cures = await Promise.all(
-    engines.map(async engine => planCures(engine, suffixOf(engine, all), await readCureFacts(host, engine, { image }))),
+    engines.map(async engine => planCures(engine, suffixOf(engine, all), await readCureFacts(host, engine, choice))),
   )
   return cures.flat()
 }
@@ -51,8 +59,8 @@ export async function listCures(
   host: HostView,
   options: Pick<CureOptions, 'pid' | 'image'>,
 ): Promise<void> {
-  const cures = await findCures(host, options)
-  const applied = undoable(readJournals(journalDirectory(context)))
+  const cures = await findCures(context, host, options)
+  const applied = undoable(journalsOf(context))
   if (context.json)
     return writeJson(context, {
       cures: cures.map(withoutEngine),
@@ -74,12 +82,18 @@ export async function listCures(
   for (const record of applied) writeLine(context, describeApplied(record))
 }
 
+function journalsOf(context: Context): JournalRecord[] {
+  const directory = journalDirectory(context)
+  for (const path of listStrangers(directory)) writeWarning(context, `${path} is no journal, and is passed over`)
+  return readJournals(directory)
+}
+
 function describeApplied(record: JournalRecord): string {
   const { id, steps } = record
   const time = steps[0]?.['time']
   if (!isBrokenOff(record)) return `✓ ${id}  applied at ${time}; --undo ${id} takes it back`
   const what = isDelivery(record)
-    ? `it was about to bring ${addedBy(record).join(', ')}; --undo ${id} removes what stands for that image, whoever has brought it`
+    ? `it was about to bring ${[...addedBy(record), ...movedBy(record)].join(', ')}; --undo ${id} takes back what stands for that image, whoever has brought it`
     : `--undo ${id} gives each file its old state`
   return `! ${id}  broken off, begun at ${time}: ${what}`
 }
@@ -90,22 +104,24 @@ function withoutEngine({ engine, ...cure }: Cure) {
 
 export async function fix(context: Context, host: HostView, id: string, options: CureOptions): Promise<number> {
   if (id.startsWith('kill-')) return await fixByKilling(context, host, id, options)
-  const cures = await findCures(host, options)
-  const cure = cures.find(cure => cure.id === id)
-  if (cure === undefined)
+  const cures = await findCures(context, host, options)
+  const planned = cures.find(cure => cure.id === id)
+  if (planned === undefined)
     throw unknownCure(
       id,
       cures.map(cure => cure.id),
     )
-  if (cure.obstacle !== undefined)
-    throw new WindlassError('UNSUPPORTED', `Cannot apply ${id} to ${nameOf(cure.engine)}: ${cure.obstacle}`)
+  if (planned.obstacle !== undefined)
+    throw new WindlassError('UNSUPPORTED', `Cannot apply ${id} to ${nameOf(planned.engine)}: ${planned.obstacle}`)
+  const place = placeOf(planned)
+  const cure = place === undefined ? planned : { ...planned, undo: await describeUndo(place, context.signal) }
   for (const change of cure.changes) checkChange(change)
   if (!context.json) for (const line of describe(cure)) writeLine(context, line)
   if (options['dry-run'])
     return tell(context, { id, result: 'planned', message: 'nothing was done', cure: withoutEngine(cure) })
   if (!options.yes && !(await confirm(context, 'Do this?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
-  if (cure.delivery !== undefined) return await fixByDelivering(context, cure, cure.delivery)
+  if (place !== undefined) return await fixByDelivering(context, id, place)
   const { signal } = context
   const applied = await applyCure(cure, { directory: journalDirectory(context), signal })
   const proof = await provesCure(host, cure, signal)
@@ -197,36 +213,38 @@ function describeService(change: FileChange, commands: Commands, ends: Commands)
   ]
 }
 
+function placeOf({ engine, delivery }: Cure): DeliveryPlace | undefined {
+  if (delivery === undefined) return undefined
+  const { socket, reference, namespace, platform } = delivery
+  return { engine: engine.kind === 'dockerd' ? 'dockerd' : 'containerd', socket, reference, namespace, platform }
+}
+
 /** What `windlass pull --into` does, with the names that it brings in the journal. */
-async function fixByDelivering(
-  context: Context,
-  { id, engine }: Cure,
-  delivery: NonNullable<Cure['delivery']>,
-): Promise<number> {
-  const isDocker = engine.kind === 'dockerd'
-  const namespace = delivery.namespace ?? (context.env['CONTAINERD_NAMESPACE'] || undefined) // as `pull --into` has it
-  const place: DeliveryPlace = { engine: isDocker ? 'dockerd' : 'containerd', ...delivery, namespace }
+async function fixByDelivering(context: Context, id: string, place: DeliveryPlace): Promise<number> {
+  const { socket, reference, namespace, platform } = place
+  const isDocker = place.engine === 'dockerd'
   const address = isDocker
-    ? { DOCKER_HOST: `unix://${delivery.socket}`, DOCKER_CONTEXT: undefined }
-    : { CONTAINERD_ADDRESS: delivery.socket }
+    ? { DOCKER_HOST: `unix://${socket}`, DOCKER_CONTEXT: undefined }
+    : { CONTAINERD_ADDRESS: socket }
   const { openEngine } = await import('../../copy/engines.ts')
   const { pullInto } = await import('../commands/pull.ts')
-  const bring = async (expect: (image: ExpectedImage) => void) => {
+  const bring = async (expect: (image: ExpectedImage) => Promise<void>) => {
     const env = { ...context.env, ...address }
     const { destination } = await openEngine(isDocker ? 'docker' : 'containerd', { env, namespace })
     const into: Destination = {
       needsRoot: destination.needsRoot,
       deliver: async (image, delivery) => {
-        expect({ digest: image.documents[0].descriptor.digest, config: image.config.descriptor.digest })
+        await expect({ digest: image.documents[0].descriptor.digest, config: image.config.descriptor.digest })
         return await destination.deliver(image, delivery)
       },
     }
-    return (await pullInto(context, delivery.reference, into)).digest
+    return (await pullInto(context, reference, { into, platform })).digest
   }
   const { signal } = context
   const done = await deliver(place, bring, { directory: journalDirectory(context), cure: id, signal })
-  const { isProven, text, id: undo } = done
-  return tell(context, { id, result: 'applied', message: text, isProven, undo })
+  const { isProven, isUndoable, text: message } = done
+  const told = { id, result: 'applied', message, isProven } as const
+  return tell(context, isUndoable ? { ...told, undo: done.id } : told)
 }
 
 /** `kill-PID`: the last resort, and only when the next pull will not meet the same program. */
@@ -235,7 +253,9 @@ async function fixByKilling(context: Context, host: HostView, id: string, option
   if (!Number.isInteger(pid)) throw unknownCure(id, [])
   const plan = await killStuck(host, pid, { signal: context.signal, directory: journalDirectory(context) })
   if (!context.json) for (const line of plan.lines) writeLine(context, line)
-  if (options['dry-run']) return tell(context, { id, result: 'planned', message: 'nothing was done' })
+  const { processes } = plan
+  if (options['dry-run'])
+    return tell(context, { id, result: 'planned', message: 'nothing was done', cure: { id, processes } })
   if (!options.yes && !(await confirm(context, 'End it?')))
     return tell(context, { id, result: 'declined', message: 'nothing was done' })
   return tell(context, { id, result: 'applied', ...(await plan.carryOut()) })
@@ -248,7 +268,7 @@ export async function undo(
   options: Pick<CureOptions, 'dry-run' | 'yes'>,
 ): Promise<number> {
   const directory = journalDirectory(context)
-  const journals = readJournals(directory)
+  const journals = journalsOf(context)
   const all = undoable(journals)
   const record = wanted === 'last' ? lastOf(all) : all.find(({ id }) => id === wanted)
   if (wanted === 'last' && record !== all[0])
@@ -277,7 +297,11 @@ export async function undo(
 
 /** What an undo does. */
 function plansOf(record: JournalRecord): string[] {
-  if (isDelivery(record)) return addedBy(record).map(name => `remove the name ${name}`)
+  if (isDelivery(record))
+    return [
+      ...addedBy(record).map(name => `remove the name ${name}`),
+      ...movedBy(record).map(name => `give the name ${name} back to ${(record.steps[0]?.['before'] as Names)[name]}`),
+    ]
   const changes = record.steps[0]?.['changes'] as readonly { readonly path: string; readonly before?: string }[]
   const files = changes.map(
     ({ path, before }) => `${before === undefined ? 'remove' : 'give its old content to'} ${path}`,
@@ -290,6 +314,6 @@ function stateOf(record: JournalRecord | undefined): string {
   if (record === undefined) return 'there is no such journal'
   const { steps } = record
   if (steps.some(({ step }) => step === 'undone')) return 'it was taken back already'
-  if (isDelivery(record)) return 'it has brought no name that was not there before'
+  if (isDelivery(record)) return 'it has changed no name'
   return `a ${steps[0]?.['kind']} concerns processes alone, and leaves nothing that could be taken back`
 }

@@ -8,7 +8,7 @@ import { replaceFile } from './replace-file.ts'
 /** The same process is not tried again before. */
 const againMs = 10 * 60_000
 const triesMax = 3
-const hourMs = 60 * 60_000
+export const hourMs = 60 * 60_000
 const perHourMax = 30
 /** More are forgotten, the oldest first: processes that ended long ago. */
 const rememberedMax = 1000

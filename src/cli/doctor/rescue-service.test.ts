@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { lstatSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { FixtureHost } from '../../../test/fixture-host.ts'
 import { TestDirectory } from '../../../test/unpack-tar.ts'
+import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { RescueLimits } from './rescue-limits.ts'
 import { formatMetrics, serveRescues, untilStill, writeMetrics } from './rescue-service.ts'
+import { sweepTries, triesName } from './sweep-tries.ts'
 
 const minute = 60_000
 
@@ -61,6 +63,31 @@ test('tries count also for the process that systemd starts in the place of one t
     writeFileSync(path, damaged)
     assert.equal(mayTry('1@1'), true)
   }
+})
+
+test('tries of stores and boots that are gone go, and those of processes that are there, and of the last hour, stay', async () => {
+  using directory = new TestDirectory()
+  const { startTicks } = readProcess(process.pid) as ProcessFacts
+  const host = new FixtureHost({
+    files: { [`/proc/${process.pid}/stat`]: readFileSync(`/proc/${process.pid}/stat`, 'latin1') },
+    nowMs: Date.now() + 61 * minute,
+  })
+  const left = (name: string, key: string, ageMs = 0): string => {
+    const path = join(directory.path, name)
+    new RescueLimits(host, path).tried(key)
+    utimesSync(path, (Date.now() - ageMs) / 1000, (Date.now() - ageMs) / 1000)
+    return name
+  }
+  left(triesName('a'.repeat(64)), '1@2 3@4')
+  const stay = [
+    left('tries-there', `1@2 ${process.pid}@${startTicks}`),
+    left('tries-young', '1@2', -2 * minute),
+    left('rescue-1-2-3', '1@2'),
+  ]
+  mkdirSync(join(directory.path, 'tries-directory'))
+  sweepTries(directory.path, host)
+  sweepTries(join(directory.path, 'not-there'), host)
+  assert.deepEqual(readdirSync(directory.path).sort(), ['tries-directory', ...stay].sort())
 })
 
 test('thirty rescues an hour are enough for a host', async () => {

@@ -14,6 +14,7 @@ import { journalDirectory } from './journal-directory.ts'
 import { replaceFile } from './replace-file.ts'
 import { aboutOf, cannotRescue, isUnproven, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits, sinceBoot } from './rescue-limits.ts'
+import { sweepTries, triesName } from './sweep-tries.ts'
 
 interface ServiceOptions {
   readonly pid: number | undefined
@@ -28,6 +29,7 @@ const pauseMs = 5000
 
 /** Never returns but by the signal, or when the process of `--pid` has ended. @throws WindlassError NOT_FOUND then */
 export async function serveRescues(context: Context, host: HostView, options: ServiceOptions): Promise<number> {
+  if (!options['dry-run']) sweepTries(claimDirectory, host)
   const service: Service = {
     limits: new RescueLimits(sinceBoot, options['dry-run'] ? undefined : triesOf(context, host)),
     counts: new Map(),
@@ -103,7 +105,7 @@ function triesOf(context: Context, host: HostView): string {
   const hash = createHash('sha256')
     .update(`${journalDirectory(context)}\n${readBoot(host)}`)
     .digest('hex')
-  return join(claimDirectory, `tries-${hash.slice(0, 16)}`)
+  return join(claimDirectory, triesName(hash))
 }
 
 function timeOf(host: HostView): string {

@@ -1,6 +1,7 @@
 /** What can be done so that the next pull does not hang: the cures of one engine, smallest first. Planned from facts alone. */
 import { basename, dirname, join } from 'node:path'
-import { isProgramName } from '../../codec/external/programs.ts'
+import { isProgramName, parseGoBool } from '../../codec/external/programs.ts'
+import { formatReference, parseReference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { findClientPulls } from '../clients.ts'
 import { type Engine, type FoundEngine, remembersDecompressor } from '../engines.ts'
@@ -38,6 +39,14 @@ interface Delivery {
   readonly reference: string
   /** Of containerd. */
   readonly namespace: string | undefined
+  /** That of this host if undefined. */
+  readonly platform: string | undefined
+}
+
+/** An image that may be the one that hangs. */
+interface WantedImage extends Omit<Delivery, 'socket'> {
+  /** Its client pulls several at once, and it is not told which of them hangs. */
+  readonly isOfMany: boolean
 }
 
 /** What of the host decides how a cure looks. */
@@ -56,8 +65,9 @@ export interface CureFacts {
   readonly isLiveRestore: boolean | undefined
   /** On which the engine's API answers, as we reach it. */
   readonly socket: string | undefined
-  /** Images that may be the one that hangs. */
-  readonly images: readonly Omit<Delivery, 'socket'>[]
+  readonly images: readonly WantedImage[]
+  /** Of containerd, where it is not known in which the image is wanted; undefined if it does not tell. */
+  readonly namespaces?: readonly string[] | undefined
 }
 
 interface ShimPlace {
@@ -74,39 +84,63 @@ export function planCures(engine: Engine, suffix: string, facts: CureFacts): Cur
 
 const sinks: Readonly<Partial<Record<Engine['kind'], string>>> = { dockerd: 'docker', containerd: 'containerd' }
 
-function planDeliver(engine: Engine, suffix: string, { socket, images }: CureFacts): Cure {
-  const [image, another] = images
-  const into = [sinks[engine.kind], image?.namespace].filter(word => word !== undefined).join(':')
-  const obstacle = deliverObstacle(engine, socket, images)
-  const isPossible = obstacle === undefined && socket !== undefined && image !== undefined && another === undefined
+function planDeliver(engine: Engine, suffix: string, facts: CureFacts): Cure {
+  const { socket, images } = facts
+  const [image] = images
+  const obstacle = deliverObstacle(engine, facts)
+  const isPossible = obstacle === undefined && socket !== undefined && image !== undefined
+  const named = isPossible ? describeImage(image) : 'the image'
   return {
     id: `deliver-${suffix}`,
     kind: 'deliver',
     engine,
-    title: `bring ${isPossible ? image.reference : 'the image'} in without the decompressor of the engine`,
+    title: `bring ${named} in without the decompressor of the engine`,
     changes: [],
-    commands: isPossible ? [['windlass', 'pull', image.reference, '--into', into]] : [],
+    commands: isPossible ? [pullCommand(engine, image)] : [],
     reaches: 'this one image; the layers are fetched again, and a pull that hangs goes on to hang',
     effect: 'at once',
-    undo: 'the name is removed, if the engine had none such before',
+    undo: 'names that were not there before are removed, and one that stood for another image gets that back',
     obstacle,
     delivery: isPossible ? { socket, ...image } : undefined,
   }
 }
 
-function deliverObstacle(
-  { kind, rootPrefix }: Engine,
-  socket: string | undefined,
-  images: readonly Omit<Delivery, 'socket'>[],
-): string | undefined {
+/** What the user could run. */
+function pullCommand({ kind }: Engine, { reference, namespace, platform }: Omit<Delivery, 'socket'>): string[] {
+  const into = [sinks[kind], namespace].filter(word => word !== undefined).join(':')
+  const chosen = platform === undefined ? [] : ['--platform', platform]
+  return ['windlass', 'pull', ...chosen, reference, '--into', into]
+}
+
+function describeImage({ reference, namespace, platform }: Omit<Delivery, 'socket'>): string {
+  const where = namespace === undefined ? '' : ` in ${namespace}`
+  return `${reference}${platform === undefined ? '' : ` for ${platform}`}${where}`
+}
+
+function deliverObstacle(engine: Engine, { socket, images, namespaces }: CureFacts): string | undefined {
+  const { kind, rootPrefix } = engine
   if (kind === 'podman') return 'each pull is an engine of its own: windlass pull --into podman REF'
   if (sinks[kind] === undefined) return `images are not brought into ${kind} yet`
   if (kind === 'containerd' && rootPrefix !== '')
     return 'the engine lives in a root of its own, in which its snapshots are: run windlass there'
   if (socket === undefined) return 'its API answers on no socket'
-  if (images.length === 0) return 'no client of this user waits for a pull: name the image with --image REF'
-  const names = images.map(({ reference }) => reference).join(', ')
-  return images.length === 1 ? undefined : `several pulls wait (${names}): name one with --image REF`
+  const [image, another] = images
+  if (image === undefined) return 'no client of this user waits for a pull: name the image with --image REF'
+  if (another !== undefined) return tooMany(kind, images)
+  if (image.isOfMany) {
+    const [, , ...rest] = pullCommand(engine, { ...image, platform: 'OS/ARCH' })
+    return `its client pulls several images, all tags or several platforms of ${image.reference}: windlass pull ${rest.join(' ')} brings one of them in`
+  }
+  if (kind !== 'containerd' || image.namespace !== undefined) return undefined
+  const known =
+    namespaces === undefined ? 'containerd does not tell which it has' : `there are ${namespaces.join(', ')}`
+  return `it is not known in which namespace ${image.reference} is wanted (${known}): say it with CONTAINERD_NAMESPACE`
+}
+
+function tooMany(kind: Engine['kind'], images: readonly WantedImage[]): string {
+  const all = images.map(describeImage).join(', ')
+  const how = kind === 'containerd' ? '--image REF, its namespace with CONTAINERD_NAMESPACE' : '--image REF'
+  return `several pulls wait (${all}): name one with ${how}`
 }
 
 function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
@@ -144,38 +178,46 @@ function obstacleOf({ rootPrefix }: Engine, shims: readonly ShimPlace[]): string
 }
 
 function planDisable(engine: Engine, suffix: string, facts: CureFacts): Cure {
-  const { unit, settings } = facts
+  const { unit } = facts
   const variables = variablesOf(engine)
-  const lines = variables.map(name => `Environment=${name}=true\n`).join('')
-  const dropIn = `/etc/systemd/system/${unit}.d/windlass-no-decompressor.conf`
-  const exported = variables.map(name => `export ${name}=true\n`).join('')
-  const changes: FileChange[] =
-    unit !== undefined
-      ? [{ path: dropIn, before: undefined, after: `# Made by windlass.\n[Service]\n${lines}`, mode: 0o644 }]
-      : settings === undefined || !isText(settings)
-        ? []
-        : [
-            {
-              path: settings.path,
-              before: settings.content,
-              after: `${withEnd(settings.content)}${exported}`,
-              mode: 0o644,
-            },
-          ]
-  const isPossible = variables.length > 0 && changes.length > 0 && engine.rootPrefix === ''
+  const obstacle = disableObstacle(engine, variables, facts)
   return {
     id: `disable-${suffix}`,
     kind: 'disable',
     engine,
     unit,
-    title: `the engine decompresses by itself: ${variables.map(name => `${name}=true`).join(' ') || 'no variable does that'}`,
-    changes: isPossible ? changes : [],
+    title: `the engine decompresses by itself: ${settingOf(variables) || 'no variable does that'}`,
+    changes: obstacle === undefined ? changesOf(variables, facts) : [],
     commands: unit === undefined ? [] : [['systemctl', 'daemon-reload']],
     reaches: `${nameOf(engine)} alone, which decompresses on one processor then`,
     effect: `after a restart of the engine, which is not done here (restart-${suffix})`,
     undo: 'the file is removed, or gets its old content',
-    obstacle: isPossible ? undefined : disableObstacle(engine, variables, facts),
+    obstacle,
   }
+}
+
+function settingOf(variables: readonly string[]): string {
+  return variables.map(name => `${name}=true`).join(' ')
+}
+
+function changesOf(variables: readonly string[], { unit, settings }: CureFacts): FileChange[] {
+  if (unit !== undefined) {
+    const lines = variables.map(name => `Environment=${name}=true\n`).join('')
+    const path = `/etc/systemd/system/${unit}.d/windlass-no-decompressor.conf`
+    return [{ path, before: undefined, after: `# Made by windlass.\n[Service]\n${lines}`, mode: 0o644 }]
+  }
+  if (settings === undefined) return []
+  const { path, content } = settings
+  const missing = variables.filter(name => !isExported(content, name))
+  const exported = missing.map(name => `export ${name}=true\n`).join('')
+  return [{ path, before: content, after: `${withEnd(content)}${exported}`, mode: 0o644 }]
+}
+
+/** Whether a file that the shell reads gives a variable to what is started: the last line that sets it counts. */
+function isExported(content: string, name: string): boolean {
+  const lines = [...content.matchAll(/^[ \t]*(export[ \t]+)?(\w+)=["']?(\w*)["']?[ \t]*(?:#.*)?$/gm)]
+  const [, exported, , value = ''] = lines.findLast(([, , variable]) => variable === name) ?? []
+  return exported !== undefined && parseGoBool(value) === true
 }
 
 /** Those that forbid it its decompressors. */
@@ -183,15 +225,21 @@ export function variablesOf({ decompressors }: Engine): string[] {
   return decompressors.flatMap(({ variable }) => (variable === undefined ? [] : [variable]))
 }
 
-function disableObstacle(
-  engine: Engine,
-  variables: readonly string[],
-  { unitObstacle, settings: file }: CureFacts,
-): string {
+function disableObstacle(engine: Engine, variables: readonly string[], facts: CureFacts): string | undefined {
+  const { unit, unitObstacle, settings: file } = facts
   if (variables.length === 0) return `${engine.kind} reads no variable that forbids it its decompressor`
-  const settings = variables.map(name => `${name}=true`).join(' ')
+  const settings = settingOf(variables)
   if (unitObstacle !== undefined) return `${unitObstacle}; put ${settings} into its environment`
-  if (file !== undefined && !isText(file)) return `${file.path} is not in UTF-8: put ${settings} into it by hand`
+  if (engine.rootPrefix !== '') return strangerObstacle(settings)
+  if (unit !== undefined) return undefined
+  if (file === undefined) return strangerObstacle(settings)
+  if (!isText(file)) return `${file.path} is not in UTF-8: put ${settings} into it by hand`
+  if (variables.every(name => isExported(file.content, name)))
+    return `${file.path} has it already (${settings}); it takes effect when the engine is restarted`
+  return undefined
+}
+
+function strangerObstacle(settings: string): string {
   return `neither systemd nor an init that is known has started it: put ${settings} into the environment of whatever does`
 }
 
@@ -239,10 +287,12 @@ export function nameOf({ kind, process }: FoundEngine): string {
 interface ImageChoice {
   /** That the user names. */
   readonly image?: string | undefined
+  /** Of containerd, that the user names: the one of an image for which no client waits. */
+  readonly namespace?: string | undefined
 }
 
 /** Everything about the host that `planCures` wants to know of one engine. */
-export async function readCureFacts(host: HostView, engine: Engine, { image }: ImageChoice = {}): Promise<CureFacts> {
+export async function readCureFacts(host: HostView, engine: Engine, choice: ImageChoice = {}): Promise<CureFacts> {
   const isBooted = await hasSystemd(host)
   const { unit, obstacle: unitObstacle }: EngineUnit = isBooted ? await findUnit(host, engine) : {}
   const info = engine.kind === 'dockerd' ? await askDocker(host, engine) : {}
@@ -258,19 +308,40 @@ export async function readCureFacts(host: HostView, engine: Engine, { image }: I
     settings: isBooted ? undefined : await findSettings(host, engine),
     containers: info.containers,
     isLiveRestore: info.isLiveRestore,
-    socket: await findApi(host, engine),
-    images: findImages(host, engine, image),
+    ...(await findDelivery(host, engine, choice)),
   }
 }
 
-/** What the user names, or what clients of this engine are pulling. */
-function findImages(host: HostView, engine: Engine, named: string | undefined): CureFacts['images'] {
-  const pulls = findClientPulls(host, engine)
-  const namespaces = new Set(pulls.map(({ namespace }) => namespace))
-  const [only] = namespaces
-  if (named !== undefined) return [{ reference: named, namespace: namespaces.size === 1 ? only : undefined }]
-  const found = pulls.map(({ text: reference, namespace }) => ({ reference, namespace }))
-  return [...new Map(found.map(image => [`${image.namespace} ${image.reference}`, image])).values()]
+async function findDelivery(host: HostView, engine: Engine, choice: ImageChoice) {
+  const socket = await findApi(host, engine)
+  const images = findImages(host, engine, choice)
+  const isUnknown = engine.kind === 'containerd' && images.some(({ namespace }) => namespace === undefined)
+  if (!isUnknown || socket === undefined) return { socket, images }
+  const { defaultNamespace, readNamespaces } = await import('./engine-names.ts')
+  const namespaces = await readNamespaces(socket)
+  if (namespaces === undefined || namespaces.length > 1) return { socket, images, namespaces }
+  const [only = defaultNamespace] = namespaces
+  return { socket, images: images.map(image => ({ ...image, namespace: image.namespace ?? only })) }
+}
+
+/** What clients of this engine are pulling, or what of that the user names: as it is asked for, in its namespace, for its platform. */
+function findImages(host: HostView, engine: Engine, { image: named, namespace }: ImageChoice): WantedImage[] {
+  const chosen = engine.kind === 'containerd' ? namespace : undefined
+  const wanted = named === undefined ? undefined : formatReference(parseReference(named))
+  const pulls = findClientPulls(host, engine).filter(
+    ({ reference }) => wanted === undefined || formatReference(reference) === wanted,
+  )
+  if (named !== undefined && pulls.length === 0)
+    return [{ reference: named, namespace: chosen, platform: undefined, isOfMany: false }]
+  const found = new Map(
+    pulls.map(({ text, reference, namespace: its = chosen, platform, isOfMany }) => {
+      const image = { reference: named ?? text, namespace: its, platform, isOfMany }
+      return [JSON.stringify({ ...image, reference: formatReference(reference) }), image]
+    }),
+  )
+  const all = [...found.values()]
+  const there = all.filter(image => image.namespace === chosen)
+  return chosen === undefined || there.length === 0 ? all : there
 }
 
 /** Among the sockets of an engine there are some that speak another protocol. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import fs, {
   appendFileSync,
   chmodSync,
@@ -8,6 +9,7 @@ import fs, {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -17,8 +19,9 @@ import fs, {
 } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
+import { FixtureHost } from '../../../test/fixture-host.ts'
 import { isWindlassError } from '../../errors.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import { cPath, getxattr, lsetxattr } from '../../sys/libc.ts'
@@ -26,8 +29,8 @@ import type { Engine } from '../engines.ts'
 import { applyCure, lastOf, undoable, undoCure } from './apply.ts'
 import { type Cure, type CureFacts, planCures, readCureFacts } from './cure.ts'
 import { addedBy } from './deliver.ts'
-import { applyChange, type FileChange, formatDiff } from './file-change.ts'
-import { Journal, readJournals, type Step } from './journal.ts'
+import { type FileChange, formatDiff } from './file-change.ts'
+import { Journal, listStrangers, readJournals, type Step } from './journal.ts'
 import { hasWorkaround } from './kill.ts'
 import { planService } from './service.ts'
 import { formatShim } from './shim-file.ts'
@@ -62,7 +65,7 @@ const facts: CureFacts = {
   containers: 3,
   isLiveRestore: false,
   socket: '/run/docker.sock',
-  images: [{ reference: 'team/app:1', namespace: undefined }],
+  images: [{ reference: 'team/app:1', namespace: undefined, platform: undefined, isOfMany: false }],
 }
 
 function cureOf(kind: Cure['kind'], engine = engineOf(), known = facts): Cure {
@@ -107,6 +110,28 @@ test('without systemd the settings of the init get a line more; without both it 
   assert.match(helpless.obstacle ?? '', /MOBY_DISABLE_PIGZ=true/)
 })
 
+test('settings of the init that have it already are left alone, and only what is missing is put into them', () => {
+  const settled = (content: string, engine = engineOf()) => {
+    const settings = { path: '/etc/default/docker', content }
+    const { changes, obstacle } = cureOf('disable', engine, { ...facts, unit: undefined, settings })
+    return obstacle ?? changes[0]?.after
+  }
+  const once = settled('# x\n') ?? ''
+  assert.equal(once, '# x\nexport MOBY_DISABLE_PIGZ=true\n')
+  assert.match(settled(once) ?? '', /^\/etc\/default\/docker has it already \(MOBY_DISABLE_PIGZ=true\)/)
+  assert.match(settled('  export MOBY_DISABLE_PIGZ="1" # ours\n') ?? '', /has it already/)
+  for (const otherwise of [
+    'MOBY_DISABLE_PIGZ=true\n',
+    '#export MOBY_DISABLE_PIGZ=true\n',
+    `${once}export MOBY_DISABLE_PIGZ=false\n`,
+  ])
+    assert.equal(settled(otherwise), `${otherwise}export MOBY_DISABLE_PIGZ=true\n`)
+  const [unpigz] = engineOf().decompressors
+  const igzip = { ...unpigz, name: 'igzip', variable: 'MOBY_DISABLE_IGZIP' } as Engine['decompressors'][number]
+  const both = engineOf({ decompressors: [...engineOf().decompressors, igzip] })
+  assert.equal(settled(once, both), `${once}export MOBY_DISABLE_IGZIP=true\n`)
+})
+
 test('a restart says what it stops', () => {
   assert.match(cureOf('restart').reaches, /3 running containers ARE STOPPED/)
   assert.match(cureOf('restart', engineOf(), { ...facts, isLiveRestore: true }).reaches, /3 running containers go on/)
@@ -131,16 +156,32 @@ test('the unit of another engine is neither restarted nor changed', () => {
 
 test('an image is delivered whose pull waits, by the command that the user could give; which one is never guessed', () => {
   assert.deepEqual(cureOf('deliver').commands, [['windlass', 'pull', 'team/app:1', '--into', 'docker']])
-  const images = [{ reference: 'team/app:1', namespace: 'k8s.io' }]
+  const image = { reference: 'team/app:1', namespace: 'k8s.io', platform: undefined, isOfMany: false }
+  const images = [image]
   const containerd = engineOf({ kind: 'containerd' })
   const [command] = cureOf('deliver', containerd, { ...facts, images }).commands
   assert.deepEqual(command?.slice(-2), ['--into', 'containerd:k8s.io'])
+  const [foreign] = cureOf('deliver', containerd, {
+    ...facts,
+    images: [{ ...image, platform: 'linux/arm64' }],
+  }).commands
+  assert.deepEqual(foreign?.slice(2, 5), ['--platform', 'linux/arm64', 'team/app:1'])
+  const many = [{ ...image, isOfMany: true }]
   const obstacles: [RegExp, Cure][] = [
     [/name the image with --image/, cureOf('deliver', engineOf(), { ...facts, images: [] })],
     [
-      /several pulls wait \(team\/app:1, team\/app:1\)/,
+      /several pulls wait \(team\/app:1, team\/app:1 in k8s\.io\)/,
       cureOf('deliver', engineOf(), { ...facts, images: [...facts.images, ...images] }),
     ],
+    [
+      /windlass pull --platform OS\/ARCH team\/app:1 --into containerd:k8s\.io brings one/,
+      cureOf('deliver', containerd, { ...facts, images: many }),
+    ],
+    [
+      /\(there are a, b\): say it with CONTAINERD_N/,
+      cureOf('deliver', containerd, { ...facts, namespaces: ['a', 'b'] }),
+    ],
+    [/does not tell which it has/, cureOf('deliver', containerd)],
     [/on no socket/, cureOf('deliver', engineOf(), { ...facts, socket: undefined })],
     [/a root of its own/, cureOf('deliver', engineOf({ kind: 'containerd', rootPrefix: '/proc/1/root' }))],
     [/pull --into podman/, cureOf('deliver', engineOf({ kind: 'podman' }))],
@@ -149,6 +190,39 @@ test('an image is delivered whose pull waits, by the command that the user could
     assert.match(obstacle ?? '', wanted)
     assert.deepEqual([delivery, commands], [undefined, []])
   }
+})
+
+test('an image that is named goes where its own pull waits, for the platform that it asks for', async () => {
+  const clients: Record<number, string> = {
+    11: 'ctr -n k8s.io images pull host.example/a:1',
+    12: 'ctr images pull --platform linux/arm64 host.example/b:1',
+    13: 'ctr -n build images pull host.example/c:1',
+    14: 'ctr -n k8s.io images pull host.example/c:1',
+  }
+  const files = Object.fromEntries(
+    Object.entries(clients).flatMap(([pid, line]) => [
+      [`/proc/${pid}/stat`, `${pid} (ctr) S 1 ${pid} ${pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0`],
+      [`/proc/${pid}/status`, `Uid:\t${process.getuid?.()}\t0\n`],
+      [`/proc/${pid}/cmdline`, `${line.replaceAll(' ', '\0')}\0`],
+      [`/proc/${pid}/environ`, ''],
+    ]),
+  )
+  const host = new FixtureHost({ files })
+  const engine = engineOf({ kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
+  const found = async (choice: { image?: string; namespace?: string }) => {
+    const { images } = await readCureFacts(host, engine, choice)
+    return images.map(({ namespace, platform }) => [namespace, platform])
+  }
+  assert.deepEqual(await found({ image: 'host.example/a:1' }), [['k8s.io', undefined]])
+  assert.deepEqual(await found({ image: 'host.example/b:1' }), [['default', 'linux/arm64']])
+  assert.deepEqual(await found({ image: 'host.example/c:1' }), [
+    ['build', undefined],
+    ['k8s.io', undefined],
+  ])
+  assert.deepEqual(await found({ image: 'host.example/c:1', namespace: 'build' }), [['build', undefined]])
+  assert.deepEqual(await found({ image: 'host.example/d:1' }), [[undefined, undefined]])
+  assert.deepEqual(await found({ image: 'host.example/d:1', namespace: 'x' }), [['x', undefined]])
+  assert.equal((await found({})).length, 4)
 })
 
 /** A cure whose files are ours: one that is changed and one that is new. */
@@ -257,18 +331,18 @@ test('a file with other names is not changed: they would lead to the old one', a
 })
 
 test('a directory that was made for a file that could not be written is taken away again', async t => {
-  const { cure, fresh } = localCure('no-room')
-  const broken = t.mock.method(fs, 'fsyncSync', () => {
+  const { cure, fresh, journals } = localCure('no-room')
+  const broken = t.mock.method(fs, 'renameSync', () => {
     throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })
   })
   syncBuiltinESMExports()
-  assert.throws(
-    () => applyChange(cure.changes[1] as FileChange),
-    error => isWindlassError(error, 'NO_SPACE'),
+  const changes = cure.changes.slice(1)
+  await assert.rejects(applyCure({ ...cure, changes }, { directory: journals }), error =>
+    isWindlassError(error, 'NO_SPACE'),
   )
   broken.mock.restore()
   syncBuiltinESMExports()
-  assert.ok(!existsSync(join(fresh, '..')))
+  assert.ok(!existsSync(dirname(fresh)))
 })
 
 test('a clock that is set back mixes up no journals, and those that say nothing but their time are older', t => {
@@ -569,6 +643,83 @@ test('a diff shows what comes and what goes', () => {
   ])
 })
 
+test('what a directory of drop-ins was before it is after, a link or empty', async () => {
+  const { cure, fresh, journals } = localCure('linked')
+  const [, change] = cure.changes as readonly [FileChange, FileChange]
+  const only = { ...cure, changes: [change], commands: [] }
+  const above = dirname(fresh)
+  const real = join(directory, 'linked-real')
+  const undo = async () => {
+    const [record] = undoable(readJournals(journals))
+    return await undoCure(record as NonNullable<typeof record>, { directory: journals })
+  }
+  mkdirSync(real)
+  symlinkSync(real, above)
+  await applyCure(only, { directory: journals })
+  assert.deepEqual(await undo(), [fresh])
+  assert.deepEqual([lstatSync(above).isSymbolicLink(), readdirSync(real)], [true, []])
+  const failing = { ...only, commands: [['false']] }
+  await assert.rejects(applyCure(failing, { directory: journals }), /^WindlassError: Cannot run false: [^.]*$/)
+  assert.deepEqual([readdirSync(real), undoable(readJournals(journals))], [[], []])
+  rmSync(above)
+  mkdirSync(above)
+  await applyCure(only, { directory: journals })
+  await undo()
+  assert.deepEqual(readdirSync(above), [], 'it was there, and empty')
+  rmSync(above, { recursive: true })
+  await applyCure(only, { directory: journals })
+  await undo()
+  assert.ok(!existsSync(above))
+})
+
+test('what cannot be taken back hides no failure, holds nothing else up, and is taken back later', async t => {
+  const { cure, old, fresh, journals } = localCure('stuck')
+  const remove = fs.rmSync
+  const broken = t.mock.method(fs, 'rmSync', (path: string, options?: fs.RmOptions) => {
+    if (path === fresh) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+    remove(path, options)
+  })
+  syncBuiltinESMExports()
+  const failing = { ...cure, commands: [['sh', '-c', 'echo no such unit; exit 4']] }
+  const error = await applyCure(failing, { directory: journals }).catch((error: unknown) => error)
+  assert.ok(isWindlassError(error, 'FAILED'))
+  assert.match(error.message, /status 4: no such unit\. What was changed before .*Cannot take back .*fresh\.conf: EIO/)
+  assert.equal(readFileSync(old, 'utf8'), 'a\nb\n')
+  const [record] = undoable(readJournals(journals))
+  assert.match(error.hint ?? '', new RegExp(`--undo ${record?.id},`))
+  const undo = () => undoCure(record as NonNullable<typeof record>, { directory: journals })
+  await assert.rejects(undo(), /Cannot take back the change of .*fresh\.conf: EIO/)
+  broken.mock.restore()
+  syncBuiltinESMExports()
+  await assert.rejects(undo(), (again: unknown) => {
+    return (
+      isWindlassError(again) && /no such unit; the files are as before/.test(again.message) && again.hint !== undefined
+    )
+  })
+  assert.deepEqual([existsSync(fresh), undoable(readJournals(journals)).length], [false, 1])
+})
+
+test('what is called like a journal and is none is passed over, and told', () => {
+  const journals = join(directory, 'strange-journals')
+  {
+    using journal = new Journal(journals, 'shim')
+    journal.write('begin', { kind: 'shim', changes: [{}] })
+  }
+  const [{ id } = { id: '' }] = readJournals(journals)
+  appendFileSync(join(journals, `${id}.jsonl`), 'null\n7\n[]\n')
+  mkdirSync(join(journals, 'a.jsonl'))
+  symlinkSync(join(journals, `${id}.jsonl`), join(journals, 'b.jsonl'))
+  execFileSync('mkfifo', [join(journals, 'c.jsonl')])
+  assert.deepEqual(
+    undoable(readJournals(journals)).map(record => [record.id, record.steps.length]),
+    [[id, 1]],
+  )
+  assert.deepEqual(
+    listStrangers(journals),
+    ['a', 'b', 'c'].map(name => join(journals, `${name}.jsonl`)),
+  )
+})
+
 test('the service runs the program that installs it, and leaves the writer of a rescue alone when it is stopped', () => {
   const { after, path } = planService({ program: '/opt/a b/windlass', root: '/var/lib/windlass' })
   assert.equal(path, '/etc/systemd/system/windlass-rescue.service')
@@ -580,4 +731,15 @@ test('the service runs the program that installs it, and leaves the writer of a 
     metrics: '/var/lib/node exporter/windlass.prom',
   })
   assert.match(counting, / --yes --metrics \/var\/lib\/node\\x20exporter\/windlass\.prom$/m)
+})
+
+test('no path is read by systemd as anything else; what it does not take is refused', () => {
+  const { after } = planService({ program: '/opt/a$b%c/windlass', root: `/r/o'n "$A" %i\\ü` })
+  assert.match(
+    after,
+    /^ExecStart=\/opt\/a\$b%%c\/windlass --root \/r\/o\\x27n\\x20\\x22\$\$A\\x22\\x20%%i\\x5cü doctor/m,
+  )
+  for (const program of [`/o'neil/w`, '/a"b/w', '/a\\b/w', '/a\nb/w'])
+    assert.throws(() => planService({ program, root: '/r' }), /systemd does not take the path/)
+  assert.throws(() => planService({ program: '/w', root: '/a\nb' }), /does not take the path "\/a\\nb"/)
 })

@@ -8,6 +8,8 @@ export interface DeliveryPlace {
   readonly socket: string
   readonly reference: string
   readonly namespace: string | undefined
+  /** That of this host if absent. */
+  readonly platform?: string | undefined
 }
 
 /** What the reference stands for at the registry, and the image's config. */
@@ -30,36 +32,62 @@ export interface DeliverOptions {
   readonly signal: AbortSignal
 }
 
+type Bring = (expect: (image: ExpectedImage) => Promise<void>) => Promise<string>
+
+/** What is told of an undo before it is needed: what the name stands for now, if there is one. @throws WindlassError ENGINE_UNREACHABLE */
+export async function describeUndo(place: DeliveryPlace, signal: AbortSignal): Promise<string> {
+  const { keptName, nameOf, readNames } = await import('./engine-names.ts')
+  const before = await readNames(place, signal)
+  const name = nameOf(place)
+  const old = before[name]
+  if (old === undefined) return `the name ${name}, which is not there now, is removed`
+  const kept = keptName(place, before, name)
+  const until = kept === undefined ? `as long as ${place.engine} has that image` : `which is kept as ${kept} until then`
+  return `${name} stands for ${old} again, ${until}`
+}
+
 /**
- * @param bring brings the image in, and gives the digest that its reference stands for; it says what that is before the engine gets anything
- * @returns the journal's ID, and what the engine says then
+ * @param bring brings the image in, and gives the digest that its reference stands for; it says what that is before the engine gets anything, and waits until that is written down
+ * @returns the journal's ID, whether there is something to take back, and what the engine says then
  */
 export async function deliver(
   place: DeliveryPlace,
-  bring: (expect: (image: ExpectedImage) => void) => Promise<string>,
+  bring: Bring,
   { directory, cure, signal }: DeliverOptions,
-): Promise<{ readonly id: string; readonly isProven: boolean; readonly text: string }> {
-  const { nameOf, namesOf, proveDelivery, readNames } = await import('./engine-names.ts')
+): Promise<{ readonly id: string; readonly isUndoable: boolean; readonly isProven: boolean; readonly text: string }> {
+  const { keepOld, keptName, nameOf, namesOf, proveDelivery, readNames, removeName } = await import('./engine-names.ts')
   using journal = new Journal(directory, kind)
   const before = await readNames(place, signal)
   journal.write('begin', { kind, cure, place, before })
   let names = [nameOf(place)]
-  const expect = (image: ExpectedImage) => {
+  let kept: string | undefined
+  let config: string | undefined
+  const expect = async (image: ExpectedImage) => {
+    const name = nameOf(place)
     names = namesOf(place, image)
-    journal.write('expected', { ...image, names })
+    config = image.config
+    if (before[name] !== image.digest) kept = keptName(place, before, name)
+    journal.write('expected', { ...image, names, kept })
+    if (kept !== undefined) await keepOld(place, { name, digest: image.digest }, signal)
   }
   const digest = await bring(expect).catch(async (error: unknown) => {
     // A name that it brought before it failed can be taken back, as after a death. Who cancelled it has ended the signal.
-    const left = await readNames(place, AbortSignal.timeout(answerMs)).catch(() => undefined)
-    const isClean = left !== undefined && names.every(name => before[name] !== undefined || left[name] === undefined)
+    const late = AbortSignal.timeout(answerMs)
+    const left = await readNames(place, late).catch(() => undefined)
+    const isClean = left !== undefined && names.every(name => left[name] === before[name])
+    if (isClean && kept !== undefined) await removeName(place, kept, late).catch(() => {})
     journal.note(isClean ? 'undone' : 'failed', { because: (error as Error).message })
     throw error
   })
   const now = await readNames(place, signal)
   // Others bring images meanwhile, too: theirs are not ours to take back.
-  const added = names.filter(name => before[name] === undefined && now[name] !== undefined)
-  journal.write('applied', { digest, added: Object.fromEntries(added.map(name => [name, now[name]])) })
-  return { id: journal.id, ...(await proveDelivery(place, digest, signal)) }
+  const standing = names.flatMap(name => (now[name] === undefined ? [] : [[name, now[name]] as const]))
+  const added = standing.filter(([name]) => before[name] === undefined)
+  const moved = standing.filter(([name, target]) => before[name] !== undefined && before[name] !== target)
+  journal.write('applied', { digest, added: Object.fromEntries(added), moved: Object.fromEntries(moved) })
+  if (kept !== undefined && moved.length === 0) await removeName(place, kept, signal)
+  const proof = await proveDelivery(place, { digest, config }, signal)
+  return { id: journal.id, isUndoable: added.length + moved.length > 0, ...proof }
 }
 
 export function isDelivery({ steps: [begin] }: JournalRecord): boolean {
@@ -76,38 +104,70 @@ export function addedBy(record: JournalRecord): string[] {
   return names.filter(name => (begin?.['before'] as Names)[name] === undefined)
 }
 
+/** Which names get back what they stood for; of one that a death broke off, those that it was about to move. */
+export function movedBy(record: JournalRecord): string[] {
+  if (!isDelivery(record)) return []
+  const before = beforeOf(record)
+  const applied = stepOf(record, 'applied')
+  if (applied !== undefined) return Object.keys((applied['moved'] ?? {}) as Names)
+  const expected = stepOf(record, 'expected')
+  const names = (expected?.['names'] ?? []) as readonly string[]
+  return names.filter(name => before[name] !== undefined && before[name] !== expected?.['digest'])
+}
+
+function beforeOf({ steps: [begin] }: JournalRecord): Names {
+  return (begin?.['before'] ?? {}) as Names
+}
+
 function stepOf({ steps }: JournalRecord, wanted: string): Step | undefined {
   return steps.find(({ step }) => step === wanted)
 }
 
-/** What a name must still stand for, to be removed: docker knows an image by its config, or by its digest. */
+/** What a name must still stand for, to be taken back: docker knows an image by its config, or by its digest. */
 function isMeant(record: JournalRecord, name: string, target: string | undefined): boolean {
-  const added = stepOf(record, 'applied')?.['added'] as Names | undefined
-  if (added !== undefined) return target === added[name]
+  const applied = stepOf(record, 'applied')
+  const told = applied && { ...(applied['added'] as Names), ...(applied['moved'] as Names | undefined) }
+  if (told !== undefined) return target === told[name]
   const expected = stepOf(record, 'expected')
   return target !== undefined && (target === expected?.['digest'] || target === expected?.['config'])
 }
 
 /**
- * Removes the names that it has brought.
- * @returns those that were there. @throws WindlassError FAILED if one stands for another image by now; ENGINE_UNREACHABLE
+ * Removes the names that it has brought, and gives back what those stood for that it has moved: all of it, or nothing.
+ * @returns those names. @throws WindlassError FAILED if one stands for another image by now, or the engine no longer has the old one; ENGINE_UNREACHABLE
  */
 export async function undoDelivery(
   record: JournalRecord,
   { directory, signal }: Omit<DeliverOptions, 'cure'>,
 ): Promise<string[]> {
   const place = record.steps[0]?.['place'] as DeliveryPlace
-  const { readNames, removeName } = await import('./engine-names.ts')
+  const { findTarget, giveName, readNames, removeName } = await import('./engine-names.ts')
   using journal = Journal.reopen(directory, record.id)
   journal.write('undo')
+  const before = beforeOf(record)
   const now = await readNames(place, signal)
-  const names = addedBy(record).filter(name => now[name] !== undefined)
-  for (const name of names)
+  const isOurs = (name: string) => now[name] !== undefined && now[name] !== before[name]
+  const added = addedBy(record).filter(isOurs)
+  const moved = movedBy(record).filter(isOurs)
+  for (const name of [...added, ...moved])
     if (!isMeant(record, name, now[name]))
-      throw new WindlassError('FAILED', `Cannot remove ${name}: it stands for another image by now`, {
+      throw new WindlassError('FAILED', `Cannot take back the name ${name}: it stands for another image by now`, {
         hint: 'remove it by the engine itself, if it shall go',
       })
-  for (const name of names) await removeName(place, name, signal)
+  const old = await Promise.all(
+    moved.map(async name => ({ name, target: await findTarget(place, before[name] ?? '', signal) })),
+  )
+  for (const { name, target } of old)
+    if (target === undefined)
+      throw new WindlassError(
+        'FAILED',
+        `Cannot give ${name} back what it stood for: ${place.engine} no longer has ${before[name]}`,
+        { hint: 'somebody has removed it since: pull it again, if it is still to be had' },
+      )
+  for (const { name, target } of old) if (target !== undefined) await giveName(place, name, target, signal)
+  for (const name of added) await removeName(place, name, signal)
+  const kept = stepOf(record, 'expected')?.['kept'] as string | undefined
+  if (kept !== undefined && now[kept] !== undefined) await removeName(place, kept, signal)
   journal.write('undone')
-  return names
+  return [...added, ...moved]
 }

@@ -3,13 +3,17 @@ import { isWindlassError } from '../../errors.ts'
 import { isDigest } from '../../oci/digest.ts'
 import { formatFamiliar, formatReference, parseReference, repositoryName } from '../../oci/reference.ts'
 import { ContainerdClient } from '../../places/containerd/client.ts'
-import { listImages, removeImage } from '../../places/containerd/images.ts'
+import { findContent } from '../../places/containerd/content.ts'
+import { keepReplaced, listImages, putImage, removeImage } from '../../places/containerd/images.ts'
+import type { Image } from '../../places/containerd/messages.ts'
+import { listNamespaces } from '../../places/containerd/namespaces.ts'
+import { hasSnapshot } from '../../places/containerd/snapshots.ts'
 import { DockerClient } from '../../places/docker/client.ts'
-import { findImage, recordDigest, removeName as removeFromDocker } from '../../places/docker/images.ts'
+import { findImage, recordDigest, removeName as removeFromDocker, tagImage } from '../../places/docker/images.ts'
 import type { DeliveryPlace, ExpectedImage, Names } from './deliver.ts'
 
 const answerMs = 2000
-const defaultNamespace = 'default'
+export const defaultNamespace = 'default'
 
 /** Among the sockets of a containerd there are some that speak another protocol, and do not answer. */
 export async function findContainerd(paths: readonly string[]): Promise<string | undefined> {
@@ -45,18 +49,82 @@ export async function removeName(place: DeliveryPlace, name: string, signal: Abo
   }
 }
 
+/** containerd drops at once what no name stands for; docker keeps it until it is pruned. */
+const keptPrefix = 'windlass-kept@'
+
+/** The name under which what a name stands for has to be kept, so that it can be given back; undefined where that is not needed. */
+export function keptName({ engine }: DeliveryPlace, names: Names, name: string): string | undefined {
+  const old = names[name]
+  if (engine === 'dockerd' || old === undefined) return undefined
+  const isNamed = Object.entries(names).some(([other, target]) => other !== name && target === old)
+  return isNamed ? undefined : keptPrefix + old
+}
+
+/** Before the name stands for that digest. @throws WindlassError */
+export async function keepOld(
+  place: DeliveryPlace,
+  { name, digest }: { readonly name: string; readonly digest: string },
+  signal: AbortSignal,
+): Promise<void> {
+  using client = openContainerd(place)
+  await keepReplaced(client, { name, target: { mediaType: '', digest, size: 0 } }, keptPrefix, signal)
+}
+
+/** What a name can be given: an image ID of docker, the descriptor of containerd. */
+type Target = string | Image['target']
+
+/** @param id of the image that is looked for, as `readNames` tells it. @returns undefined if the engine no longer has it */
+export async function findTarget(place: DeliveryPlace, id: string, signal: AbortSignal): Promise<Target | undefined> {
+  if (place.engine === 'dockerd') {
+    using client = await connectDocker(place, signal)
+    return (await findImage(client, id, signal))?.id
+  }
+  using client = openContainerd(place)
+  return (await listImages(client, signal)).find(({ target }) => target.digest === id)?.target
+}
+
+/** @throws WindlassError */
+export async function giveName(place: DeliveryPlace, name: string, target: Target, signal: AbortSignal): Promise<void> {
+  if (typeof target === 'string') {
+    using client = await connectDocker(place, signal)
+    const reference = parseReference(name)
+    await tagImage(client, target, { repository: repositoryName(reference), tag: reference.tag ?? 'latest' }, signal)
+  } else {
+    using client = openContainerd(place)
+    await putImage(client, { name, labels: {}, target }, signal)
+  }
+}
+
 /**
- * docker is made to pull it itself: what it has all of ends at once, whatever its decompressor does.
- * @param digest what the reference stands for at the registry
+ * docker is made to pull it itself: what it has all of ends at once, whatever its decompressor does. Of containerd it is looked up whether the snapshot is there.
+ * @param image what the reference stands for at the registry, and the image's config
  */
-export async function proveDelivery(place: DeliveryPlace, digest: string, signal: AbortSignal) {
+export async function proveDelivery(
+  place: DeliveryPlace,
+  { digest, config }: { readonly digest: string; readonly config: string | undefined },
+  signal: AbortSignal,
+) {
   const found = (await readNames(place, signal))[nameOf(place)]
   if (found === undefined) return { isProven: false, text: `${place.engine} does not show ${nameOf(place)}` }
   if (place.engine === 'dockerd') return await proveByPull(place, { found, digest }, signal)
   const where = `containerd, in namespace ${place.namespace ?? defaultNamespace},`
-  const isProven = found === digest
-  const text = isProven ? `${where} has it as ${digest}, unpacked` : `${where} has it as ${found}, not as ${digest}`
-  return { isProven, text }
+  if (found !== digest) return { isProven: false, text: `${where} has it as ${found}, not as ${digest}` }
+  const isProven = await isUnpacked(place, config, signal)
+  const state = isProven ? 'unpacked' : 'and does not show that it is unpacked'
+  return { isProven, text: `${where} has it as ${digest}, ${state}` }
+}
+
+/** Labels of an image's config say which snapshot is its uppermost layer; without layers it has none. */
+const snapshotLabel = 'containerd.io/gc.ref.snapshot.'
+
+async function isUnpacked(place: DeliveryPlace, config: string | undefined, signal: AbortSignal): Promise<boolean> {
+  using client = openContainerd(place)
+  const content = config !== undefined && isDigest(config) ? await findContent(client, config, signal) : undefined
+  const labels = Object.entries(content?.labels ?? {}).filter(([label]) => label.startsWith(snapshotLabel))
+  const found = labels.map(([label, chainId]) => {
+    return hasSnapshot(client, { snapshotter: label.slice(snapshotLabel.length), key: chainId }, signal)
+  })
+  return content !== undefined && (await Promise.all(found)).every(Boolean)
 }
 
 async function proveByPull(
@@ -68,7 +136,7 @@ async function proveByPull(
     if (!isDigest(digest)) throw new TypeError(digest)
     const repository = repositoryName(parseReference(place.reference))
     using client = await connectDocker(place, signal)
-    await recordDigest(client, { repository, digest, platform: undefined, auth: undefined, signal })
+    await recordDigest(client, { repository, digest, platform: place.platform, auth: undefined, signal })
     return { isProven: true, text: `docker has it (${found}), and its own pull of ${digest} ends well` }
   } catch (error) {
     signal.throwIfAborted()
@@ -76,6 +144,12 @@ async function proveByPull(
     const text = `docker has it (${found}); its own pull of ${digest} was not seen to end: ${error.message}`
     return { isProven: false, text }
   }
+}
+
+/** The namespaces of a containerd; undefined if it does not tell. */
+export async function readNamespaces(socket: string): Promise<readonly string[] | undefined> {
+  using client = new ContainerdClient({ socket, namespace: defaultNamespace })
+  return await listNamespaces(client, AbortSignal.timeout(answerMs)).catch(() => undefined)
 }
 
 /** As the engine itself lists it. */

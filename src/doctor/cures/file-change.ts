@@ -8,7 +8,6 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -31,6 +30,22 @@ export interface FileChange {
   readonly mode: number
 }
 
+/** A change that was begun: what comes back with it. */
+export interface BegunChange extends FileChange {
+  /** Directories that were not there before, the uppermost first. Not written down by an earlier windlass: then they stay. */
+  readonly directories?: readonly string[] | undefined
+}
+
+/** What has to be known of it before it is applied, for the day on which it is taken back. */
+export function beginChange(change: FileChange): BegunChange {
+  return { ...change, directories: missingAbove(change.path) }
+}
+
+function missingAbove(path: string): string[] {
+  const above = dirname(path)
+  return existsSync(above) ? [] : [...missingAbove(above), above]
+}
+
 /** @throws WindlassError FAILED if the file is not as it was when the change was planned, or has other names that would stay behind */
 export function checkChange({ path, before }: FileChange): void {
   expect(path, before, 'Cannot change')
@@ -50,14 +65,18 @@ export function checkRevert({ path, before, after }: FileChange): boolean {
   return true
 }
 
-/** Does nothing where there is nothing to take back. @throws WindlassError FAILED if somebody has changed the file since; NO_SPACE, PERMISSION */
-export function revertChange(change: FileChange): void {
-  if (!checkRevert(change)) return
-  const { path, before, mode } = change
-  if (before !== undefined) return write(path, before, mode)
-  rmSync(path)
-  // A directory of drop-ins was made for this file, unless there is something else in it.
-  if (dirname(path).endsWith('.d') && readdirSync(dirname(path)).length === 0) rmdirSync(dirname(path))
+/** Does nothing where there is nothing to take back, but for directories that are empty. @throws WindlassError FAILED if somebody has changed the file since; NO_SPACE, PERMISSION */
+export function revertChange(change: BegunChange): void {
+  const { path, before, mode, directories = [] } = change
+  if (checkRevert(change)) {
+    if (before !== undefined) return write(path, before, mode)
+    try {
+      rmSync(path)
+    } catch (error) {
+      throw wrapError(error, `Cannot take back the change of ${path}`)
+    }
+  }
+  for (const directory of directories.toReversed()) rmdirIfEmpty(directory)
 }
 
 /** A unified diff of the whole file, which is short. */
@@ -110,9 +129,8 @@ function checkNames(path: string, doing: string): void {
 /** Whole or not at all, and durable. What is there keeps its owner, permissions and extended attributes (ACLs and a SELinux label among them), and a link to it stays one. */
 function write(path: string, content: string, mode: number): void {
   let fresh: string | undefined
-  let isNewDirectory = false
   try {
-    isNewDirectory = makeDirectory(dirname(path))
+    makeDirectory(dirname(path))
     const old = statSync(path, { throwIfNoEntry: false })
     const real = old === undefined ? path : realpathSync(path)
     fresh = `${real}.windlass-new`
@@ -134,17 +152,15 @@ function write(path: string, content: string, mode: number): void {
     closeSync(directory)
   } catch (error) {
     if (fresh !== undefined) rmSync(fresh, { force: true })
-    if (isNewDirectory) rmdirIfEmpty(dirname(path))
     throw wrapError(error, `Cannot write ${path}`)
   }
 }
 
-/** One after the other: of a disk that is read-only Node's own recursion says that something is missing. @returns whether it was not there */
-function makeDirectory(path: string): boolean {
-  if (existsSync(path)) return false
+/** One after the other: of a disk that is read-only Node's own recursion says that something is missing. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return
   makeDirectory(dirname(path))
   mkdirSync(path, { mode: 0o755 })
-  return true
 }
 
 /** After owner and mode: a new owner takes capabilities away, and a new mode changes an ACL. What cannot be kept is an error. */
@@ -158,5 +174,5 @@ function copyAttributes(from: string, to: number): void {
 function rmdirIfEmpty(directory: string): void {
   try {
     rmdirSync(directory)
-  } catch {} // somebody has put something there
+  } catch {} // somebody has put something there, or made a link of it
 }

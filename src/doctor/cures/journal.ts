@@ -6,6 +6,7 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -112,13 +113,31 @@ function freeName(directory: string, kind: string): string {
   return names.find(name => !existsSync(join(directory, `${name}${suffix}`))) ?? `${kind}-${time}-${process.pid}`
 }
 
-/** All cures that were ever begun here, the oldest first. A last line that was cut by a death is left out. */
+/**
+ * All cures that were ever begun here, the oldest first. A last line that was cut by a death is left out, and so is what is called like a journal and is none.
+ * @throws WindlassError PERMISSION, FAILED if one cannot be read: nobody knows what it would tell
+ */
 export function readJournals(directory: string): JournalRecord[] {
-  const names = existsSync(directory) ? readdirSync(directory).filter(name => name.endsWith(suffix)) : []
-  const records = names.map(name => ({ id: name.slice(0, -suffix.length), steps: readSteps(join(directory, name)) }))
+  const records = namesIn(directory)
+    .filter(name => isRegular(join(directory, name)))
+    .map(name => ({ id: name.slice(0, -suffix.length), steps: readSteps(join(directory, name)) }))
   return records
     .filter(({ steps }) => steps.length > 0)
     .sort((a, b) => numberOf(a) - numberOf(b) || compareBegins(a, b))
+}
+
+/** Paths of what is called like a journal and is none: a directory, a link, a pipe. */
+export function listStrangers(directory: string): string[] {
+  const paths = namesIn(directory).map(name => join(directory, name))
+  return paths.filter(path => !isRegular(path))
+}
+
+function namesIn(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory).filter(name => name.endsWith(suffix)) : []
+}
+
+function isRegular(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() === true
 }
 
 /**
@@ -132,11 +151,16 @@ export function compareBegins(a: JournalRecord, b: JournalRecord): number {
 function readSteps(path: string): Step[] {
   return readLines(path).flatMap(line => {
     try {
-      return [JSON.parse(line) as Step]
+      const step: unknown = JSON.parse(line)
+      return isStep(step) ? [step] : []
     } catch {
       return []
     }
   })
+}
+
+function isStep(value: unknown): value is Step {
+  return typeof value === 'object' && value !== null && typeof (value as Partial<Step>).step === 'string'
 }
 
 /** None of one that was removed meanwhile, as those of old rescues are. */
@@ -145,7 +169,7 @@ function readLines(path: string): string[] {
     return readFileSync(path, 'utf8').split('\n').filter(Boolean)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
+    throw wrapError(error, `Cannot read the journal ${path}`)
   }
 }
 

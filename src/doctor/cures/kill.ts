@@ -2,13 +2,15 @@
 import { WindlassError, wrapError } from '../../errors.ts'
 import { HeldProcess } from '../../sys/held-process.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { descendantsOf, readDescriptors, readProcessTable } from '../../sys/process-files.ts'
+import { descendantsOf, readDescriptors, readProcessTable, readTraffic } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { startOf } from '../checks/process-age.ts'
-import { askEngines, type Engine, type FoundEngine, remembersDecompressor } from '../engines.ts'
-import type { Line } from '../lines.ts'
+import { askEngines, type Engine, type FoundEngine, listEngines, remembersDecompressor } from '../engines.ts'
+import { describeFinding, type Finding } from '../finding.ts'
+import { findLines, type Line } from '../lines.ts'
 import { findStuck } from '../rescue/find-stuck.ts'
 import { findWriters, readPipesToEngine } from '../rescue/subject.ts'
+import { describeProcess } from '../secrets.ts'
 import { nameOf } from './cure.ts'
 import { Journal } from './journal.ts'
 import { isShim } from './shim-file.ts'
@@ -17,6 +19,8 @@ type Identity = Pick<ProcessFacts, 'pid' | 'startTicks'>
 
 export interface KillPlan {
   readonly lines: readonly string[]
+  /** Those that will be ended. */
+  readonly processes: readonly Identity[]
   carryOut(): Promise<{ readonly isProven: boolean; readonly message: string }>
 }
 
@@ -26,15 +30,10 @@ interface KillOptions {
   readonly directory: string
 }
 
-/** @throws WindlassError NOT_FOUND if it is no decompressor of an engine; FAILED if no workaround is in place */
-export async function killStuck(host: HostView, pid: number, { signal, directory }: KillOptions): Promise<KillPlan> {
-  const { stuck } = await findStuck(host, { signal, pid })
-  const [one] = stuck
-  if (one === undefined)
-    throw new WindlassError('NOT_FOUND', `Cannot end process ${pid}: it is no decompressor of an engine`, {
-      hint: 'windlass doctor names the one that is stuck',
-    })
-  const { engine: found, program } = one.line
+/** @throws WindlassError NOT_FOUND if it is no decompressor of an engine; FAILED if the doctor does not call it stuck, or no workaround is in place */
+export async function killStuck(host: HostView, pid: number, options: KillOptions): Promise<KillPlan> {
+  const line = findLineOf(host, pid)
+  const { engine: found, program } = line
   const [engine] = await askEngines(host, [found])
   if (engine === undefined || !(await hasWorkaround(host, engine)))
     throw new WindlassError(
@@ -44,29 +43,78 @@ export async function killStuck(host: HostView, pid: number, { signal, directory
         hint: 'put a workaround in place first, and restart the engine if it takes effect only then: windlass doctor --fixes lists them; or rescue the pull: windlass doctor --rescue',
       },
     )
+  const before = readMoves(host, line)
+  const finding = await checkStuck(host, line, pid, options.signal)
+  const { waited, all } = findEnded(host, line)
   const lines = [
-    `kill-${pid}: end ${program} ${pid} of ${nameOf(found)} with SIGKILL`,
+    `kill-${pid}: end ${program} ${pid} of ${nameOf(found)}, by SIGKILL to each of`,
+    ...all.map(
+      ({ pid }) =>
+        `  process  ${describeProcess(host, pid)}${pid === waited.pid ? ', which the engine waits for' : ''}`,
+    ),
+    '           and to what these start until then, if it holds their output',
+    `  because  ${describeFinding(finding)}: windlass explain ${finding.code}`,
     '  reaches  every pull that waits for this layer gets an error (unexpected EOF) and is free; what was downloaded of it may be lost',
     '  undo     there is none; pull again',
   ]
   return {
     lines,
-    carryOut: () => carryOut(host, one.line, { signal, directory }),
+    processes: all,
+    carryOut: async () => {
+      // An answer may have taken its time.
+      if (readMoves(host, line) !== before) await checkStuck(host, line, pid, options.signal)
+      return await carryOut(host, line, options)
+    },
   }
 }
 
-async function carryOut(host: HostView, line: Line, { signal, directory }: KillOptions) {
+/** An engine's own number names none of its decompressors. */
+function findLineOf(host: HostView, pid: number): Line {
+  const table = readProcessTable(host)
+  const lines = findLines(host, listEngines(host, table), table)
+  const line = lines.find(({ decompressor }) => decompressor.some(member => member.pid === pid))
+  if (line !== undefined) return line
+  throw new WindlassError('NOT_FOUND', `Cannot end process ${pid}: it is no decompressor of an engine`, {
+    hint: 'windlass doctor names the one that is stuck',
+  })
+}
+
+/** @throws WindlassError FAILED if the doctor, which looks for some seconds, does not say that this very line hangs for want of its decompressor */
+async function checkStuck(host: HostView, line: Line, pid: number, signal: AbortSignal): Promise<Finding> {
+  const { stuck } = await findStuck(host, { signal, pid: line.engine.process.pid })
+  signal.throwIfAborted()
+  const finding = stuck.find(one => one.line.key === line.key)?.finding
+  if (finding !== undefined) return finding
+  throw new WindlassError('FAILED', `Cannot end ${line.program} ${pid}: the doctor does not find that it is stuck`, {
+    hint: 'a pull that waits for something else, or is slow, needs no end: windlass doctor tells what it sees',
+  })
+}
+
+/** What each has read and written: it does not change in who is stuck, or the doctor has to look again. */
+function readMoves(host: HostView, { decompressor }: Line): string {
+  return JSON.stringify(decompressor.map(({ pid }) => readTraffic(host, pid)))
+}
+
+/** All that are ended: the decompressor, and what it has started and holds its output. */
+function findEnded(host: HostView, line: Line) {
   const { decompressor, engine } = line
   const waited = decompressor.find(({ parent }) => parent === engine.process.pid) ?? decompressor[0]
   if (waited === undefined) throw new WindlassError('NOT_FOUND', 'Cannot end the decompressor: there is none')
   const table = readProcessTable(host)
   const pipes = readPipesToEngine(host, line, waited).all
-  const below = new Set(descendantsOf(table, waited.pid).map(({ pid }) => pid))
+  const isThere = table.get(waited.pid)?.startTicks === waited.startTicks
+  const below = new Set(isThere ? descendantsOf(table, waited.pid).map(({ pid }) => pid) : [])
   const holders = findWriters(host, table, pipes).filter(({ pid }) => below.has(pid))
   const all = new Map([...decompressor, ...holders].map(({ pid, startTicks }) => [pid, { pid, startTicks }]))
+  return { waited, pipes, all: [...all.values()] }
+}
+
+async function carryOut(host: HostView, line: Line, { signal, directory }: KillOptions) {
+  const { engine } = line
+  const { waited, pipes, all } = findEnded(host, line)
   using journal = new Journal(directory, 'kill')
-  journal.write('begin', { kind: 'kill', processes: [...all.values()] })
-  await endAll(host, [...all.values()])
+  journal.write('begin', { kind: 'kill', processes: all })
+  await endAll(host, all)
   journal.note('killed')
   const proof = await proveEnd(host, { engine, waited, pipes }, signal)
   journal.note('proof', { ...proof })

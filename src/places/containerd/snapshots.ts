@@ -48,6 +48,16 @@ function chainIdOn(parent: string, diffId: Digest): Digest | undefined {
   return isDigest(parent) ? chainIds([parent, diffId]).at(-1) : undefined
 }
 
+/** At this moment: without a lease it may be gone in the next. @throws WindlassError */
+export async function hasSnapshot(
+  client: ContainerdClient,
+  snapshot: { readonly snapshotter: string; readonly key: string },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const doing = `Cannot look ${snapshot.key} up in ${client.name}`
+  return (await client.find(methods.stat, snapshot, { signal, doing })) !== undefined
+}
+
 /** The snapshots of one snapshotter, by chain ID: layers as they are unpacked. */
 export class Snapshots {
   readonly #client: ContainerdClient
@@ -72,9 +82,7 @@ export class Snapshots {
   }
 
   async #find(chainId: Digest): Promise<boolean> {
-    const doing = `Cannot look ${chainId} up in ${this.#client.name}`
-    const found = await this.#client.find(methods.stat, this.#name(chainId), { signal: this.#signal, doing })
-    return found !== undefined
+    return await hasSnapshot(this.#client, this.#name(chainId), this.#signal)
   }
 
   /**

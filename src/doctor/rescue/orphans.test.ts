@@ -27,7 +27,7 @@ function isRunning({ pid, startTicks }: ProcessFacts): boolean {
   return now?.startTicks === startTicks && now.state !== 'Z'
 }
 
-/** A stopped process that a rescue has left so, with what it had started. @returns their states: undefined of one that has ended */
+/** A stopped process that a rescue has left so, with what it had started. @returns what became of both */
 async function leave(name: string, engine: { pid: number; startTicks: number }, step: string, stoppedBefore = false) {
   const claims = join(directory, name, 'claims')
   const journals = join(directory, name, 'journals')
@@ -50,7 +50,7 @@ async function leave(name: string, engine: { pid: number; startTicks: number }, 
     assert.deepEqual(await endOrphans(host, { claims, journals }), [])
     assert.equal(readdirSync(claims).length, 1 - ended.length)
     while (ended.length > 0 && both.some(({ pid }) => readProcess(pid)?.state === 'T')) await sleep(5)
-    return both.map(one => (isRunning(one) ? readProcess(one.pid)?.state : undefined))
+    return both.map(one => (!isRunning(one) ? 'ended' : readProcess(one.pid)?.state === 'T' ? 'stands' : 'goes on'))
   } finally {
     for (const one of both) if (isRunning(one)) process.kill(one.pid, 'SIGKILL')
   }
@@ -59,16 +59,16 @@ async function leave(name: string, engine: { pid: number; startTicks: number }, 
 test('what a rescue has left stopped is ended, with what it has started, when its engine is gone; and not before', async () => {
   const ours = readProcess(process.pid) as ProcessFacts
   const gone = { ...ours, startTicks: ours.startTicks + 1 }
-  assert.deepEqual(await leave('gone', gone, 'write'), [undefined, undefined])
-  assert.deepEqual(await leave('there', ours, 'write'), ['T', 'T'])
+  assert.deepEqual(await leave('gone', gone, 'write'), ['ended', 'ended'])
+  assert.deepEqual(await leave('there', ours, 'write'), ['stands', 'stands'])
 })
 
 test('where nothing was written it goes on, unless somebody else had stopped it', async () => {
   const ours = readProcess(process.pid) as ProcessFacts
   const gone = { ...ours, startTicks: ours.startTicks + 1 }
   for (const step of ['began', 'held']) {
-    assert.deepEqual(await leave(`untouched-${step}`, gone, step), ['S', 'S'])
-    assert.deepEqual(await leave(`by-others-${step}`, gone, step, true), ['T', 'T'])
-    assert.deepEqual(await leave(`there-${step}`, ours, step), ['T', 'T'])
+    assert.deepEqual(await leave(`untouched-${step}`, gone, step), ['goes on', 'goes on'])
+    assert.deepEqual(await leave(`by-others-${step}`, gone, step, true), ['stands', 'stands'])
+    assert.deepEqual(await leave(`there-${step}`, ours, step), ['stands', 'stands'])
   }
 })

@@ -24,7 +24,7 @@ export interface ClientPull {
 type Environment = ReadonlyMap<string, string> | undefined
 
 interface Client extends PullGrammar {
-  readonly kind: Engine['kind']
+  readonly kinds: readonly Engine['kind'][]
   /** Options that name the engine, and variables, what counts most first. */
   readonly addresses: readonly string[]
   readonly variables: readonly string[]
@@ -44,7 +44,7 @@ function namespaceOf(line: PullLine, env: Environment): string | undefined {
 
 const clients: Readonly<Record<string, Client>> = {
   docker: {
-    kind: 'dockerd',
+    kinds: ['dockerd'],
     addresses: ['host'],
     variables: ['DOCKER_HOST'],
     usual: '/var/run/docker.sock',
@@ -56,7 +56,7 @@ const clients: Readonly<Record<string, Client>> = {
     own: optionsOf('all-tags/a disable-content-trust quiet/q', 'platform'),
   },
   ctr: {
-    kind: 'containerd',
+    kinds: ['containerd'],
     addresses: ['address'],
     variables: [containerdVariable],
     usual: containerdSocket,
@@ -70,7 +70,7 @@ const clients: Readonly<Record<string, Client>> = {
     ),
   },
   nerdctl: {
-    kind: 'containerd',
+    kinds: ['containerd'],
     addresses: ['address'],
     variables: [containerdVariable],
     usual: containerdSocket,
@@ -87,11 +87,11 @@ const clients: Readonly<Record<string, Client>> = {
     ),
   },
   crictl: {
-    kind: 'containerd',
+    kinds: ['containerd', 'crio'],
     addresses: ['image-endpoint', 'runtime-endpoint'],
     variables: ['IMAGE_SERVICE_ENDPOINT', 'CONTAINER_RUNTIME_ENDPOINT'],
     usual: undefined, // a file may tell it
-    namespaceOf: () => 'k8s.io', // where a kubelet's images are
+    namespaceOf: () => 'k8s.io', // where a kubelet's images are, in containerd
     style: 'go',
     commands: ['pull'],
     general: optionsOf(
@@ -101,7 +101,7 @@ const clients: Readonly<Record<string, Client>> = {
     own: optionsOf('', 'creds auth username/u pod-config annotation/a pull-timeout/pt'),
   },
   podman: {
-    kind: 'podman',
+    kinds: ['podman'],
     addresses: ['url'],
     variables: [],
     usual: undefined, // it pulls by itself
@@ -135,7 +135,7 @@ export function findClientPulls(
   const own = process.getuid?.()
   const listening = new Set(sockets.map(formatSocket))
   return [...readProcessTable(host).values()]
-    .filter(({ pid, name }) => clients[name]?.kind === kind && readUids(host, pid)?.real === own)
+    .filter(({ pid, name }) => clients[name]?.kinds.includes(kind) === true && readUids(host, pid)?.real === own)
     .flatMap(({ pid, name }) =>
       parseClientPull(name, readArguments(host, pid), readEnvironment(host, pid)).filter(({ socket }) =>
         socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket),

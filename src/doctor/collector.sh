@@ -440,7 +440,7 @@ tell_closed() {
 look_at_engine() {
   find_root
   find_sockets
-  links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net"
+  links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net" "/proc/$pid/ns/pid"
   # ls /proc/PID/fd may be forbidden even to root: then nobody is to be accused.
   within_told 30 tell_closed | sed "/^$late\$/d"
   echo "c/proc/$pid/cmdline"
@@ -464,9 +464,11 @@ look_at_engine() {
   within 30 tell_daemon_file "$root${named:-/etc/docker/daemon.json}"
   within 30 tell_servers "$root/etc/resolv.conf"
   storage=$(printf '%s\n' "$environ" | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
-  kept=$(within_told 30 tell_storage)
-  printf '%s\n' "$kept" | sed -n 's/^=//!p'
-  kept=$(printf '%s\n' "$kept" | sed -n 's/^=//p' | sed 1q)
+  if [ "$(cat "/proc/$pid/comm")" = crio ]; then kept=$(within_told 60 tell_crio); else kept=; fi
+  case $kept in *'
+='*) ;; *) kept=$kept$(within_told 30 tell_storage) ;; esac
+  printf '%s\n' "$kept" | sed -n '/^=/!p'
+  kept=$(printf '%s\n' "$kept" | sed -n 's/^=//p')
   look_at_groups
   unit=$(sed -n 's#^[0-9]*:\(name=systemd\)\{0,1\}:[^ ]*/\([^/ ]*\.service\)$#\2#p' "/proc/$pid/cgroup" 2>/dev/null | sed 1q)
   case $units in *" ${unit:- } "*) ;; *)
@@ -483,6 +485,28 @@ look_at_engine() {
     [ -z "$body" ] || ask_info "$pid" "$socket"
   done
 }
+
+# Where a CRI-O keeps images, and layers on their way: what it says itself, or else its files. A line that begins with = says it again.
+tell_crio() {
+  for socket in $sockets; do
+    has curl || break
+    places=$(within_told 15 curl -sf -m 1 --unix-socket "$root$socket" http://localhost/config 2>/dev/null | crio_places)
+    case $places in *'[crio]'*) ;; *) continue ;; esac
+    tell "$root$socket /config" "$places"
+    printf '%s\n' "$places" | crio_roots
+    return 0
+  done
+  named=$(printf '%s\n' "$args" | sed -n -e 's/^--config=//p' -e 's/^-c=//p' -e '/^--config$/{n;p;}' -e '/^-c$/{n;p;}')
+  folder=$(printf '%s\n' "$args" | sed -n -e 's/^--config-dir=//p' -e 's/^-d=//p' -e '/^--config-dir$/{n;p;}' -e '/^-d$/{n;p;}')
+  for path in "$root${named:-/etc/crio/crio.conf}" "$root${folder:-/etc/crio/crio.conf.d}"/*; do
+    [ -f "$path" ] && [ -r "$path" ] || continue
+    echo "x$path"
+    crio_places <"$path" | indent
+    crio_places <"$path" | crio_roots
+  done
+}
+crio_places() { sed -n -E -e 's/^[[:space:]]*(\[crio\])[[:space:]]*$/\1/p' -e '/^[[:space:]]*(root|imagestore|big_files_temporary_dir)[[:space:]]*=/p'; }
+crio_roots() { sed -n -E "s/^[[:space:]]*(root|imagestore|big_files_temporary_dir)[[:space:]]*=[[:space:]]*[\"'](\/[^\"']*).*/=\2/p"; }
 
 # Where podman and its kin keep images; a line that begins with = says it again.
 tell_storage() {
@@ -581,7 +605,7 @@ look_at_data() {
   named=$(printf '%s\n' "$args" | sed -n -e 's/^--data-root=//p' -e 's/^--root=//p' -e 's/^--graph=//p' \
     -e '/^--data-root$/{n;p;}' -e '/^--root$/{n;p;}' -e '/^--graph$/{n;p;}' -e '/^-g$/{n;p;}')
   told=' '
-  for data in $roots $named $kept /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit; do
+  for data in $roots $named $kept /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit /var/tmp; do
     for at in "$data" "/proc/$pid/root${data#"$top"}"; do
       case $told in *" $at "*) continue ;; esac
       told="$told$at "

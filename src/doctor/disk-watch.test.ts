@@ -33,6 +33,11 @@ test('what a disk answered in the latest time is told, and how much is before it
   assert.equal(watch('/var/lib/docker', [5, 5, 5]).over(2000)?.answered, 0)
 })
 
+test('a disk that was looked at a moment later than the process is seen all the same, for as long as it was', () => {
+  assert.deepEqual(watch('/var/lib/docker', [5, 5, 5]).over(2100), { name: 'vdd', answered: 0, pending: 4, ms: 2000 })
+  assert.equal(watch('/var/lib/docker', [5, 5, 5]).over(2600), undefined)
+})
+
 test('what was not seen for so long, or has no counters, tells nothing', () => {
   assert.equal(watch('/var/lib/docker', [1, 2]).over(2000), undefined)
   assert.equal(watch('/mnt/docker', [1, 2]).over(1000), undefined)

@@ -19,6 +19,9 @@ interface Counters extends Pick<DiskProgress, 'name' | 'pending'> {
   readonly answered: number
 }
 
+/** A disk is not looked at in the very moment in which a process is: by so much its first look may be later, or its last one earlier. */
+const slackMs = 500
+
 /** The counters of one device, looked at again and again. What has none (btrfs, NFS) tells nothing. */
 export class DiskWatch {
   readonly #host: HostView
@@ -38,7 +41,9 @@ export class DiskWatch {
   /** What it did in so many of the latest milliseconds; undefined if it was not seen for so long. */
   over(ms: number): DiskProgress | undefined {
     const last = this.#looks.at(-1)
-    const first = this.#looks.findLast(({ timeMs }) => last !== undefined && last.timeMs - timeMs >= ms)
+    const isBefore = (wantedMs: number) => (look: Counters) =>
+      last !== undefined && last.timeMs - look.timeMs >= wantedMs
+    const first = this.#looks.findLast(isBefore(ms)) ?? this.#looks.find(isBefore(ms - slackMs))
     if (first === undefined || last === undefined) return undefined
     const { name, pending } = last
     return { name, pending, answered: last.answered - first.answered, ms: last.timeMs - first.timeMs }

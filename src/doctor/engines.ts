@@ -13,6 +13,7 @@ import {
   readUids,
 } from '../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
+import { readCrioPlaces } from './crio-places.ts'
 import { hideInSetting } from './secrets.ts'
 
 type EngineKind = 'dockerd' | 'containerd' | 'podman' | 'crio' | 'buildkitd' | 'buildah' | 'skopeo'
@@ -28,6 +29,8 @@ export interface FoundEngine {
   readonly dataRoot: string | undefined
   /** The same directory as we reach it. */
   readonly dataPath: string | undefined
+  /** Where layers are put on their way, if the engine tells. */
+  readonly temporary?: string | undefined
   /** What has to stand before the engine's paths for us: it may live in a root of its own. */
   readonly rootPrefix: string
   /** Sockets on which it listens. */
@@ -298,9 +301,13 @@ const executable = 0o111
 const storageFiles = ['/etc/containers/storage.conf', '/usr/share/containers/storage.conf']
 
 /** The same engine with where podman and its kin keep images: they hold nothing open there, and have it from a file if no option names it. */
-export async function withGraphRoot(host: HostView, engine: FoundEngine): Promise<FoundEngine> {
-  const { kind, args, environment, rootPrefix } = engine
-  if (dataRoots[kind] !== dataRoots.podman || optionOf(args, rootOptions) !== undefined) return engine
+export async function withGraphRoot(host: HostView, found: FoundEngine): Promise<FoundEngine> {
+  const { kind, args, environment, rootPrefix } = found
+  if (dataRoots[kind] !== dataRoots.podman) return found
+  const { images, temporary } = kind === 'crio' ? await readCrioPlaces(host, found) : {}
+  const engine = temporary === undefined ? found : { ...found, temporary }
+  if (images !== undefined) return { ...engine, dataRoot: images, dataPath: rootPrefix + images }
+  if (optionOf(args, rootOptions) !== undefined) return engine
   const own = ownStorageOf(host, engine)
   const named = environment?.get('CONTAINERS_STORAGE_CONF')
   const at = (root: string) => ({ ...engine, dataRoot: root, dataPath: rootPrefix + root })

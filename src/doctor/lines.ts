@@ -126,8 +126,8 @@ function findLinesOf(host: HostView, engine: FoundEngine, table: ProcessTable, o
   const decompressors = children.filter(child => !untars.includes(child) && isDecompressor(child))
   const filters = groupByPipe(decompressors.filter(child => isOfEngine(host, engine, child, held)))
   const writers = filters.length === 0 ? new Set<string>() : findWriters(host, engine, ends)
-  const lines = filters.map(group => makeLine(engine, group, takeUntar(untars, group), writers))
-  const rest = untars.map(untar => makeLine(engine, [], untar, writers))
+  const lines = filters.map(group => makeLine(host, engine, group, { untar: takeUntar(untars, group), writers }))
+  const rest = untars.map(untar => makeLine(host, engine, [], { untar, writers }))
   return [...lines, ...rest]
 }
 
@@ -209,10 +209,10 @@ function isWriter(host: HostView, pid: number, { fd }: Descriptor): boolean {
 }
 
 function makeLine(
+  host: HostView,
   engine: FoundEngine,
   group: readonly Child[],
-  untar: Child | undefined,
-  writers: ReadonlySet<string>,
+  { untar, writers }: { readonly untar: Child | undefined; readonly writers: ReadonlySet<string> },
 ): Line {
   const [filter] = group
   const named = group.flatMap(({ entry, args }) => [...args.slice(0, 3), entry.name].map(word => basename(word)))
@@ -229,6 +229,13 @@ function makeLine(
     untar: untar?.entry,
     untarStdin: untar?.input,
     untarName: untar?.args[0],
-    target: untar?.args.findLast(word => word.startsWith('/') && word.length > 1),
+    target: untar === undefined ? undefined : targetOf(host, untar),
   }
+}
+
+/** Some are given the directory open, and its number. */
+function targetOf(host: HostView, { entry, args }: Child): string | undefined {
+  const target = args.findLast(word => word.startsWith('/') && word.length > 1)
+  const [, fd] = /^\/proc\/self\/fd\/(\d+)$/.exec(target ?? '') ?? []
+  return fd === undefined ? target : host.link(`/proc/${entry.pid}/fd/${fd}`)
 }

@@ -12,6 +12,7 @@ import { LiveHost } from '../../src/sys/host-view.ts'
 import { digestOf } from '../servers/push.ts'
 import { collectResult, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
+import { crioPrograms, startCrio } from '../testbed/crio.ts'
 import { startDocker } from '../testbed/dockerd.ts'
 import { openLoopFilesystem } from '../testbed/loop-filesystem.ts'
 import { type Engines, hostEngines, newestEngines } from '../testbed/newest.ts'
@@ -83,6 +84,11 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
     const decompressor = isNewest ? 'igzip' : 'unpigz'
     return await open(containerd, new SickEngine(containerd.pid, shims, pull, remove, { decompressor }), false)
   }
+  if (kind === 'crio') {
+    const crio = await startCrio(crioPrograms() ?? '', join(loop.directory, 'crio'), shims)
+    const options = { decompressor: 'pigz' }
+    return await open(crio, new SickEngine(crio.pid, shims, [...crio.crictl, 'pull'], crio.remove, options), true)
+  }
   const podman = await openPodman(join(loop.directory, 'podman'), shims, engines)
   const client = [...engines, 'podman']
   const [pull, remove] = [
@@ -112,7 +118,7 @@ function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[
       judge(scenario, kind, sickness, seen)
     })
   for (const scenario of rows.filter(({ isLast }) => !isLast)) look(scenario)
-  if (kind !== 'podman') testNamedLayer(() => open.bed, namedLayer[kind])
+  if (kind === 'docker' || kind === 'containerd') testNamedLayer(() => open.bed, namedLayer[kind])
   if (isLong) {
     testTrace(() => open.bed)
     test('40 looks at pulls that go on, fast and slow: nobody is ever accused', { timeout: 600_000 }, async t =>
@@ -193,12 +199,13 @@ function testTrace(bed: () => Bed): void {
 
 function rowsFor(kind: EngineKind): Scenario[] {
   const possible = scenarios.filter(({ without }) => without?.includes(kind) !== true)
-  return isLong ? possible : possible.filter(({ short }) => short.includes(kind))
+  // CRI-O is tried on demand alone.
+  return isLong || kind === 'crio' ? possible : possible.filter(({ short }) => short.includes(kind))
 }
 
 test('the table in docs/doctor.md has these scenarios and their verdicts', () => {
   const text = readFileSync(join(import.meta.dirname, '../../docs/doctor.md'), 'utf8')
-  const rows = [...text.matchAll(/^\| ([^|]+?) \|(?:[^|]*\|){6} ([^|]+?) \|$/gm)].map(([, name, verdict]) => [
+  const rows = [...text.matchAll(/^\| ([^|]+?) \|(?:[^|]*\|){7} ([^|]+?) \|$/gm)].map(([, name, verdict]) => [
     name,
     verdict,
   ])
@@ -275,6 +282,12 @@ describe('the doctor looks at the newest engines', { skip, concurrency: 1 }, () 
     )
     describe(`a pull of ${kind}`, { concurrency: 1 }, () => testEngine(kind, newest ?? hostEngines, rows))
   }
+})
+
+const noCrio = crioPrograms() === undefined && 'WINDLASS_CRIO does not name a folder with crio and crictl'
+
+describe('the doctor looks at', { skip: noCrio }, () => {
+  describe('a pull of CRI-O', { concurrency: 1 }, () => testEngine('crio', hostEngines, rowsFor('crio')))
 })
 
 const visitorsCount = 4

@@ -8,8 +8,8 @@ const killOne = {
   zh: '对该解压进程执行 kill -9 会释放所有等待它的拉取，但会报错（unexpected EOF）；请先做好规避措施，再重新拉取。',
 }
 export const disablePigz = {
-  en: 'Keep the engine from using it: MOBY_DISABLE_PIGZ=true for dockerd, CONTAINERD_DISABLE_PIGZ=true for containerd, in the environment of the daemon, which needs a restart.',
-  zh: '禁止引擎使用它：在守护进程的环境中为 dockerd 设置 MOBY_DISABLE_PIGZ=true，为 containerd 设置 CONTAINERD_DISABLE_PIGZ=true，需要重启守护进程。',
+  en: 'Keep the engine from using it: MOBY_DISABLE_PIGZ=true for dockerd, CONTAINERD_DISABLE_PIGZ=true for containerd, in the environment of the daemon; for podman and CRI-O a PATH without pigz. A daemon needs a restart for it.',
+  zh: '禁止引擎使用它：在守护进程的环境中为 dockerd 设置 MOBY_DISABLE_PIGZ=true，为 containerd 设置 CONTAINERD_DISABLE_PIGZ=true；对 podman 和 CRI-O 则让其 PATH 中没有 pigz。守护进程需要重启。',
 }
 const rescueIt = {
   en: 'windlass doctor --rescue brings this pull to its end: nothing is restarted or downloaded again, and where it is not sure it refuses; --dry-run shows what it would do.',

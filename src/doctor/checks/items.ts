@@ -63,9 +63,10 @@ function listDirectories(engines: readonly Engine[]): EngineDirectory[] {
   return all.filter(({ path }, at) => all.findIndex(other => other.path === path) === at)
 }
 
-/** podman and its kin put a layer there whole before they unpack it. */
-function temporaryOf({ kind, environment }: Engine): string | undefined {
-  return kind === 'podman' || kind === 'crio' || kind === 'buildah' || kind === 'skopeo'
+/** podman and its kin put a layer there while they unpack it. What CRI-O tells of it counts, and its environment does not. */
+function temporaryOf({ kind, environment, temporary }: Engine): string | undefined {
+  if (kind === 'crio') return temporary ?? '/var/tmp'
+  return kind === 'podman' || kind === 'buildah' || kind === 'skopeo'
     ? (environment?.get('TMPDIR') ?? '/var/tmp')
     : undefined
 }

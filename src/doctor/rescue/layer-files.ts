@@ -20,9 +20,11 @@ export interface LayerFile extends AsyncDisposable {
   read(): AsyncIterable<Uint8Array>
 }
 
+const layerOfPodman = /\/(container_images_storage[^/]*\/\d+)(?: \(deleted\))?$/
 const kept: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
   dockerd: /\/(GetImageBlob\d+)(?: \(deleted\))?$/,
-  podman: /\/(container_images_storage[^/]*\/\d+)(?: \(deleted\))?$/,
+  podman: layerOfPodman,
+  crio: layerOfPodman,
   containerd: /\/io\.containerd\.content\.v1\.content\/blobs\/sha256\/([0-9a-f]{64})(?: \(deleted\))?$/,
 }
 

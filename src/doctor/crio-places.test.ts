@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import { FixtureHost } from '../../test/fixture-host.ts'
+import { readCrioPlaces } from './crio-places.ts'
+import { withGraphRoot } from './engines.ts'
+
+/** As a CRI-O 1.37 writes them: each value, whether it was set or not. */
+const told = ['[crio]', '  root = "/told"', '  runroot = "/run/told"', '  imagestore = ""', '  [crio.image]']
+const said = (...more: readonly string[]) => [...told, ...more].join('\n')
+const socket = '/run/crio/crio.sock'
+const files = {
+  '/etc/crio/crio.conf': '[crio]\nroot = "/first"\n',
+  '/etc/crio/crio.conf.d/20-later.conf': '[crio]\nroot = \'/last\'\n[crio.image]\nbig_files_temporary_dir = "/big"\n',
+  '/etc/crio/crio.conf.d/10-sooner.conf': '[crio]\n# root = "/commented"\nroot = "/sooner"\n',
+}
+const crio = (args: readonly string[] = ['/usr/bin/crio'], state = 'S') => {
+  const { process } = makeEngine(7)
+  return makeEngine(7, { kind: 'crio', args, sockets: [socket], process: { ...process, name: 'crio', state } })
+}
+const host = (answer?: string) =>
+  new FixtureHost({ files, answers: answer === undefined ? {} : { [`${socket} /config`]: answer } })
+
+test('what a CRI-O runs with counts, and not what its files say since', async () => {
+  assert.deepEqual(await readCrioPlaces(host(said()), crio()), { images: '/told' })
+  const more = said('    big_files_temporary_dir = "/var/big"', '    separate = "root = /x"')
+  assert.deepEqual(await readCrioPlaces(host(more), crio()), { images: '/told', temporary: '/var/big' })
+  const apart = said().replace('imagestore = ""', 'imagestore = "/images"')
+  assert.deepEqual(await readCrioPlaces(host(apart), crio()), { images: '/images' })
+})
+
+test('one that does not answer, or is stopped and so not asked, is known by its files: the last one counts, and its command line more', async () => {
+  const last = { images: '/last', temporary: '/big' }
+  assert.deepEqual(await readCrioPlaces(host(), crio()), last)
+  assert.deepEqual(await readCrioPlaces(host(said()), crio(undefined, 'T')), last)
+  assert.deepEqual(await readCrioPlaces(host('404 page not found\nroot = "/x"\n'), crio()), last)
+  assert.deepEqual(await readCrioPlaces(host(), crio(['crio', '--root=/named'])), { ...last, images: '/named' })
+  const elsewhere = ['crio', '--config', '/etc/crio/crio.conf.d/10-sooner.conf', '--config-dir', '']
+  assert.deepEqual(await readCrioPlaces(host(), crio(elsewhere)), { images: '/sooner' })
+})
+
+test('where neither it nor a file of its own tells, it keeps images where podman does', async () => {
+  const storage = new FixtureHost({ files: { '/etc/containers/storage.conf': 'graphroot = "/shared"\n' } })
+  assert.equal((await withGraphRoot(storage, crio())).dataRoot, '/shared')
+  const answered = await withGraphRoot(host(said('    big_files_temporary_dir = "/var/big"')), {
+    ...crio(),
+    rootPrefix: '',
+  })
+  const { dataRoot, dataPath, temporary } = answered
+  assert.deepEqual({ dataRoot, dataPath, temporary }, { dataRoot: '/told', dataPath: '/told', temporary: '/var/big' })
+})

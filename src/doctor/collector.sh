@@ -466,8 +466,12 @@ look_at_engine() {
   storage=$(printf '%s\n' "$environ" | sed -n 's/^CONTAINERS_STORAGE_CONF=//p' | sed 1q)
   if [ "$(cat "/proc/$pid/comm")" = crio ]; then kept=$(within_told 60 tell_crio); else kept=; fi
   case $kept in *'
-='*) ;; *) kept=$kept$(within_told 30 tell_storage) ;; esac
-  printf '%s\n' "$kept" | sed -n '/^=/!p'
+='*) ;; *)
+    kept="$kept
+$(within_told 30 tell_storage)"
+    ;;
+  esac
+  printf '%s\n' "$kept" | sed -n -e '/^$/d' -e '/^=/!p'
   kept=$(printf '%s\n' "$kept" | sed -n 's/^=//p')
   look_at_groups
   unit=$(sed -n 's#^[0-9]*:\(name=systemd\)\{0,1\}:[^ ]*/\([^/ ]*\.service\)$#\2#p' "/proc/$pid/cgroup" 2>/dev/null | sed 1q)
@@ -490,7 +494,7 @@ look_at_engine() {
 tell_crio() {
   for socket in $sockets; do
     has curl || break
-    places=$(within_told 15 curl -sf -m 1 --unix-socket "$root$socket" http://localhost/config 2>/dev/null | crio_places)
+    places=$(within_told 15 fetch "$pid" "$socket" /config 2>/dev/null | crio_places)
     case $places in *'[crio]'*) ;; *) continue ;; esac
     tell "$root$socket /config" "$places"
     printf '%s\n' "$places" | crio_roots

@@ -21,22 +21,25 @@ const crio = (args: readonly string[] = ['/usr/bin/crio'], state = 'S') => {
 const host = (answer?: string) =>
   new FixtureHost({ files, answers: answer === undefined ? {} : { [`${socket} /config`]: answer } })
 
+const placesOf = async (where: FixtureHost, engine = crio()) =>
+  await readCrioPlaces(where, engine, async path => [await where.ask(socket, path)])
+
 test('what a CRI-O runs with counts, and not what its files say since', async () => {
-  assert.deepEqual(await readCrioPlaces(host(said()), crio()), { images: '/told' })
+  assert.deepEqual(await placesOf(host(said())), { images: '/told' })
   const more = said('    big_files_temporary_dir = "/var/big"', '    separate = "root = /x"')
-  assert.deepEqual(await readCrioPlaces(host(more), crio()), { images: '/told', temporary: '/var/big' })
+  assert.deepEqual(await placesOf(host(more)), { images: '/told', temporary: '/var/big' })
   const apart = said().replace('imagestore = ""', 'imagestore = "/images"')
-  assert.deepEqual(await readCrioPlaces(host(apart), crio()), { images: '/images' })
+  assert.deepEqual(await placesOf(host(apart)), { images: '/images' })
 })
 
 test('one that does not answer, or is stopped and so not asked, is known by its files: the last one counts, and its command line more', async () => {
   const last = { images: '/last', temporary: '/big' }
-  assert.deepEqual(await readCrioPlaces(host(), crio()), last)
-  assert.deepEqual(await readCrioPlaces(host(said()), crio(undefined, 'T')), last)
-  assert.deepEqual(await readCrioPlaces(host('404 page not found\nroot = "/x"\n'), crio()), last)
-  assert.deepEqual(await readCrioPlaces(host(), crio(['crio', '--root=/named'])), { ...last, images: '/named' })
+  assert.deepEqual(await placesOf(host()), last)
+  assert.deepEqual(await placesOf(host(said()), crio(undefined, 'T')), last)
+  assert.deepEqual(await placesOf(host('404 page not found\nroot = "/x"\n')), last)
+  assert.deepEqual(await placesOf(host(), crio(['crio', '--root=/named'])), { ...last, images: '/named' })
   const elsewhere = ['crio', '--config', '/etc/crio/crio.conf.d/10-sooner.conf', '--config-dir', '']
-  assert.deepEqual(await readCrioPlaces(host(), crio(elsewhere)), { images: '/sooner' })
+  assert.deepEqual(await placesOf(host(), crio(elsewhere)), { images: '/sooner' })
 })
 
 test('where neither it nor a file of its own tells, it keeps images where podman does', async () => {

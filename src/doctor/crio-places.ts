@@ -1,27 +1,37 @@
 /** Where a CRI-O keeps images, and layers on their way: it holds neither open, and has both from files that may have changed since it was started. */
 import { isAbsolute, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { HostView } from '../sys/host-view.ts'
+import type { SocketAnswer } from '../sys/local-http.ts'
 import { optionOf } from '../sys/process-files.ts'
-import type { FoundEngine } from './engines.ts'
 
 export interface CrioPlaces {
   readonly images?: string
   readonly temporary?: string
 }
 
-type Crio = Pick<FoundEngine, 'args' | 'environment' | 'process' | 'rootPrefix' | 'sockets'>
+/** What is known of its process. */
+interface Crio {
+  readonly args: readonly string[]
+  readonly environment: ReadonlyMap<string, string> | undefined
+  readonly process: { readonly state: string }
+  readonly rootPrefix: string
+}
+
+/** Asks it for a path, on each of its sockets. */
+type Ask = (path: string) => Promise<readonly (SocketAnswer | undefined)[]>
 
 /** A healthy one answers within milliseconds; who looks at its pulls waits for this before all else. */
 const answerMs = 1000
 
 /** Its own word for what it runs with, in the form of its file; if it does not answer, its files. */
-export async function readCrioPlaces(host: HostView, crio: Crio): Promise<CrioPlaces> {
-  return parsePlaces((await askForConfiguration(host, crio)) ?? (await readFiles(host, crio)))
+export async function readCrioPlaces(host: HostView, crio: Crio, ask: Ask): Promise<CrioPlaces> {
+  return parsePlaces((await askForConfiguration(crio, ask)) ?? (await readFiles(host, crio)))
 }
 
-async function askForConfiguration(host: HostView, { process, rootPrefix, sockets }: Crio) {
+async function askForConfiguration({ process }: Crio, ask: Ask) {
   if (/[Tt]/.test(process.state)) return undefined
-  const answers = await Promise.all(sockets.map(socket => host.ask(rootPrefix + socket, '/config', answerMs)))
+  const answers = await Promise.race([ask('/config'), sleep(answerMs, [], { ref: false })])
   return answers.find(answer => answer?.status === 200 && /^\s*\[crio\]/m.test(answer.body))?.body
 }
 

@@ -3,7 +3,6 @@ import { type BlameLimits, blame } from '../flow/blame.ts'
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { catalogue } from './catalogue.ts'
-import type { ClientPull } from './clients.ts'
 import { DiskWatch } from './disk-watch.ts'
 import type { DownloadWatch } from './download-watch.ts'
 import { describeEngine, type FoundEngine, isStreaming } from './engines.ts'
@@ -98,18 +97,6 @@ export class EngineWatch {
     // Where nobody pulls, nobody waits: what may only be slow is then the engine's own business.
     if (usual === 'note') return undefined
     return [makeFinding(reason.code, subject, { ...details, severity: mayBeSlow(verdict) ? 'note' : 'warning' })]
-  }
-
-  /** Of a daemon that does not tell: a client of it waits for a pull of which nothing is to be seen yet. */
-  judgeClients(clients: readonly ClientPull[]): Finding[] {
-    if (clients.length === 0 || this.#samples.length === 0) return []
-    const { kind, process } = this.#engine
-    const evidence = [
-      `clients on this host wait for a pull of this engine: ${[...new Set(clients.map(({ text }) => text))].join(', ')}`,
-      'no download and no decompressor of it is to be seen: it asks a registry, or waits for its answer',
-    ]
-    const facts = { engine: kind, enginePid: process.pid }
-    return [makeFinding('PULL_WAITS', describeEngine(this.#engine), { evidence, facts, confidence: 'likely' })]
   }
 
   /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */

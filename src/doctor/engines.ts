@@ -230,6 +230,10 @@ export function askEngine(
   return host.ask(`${rootPrefix}${socket}`, path, socketOwnerOf(host, pid))
 }
 
+async function askAll(host: HostView, engine: FoundEngine, path: string) {
+  return await Promise.all(engine.sockets.map(socket => askEngine(host, engine, socket, path)))
+}
+
 /** @returns undefined where the process is trusted to name whose sockets it likes */
 export function socketOwnerOf(host: HostView, pid: number): number | undefined {
   const uids = readUids(host, pid)
@@ -238,9 +242,9 @@ export function socketOwnerOf(host: HostView, pid: number): number | undefined {
 
 /** Docker is asked; others tell it on their command line, by the very file that runs. */
 async function readVersion(host: HostView, engine: FoundEngine) {
-  const { kind, process, program, sockets } = engine
+  const { kind, process, program } = engine
   if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
-    const answers = await Promise.all(sockets.map(socket => askEngine(host, engine, socket, '/version')))
+    const answers = await askAll(host, engine, '/version')
     const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
     const version = versions.find(version => version !== undefined)
     if (version !== undefined) return version
@@ -304,7 +308,8 @@ const storageFiles = ['/etc/containers/storage.conf', '/usr/share/containers/sto
 export async function withGraphRoot(host: HostView, found: FoundEngine): Promise<FoundEngine> {
   const { kind, args, environment, rootPrefix } = found
   if (dataRoots[kind] !== dataRoots.podman) return found
-  const { images, temporary } = kind === 'crio' ? await readCrioPlaces(host, found) : {}
+  const { images, temporary } =
+    kind === 'crio' ? await readCrioPlaces(host, found, path => askAll(host, found, path)) : {}
   const engine = temporary === undefined ? found : { ...found, temporary }
   if (images !== undefined) return { ...engine, dataRoot: images, dataPath: rootPrefix + images }
   if (optionOf(args, rootOptions) !== undefined) return engine

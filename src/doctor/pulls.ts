@@ -3,7 +3,7 @@ import { type BlameLimits, blame, countedMs, defaultBlameLimits, type Verdict } 
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { catalogue } from './catalogue.ts'
-import { type ClientPull, findClientPulls } from './clients.ts'
+import { findClientPulls } from './clients.ts'
 import { findFrozenGroup } from './control-groups.ts'
 import type { DiskProgress } from './disk-watch.ts'
 import { DownloadWatch } from './download-watch.ts'
@@ -174,13 +174,6 @@ class Sight {
     return { isMoving, isWorking: lines.length > 0 || this.downloads.has(engine), isUnclear }
   }
 
-  /** Clients of an engine of whose pulls nothing was to be seen. dockerd tells of its pulls by itself, and a command that pulls is one. */
-  waitingClientsOf(engine: FoundEngine): readonly ClientPull[] {
-    const wasWorking = [...this.watches.values()].some(({ line }) => line.engine === engine)
-    const isTold = engine.kind === 'dockerd' || this.owners.get(engine)?.isPull === true
-    return isTold || wasWorking || this.downloads.has(engine) ? [] : findClientPulls(this.#host, engine)
-  }
-
   /** A pipeline, a download, the engine's own word, or a client that waits. */
   hasPull(engine: FoundEngine): boolean {
     if (this.workOf(engine).isWorking || this.owners.get(engine)?.isPull === true) return true
@@ -210,11 +203,7 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
       engine => dumps.countsOf(engine)?.unpackingOfPulls,
     ),
     ...[...owners].flatMap(
-      ([engine, owner]) =>
-        owner.judge(limits, seen.hasPull(engine)) ?? [
-          ...owner.judgeCommand(open, downloads),
-          ...owner.judgeClients(seen.waitingClientsOf(engine)),
-        ],
+      ([engine, owner]) => owner.judge(limits, seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads),
     ),
     ...dumps.judge(engine => seen.workOf(engine)),
   ]

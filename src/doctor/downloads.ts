@@ -79,8 +79,9 @@ async function readTemporary(
   fd: number,
   path: string,
 ): Promise<Download | undefined> {
-  const state = readDescriptorState(host, engine.process.pid, fd)
+  // The size first: who writes stands at the end, or beyond the end that was seen.
   const file = await host.disk.file(`/proc/${engine.process.pid}/fd/${fd}`)
+  const state = readDescriptorState(host, engine.process.pid, fd)
   if (file === undefined || state?.isWriter !== true) return undefined
   const isUnpacked = state.position < file.size
   if (isUnpacked && state.position === 0) return undefined

@@ -1,10 +1,11 @@
 /** Where the time of a foreign pull goes: who was at work, and who waited for whom, counted look by look. */
 import type { StageFacts } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
-import { readProcessTable } from '../sys/process-files.ts'
-import { type Download, findDownloads } from './downloads.ts'
-import { type EngineFilter, listEngines } from './engines.ts'
-import { findLines } from './lines.ts'
+import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
+import { findClientPulls } from './clients.ts'
+import { type Download, findDownloads, findLayerFiles } from './downloads.ts'
+import { type EngineFilter, type FoundEngine, listEngines } from './engines.ts'
+import { findLines, type Line } from './lines.ts'
 import { LineWatch } from './sample.ts'
 
 /** Milliseconds. The first four are all the time that was watched; what stands below them is a part of it. */
@@ -26,9 +27,14 @@ export interface TraceTimes {
   readonly feeding: number
 }
 
+/** Whether another client pulls is looked at now and then. */
+const looksBetweenClients = 8
+
+/** Whatever was under way when it was made is somebody else's, and not counted. */
 export class Trace {
   readonly #host: HostView
-  readonly #isWanted: EngineFilter
+  readonly #others: ReadonlySet<string>
+  #isWanted: EngineFilter = () => true
   readonly #watches = new Map<string, LineWatch>()
   readonly #sizes = new Map<string, number>()
   readonly #times = {
@@ -42,15 +48,34 @@ export class Trace {
     feeding: 0,
   }
   readonly #layers = new Set<string>()
+  readonly #leftOut = new Set<string>()
   #lookedAt: number
-  /** When each line and each download that is there was last seen to move. */
+  #looks = 0
+  #otherClients = 0
+  /** When each line and each download that is there was last seen to move, and when anything was. */
   #movedAt = new Map<string, number>()
+  #anyMovedAt: number
 
-  /** @param isWanted of all engines that run, those whose pulls are meant */
-  constructor(host: HostView, isWanted: EngineFilter = () => true) {
+  /** Before the command is started. */
+  static async open(host: HostView): Promise<Trace> {
+    const table = readProcessTable(host)
+    const engines = listEngines(host, table).filter(({ isOpen }) => isOpen)
+    const files = (await Promise.all(engines.map(engine => findLayerFiles(host, engine)))).flat()
+    return new Trace(host, new Set([...findLines(host, engines, table).map(layerOf), ...files.map(fileOf)]))
+  }
+
+  private constructor(host: HostView, others: ReadonlySet<string>) {
     this.#host = host
-    this.#isWanted = isWanted
+    this.#others = others
     this.#lookedAt = host.elapsed()
+    this.#anyMovedAt = this.#lookedAt
+  }
+
+  /** From here on of all engines that run only those are looked at whose pulls are meant, and time is counted. */
+  start(isWanted: EngineFilter): void {
+    this.#isWanted = isWanted
+    this.#lookedAt = this.#host.elapsed()
+    this.#anyMovedAt = this.#lookedAt
   }
 
   get times(): TraceTimes {
@@ -62,10 +87,15 @@ export class Trace {
     return this.#layers.size
   }
 
-  /** For how long the one that stands still longest has not moved. */
+  /** Layers that others had under way before, and pulls that others have asked the same engines for since: those cannot be told from what is meant. */
+  get others(): { readonly leftOut: number; readonly clients: number } {
+    return { leftOut: this.#leftOut.size, clients: this.#otherClients }
+  }
+
+  /** For how long the one that stands still longest has not moved; or all, where nothing is to be seen. */
   get stillMs(): number {
     const now = this.#host.elapsed()
-    return Math.max(0, ...[...this.#movedAt.values()].map(at => now - at))
+    return Math.max(0, ...[this.#anyMovedAt, ...this.#movedAt.values()].map(at => now - at))
   }
 
   async look(): Promise<void> {
@@ -73,13 +103,13 @@ export class Trace {
     const ms = now - this.#lookedAt
     this.#lookedAt = now
     const table = readProcessTable(this.#host)
-    const all = listEngines(this.#host, table)
-    const engines = all.filter(engine => engine.isOpen && this.#isWanted(engine, all, table))
+    const engines = this.#findEngines(table)
+    if (this.#looks++ % looksBetweenClients === 0) this.#countClients(engines)
     const seen = new Set<string>()
-    const stages = findLines(this.#host, engines, table).flatMap(line => {
+    const stages = this.#findLines(engines, table).flatMap(line => {
       const watch = this.#watches.get(line.key) ?? new LineWatch(this.#host, line)
       this.#watches.set(line.key, watch)
-      this.#layers.add(line.key)
+      this.#layers.add(layerOf(line))
       watch.update(line)
       if (!watch.look()) return []
       watch.looks.splice(0, watch.looks.length - 2) // the latest two are enough
@@ -89,10 +119,42 @@ export class Trace {
       seen.add(line.key)
       return [after?.sample.stages ?? []]
     })
-    const downloads = (await Promise.all(engines.map(engine => findDownloads(this.#host, engine)))).flat()
+    const found = (await Promise.all(engines.map(engine => findDownloads(this.#host, engine)))).flat()
+    const downloads = found.filter(download => this.#isMeant(fileOf(download)))
     this.#count(ms, stages, downloads)
     for (const { path } of downloads) seen.add(path)
-    for (const key of this.#movedAt.keys()) if (!seen.has(key)) this.#movedAt.delete(key)
+    this.#noteEnds(seen)
+  }
+
+  #findEngines(table: ProcessTable): FoundEngine[] {
+    const all = listEngines(this.#host, table)
+    return all.filter(engine => engine.isOpen && this.#isWanted(engine, all, table))
+  }
+
+  #findLines(engines: readonly FoundEngine[], table: ProcessTable): Line[] {
+    return findLines(this.#host, engines, table).filter(line => this.#isMeant(layerOf(line)))
+  }
+
+  #isMeant(key: string): boolean {
+    const isOther = this.#others.has(key)
+    if (isOther) this.#leftOut.add(key)
+    return !isOther
+  }
+
+  /** One of the clients is the command itself. */
+  #countClients(engines: readonly FoundEngine[]): void {
+    const pulls = engines.flatMap(engine => findClientPulls(this.#host, engine))
+    this.#otherClients = Math.max(this.#otherClients, pulls.length - 1)
+  }
+
+  /** What comes to its end moves, too. */
+  #noteEnds(seen: ReadonlySet<string>): void {
+    for (const key of this.#movedAt.keys()) {
+      if (seen.has(key)) continue
+      this.#movedAt.delete(key)
+      this.#anyMovedAt = this.#host.elapsed()
+    }
+    this.#anyMovedAt = Math.max(this.#anyMovedAt, ...this.#movedAt.values())
   }
 
   #count(ms: number, lines: readonly (readonly StageFacts[])[], downloads: readonly Download[]): void {
@@ -105,6 +167,15 @@ export class Trace {
     if (isDownloading && grows.length === 0) this.#times.waitingForRegistry += ms
     for (const stages of lines) this.#times[slowest(stages)] += ms / lines.length
   }
+}
+
+/** A script and the program that it starts hold the same pipe: they unpack one layer. */
+function layerOf({ engine, stdin, untarStdin, key }: Line): string {
+  return `${engine.process.pid} ${stdin?.inode ?? untarStdin?.inode ?? key}`
+}
+
+function fileOf({ engine, path }: Download): string {
+  return `${engine.process.pid} ${path}`
 }
 
 /** Who holds back the others at this moment, as far as the decompressor between them tells. */

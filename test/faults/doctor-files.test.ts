@@ -247,6 +247,21 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
     },
   )
 
+  test('--watch of who may not look says so: to say nothing would be to say that all is well', row, async () => {
+    const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', program, 'doctor', '--watch', '--json']
+    const watch = spawn('setpriv', [...nobody, '--pid', String(engine.pid)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let text = ''
+    watch.stdout.on('data', (data: Buffer) => {
+      text += data
+    })
+    try {
+      await waitUntil('it is told', 60_000, () => text.includes('"ENGINE_HIDDEN"') && text.includes('"PULLS_HIDDEN"'))
+    } finally {
+      watch.kill('SIGTERM')
+      await once(watch, 'exit')
+    }
+  })
+
   test('through an ssh that is anything: its output is judged, and its failure told', row, async () => {
     const ssh = join(directory, 'bin')
     mkdirSync(ssh)
@@ -261,7 +276,7 @@ describe('what the doctor gives away of an engine full of secrets', { concurrenc
     for (const [script, told] of [
       ['echo no >&2; exit 255', /Cannot look at host node7/],
       ['echo hello', /Cannot look at host node7|Cannot read the facts/],
-      ['echo windlass-facts 1; echo f1; exit 1', /Cannot look at host node7|Cannot read the facts|end early/],
+      ['echo windlass-facts 2; echo f1; exit 1', /Cannot look at host node7|Cannot read the facts|end early/],
     ] as const) {
       pretend(script)
       const { status, stderr } = await doctor()

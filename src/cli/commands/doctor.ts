@@ -347,7 +347,8 @@ async function watch(context: Context, visit: Visit, language: Language): Promis
   let before = new Set<string>()
   for (;;) {
     const { findings } = await visit()
-    const wrong = findings.filter(({ severity }) => severity === 'problem' || severity === 'warning')
+    // What cannot be seen is told, too: silence would say that all is well.
+    const wrong = findings.filter(({ severity }) => severity !== 'ok' && severity !== 'note')
     const fresh = wrong.filter(finding => !before.has(keyOf(finding)))
     for (const finding of fresh) {
       if (context.json) writeJsonLine(context, withWords(language)(finding))

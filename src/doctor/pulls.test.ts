@@ -93,8 +93,8 @@ test('a command that pulls and shows nothing of it waits: it is not said that no
   assert.deepEqual(await pullCodes(asking), ['PULL_WAITS'])
 })
 
-/** What is said of a dockerd whose gzip, or whose untar, has an empty pipe before it and waits. @param open what else it has open */
-async function starved(child: readonly string[], open?: string): Promise<string> {
+/** What is said of a dockerd whose gzip, or whose untar, has an empty pipe before it and waits. @param open what else it has open, and how much is read meanwhile */
+async function starved(child: readonly string[], open?: string, moved = 0): Promise<string> {
   const isUntar = child[0]?.startsWith('docker-') === true
   const host = new FixtureHost({
     files: {
@@ -118,6 +118,13 @@ async function starved(child: readonly string[], open?: string): Promise<string>
     },
   })
   Object.assign(host, { pipeFill: () => ({ bytes: 0, size: 65_536 }) })
+  // So late that nobody can be accused any more.
+  const pause = host.pause.bind(host)
+  const pauseToo = async (ms: number) => {
+    if (host.elapsed() > 3000) host.later['/proc/8/io'] = `rchar: ${100 + moved}\nwchar: 100\n`
+    return await pause(ms)
+  }
+  Object.assign(host, { pause: pauseToo })
   const { findings } = await examinePulls(host, [makeEngine(7)], { signal: new AbortController().signal })
   return findings.map(({ code, severity }) => `${code} ${severity}`).join()
 }
@@ -126,6 +133,12 @@ test('dockerd that waits for a client is not accused: it has no layer of a pull'
   const gzip = ['gzip', '-d', '-c']
   for (const client of [gzip, ['docker-untar', '/var/lib/docker/tmp/docker-import-1', '']])
     assert.equal(await starved(client), 'PULL_WAITS note', client.join(' '))
+})
+
+test('a program that wakes itself has not moved', async () => {
+  const untar = ['docker-untar', '/', '/var/lib/docker/tmp/docker-import-1']
+  assert.equal(await starved(untar, undefined, 16), 'PULL_WAITS note')
+  assert.equal(await starved(untar, undefined, 100), 'PULL_MOVES ok')
 })
 
 test('dockerd that does not feed a layer that it has is accused, whatever sent it', async () => {

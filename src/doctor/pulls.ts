@@ -1,5 +1,6 @@
 /** The pulls of the engines of a host, looked at for some seconds: which go on, which stand still, and who is to blame. */
 import { type BlameLimits, blame, countedMs, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
+import type { StageFacts } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { catalogue } from './catalogue.ts'
@@ -263,12 +264,18 @@ function samplesOf({ looks }: LineWatch) {
   return looks.map(({ sample }) => sample)
 }
 
-function total(look: LineLook | undefined): number {
-  return (look?.sample.stages ?? []).reduce((sum, { bytesIn, bytesOut, units }) => sum + bytesIn + bytesOut + units, 0)
+function total(look: LineLook | undefined, of: 'bytes' | 'units' | 'all' = 'all'): number {
+  const count = ({ bytesIn, bytesOut, units }: StageFacts) =>
+    (of === 'units' ? 0 : bytesIn + bytesOut) + (of === 'bytes' ? 0 : units)
+  return (look?.sample.stages ?? []).reduce((sum, stage) => sum + count(stage), 0)
 }
 
+/** A program written in Go wakes itself with up to eight bytes, which it writes and reads, from time to time. */
+const wakeBytes = 32
+
 function hasMoved(looks: readonly LineLook[]): boolean {
-  return total(looks[0]) !== total(looks.at(-1))
+  const by = (of: 'bytes' | 'units') => Math.abs(total(looks.at(-1), of) - total(looks[0], of))
+  return by('units') > 0 || by('bytes') > wakeBytes
 }
 
 /** What stands still is worth to be told apart: which layer it is, and which pulls wait for it. */

@@ -6,7 +6,7 @@ import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
-import { run } from '../testbed/command.ts'
+import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
 import { pullCodes, type SickEngine, type Visit, whileStopped } from './doctor-bed.ts'
 
@@ -25,6 +25,13 @@ export interface Bed {
   readonly image: string
   readonly silent: string
   readonly buffered: string
+  /** One that comes with some 30 KB a second, and one in which a directory with many files gives way to a file. */
+  readonly slow: string
+  readonly replaced: string
+  /** A command of a client that sends an archive of images, which it reads from its input; empty where there is none. */
+  readonly send: readonly string[]
+  /** An archive, as such commands take it. */
+  readonly archive: string
   /** Breaks all connections through the proxy. */
   cutProxy(): void
 }
@@ -520,6 +527,148 @@ const poisonedByProxy: Scenario = {
   },
 }
 
+/** Nobody is accused, whatever else is said. */
+function checkUnaccused({ findings }: Visit): void {
+  const accused = findings.filter(({ area, severity }) => area === 'pulls' && severity === 'problem')
+  assert.deepEqual(accused, [])
+}
+
+/** A client that sends the beginning of what its command reads, and then nothing. @returns what ends it */
+async function startSending(bytes: number, file: string, command: readonly string[]): Promise<() => void> {
+  const script = 'n=$1 file=$2; shift 2; { head -c "$n" "$file"; exec sleep 1000; } | "$@"'
+  const client = spawn('sh', ['-c', script, 'sh', String(bytes), file, ...command], { stdio: 'ignore', detached: true })
+  await sleep(1000)
+  return () => {
+    if (client.pid !== undefined) process.kill(-client.pid, 'SIGKILL')
+  }
+}
+
+const sentBytes = 5 << 20
+
+const sending: Scenario = {
+  name: 'client that sends an archive, and pauses',
+  codes: ['PULL_WAITS'],
+  without: ['podman', 'crio'],
+  short: [],
+  async arrange(bed) {
+    const end = await startSending(sentBytes, bed.archive, bed.send)
+    await sleep(17_000)
+    return {
+      check({ findings }) {
+        const told = findings.filter(({ code }) => code === 'PULL_WAITS').flatMap(({ evidence }) => evidence)
+        assert.match(told.join('\n'), /sent by a client|a client of the engine sends it/)
+      },
+      [Symbol.asyncDispose]: async () => end(),
+    }
+  },
+}
+
+const sendingBeside: Scenario = {
+  name: 'the same beside a registry that is silent',
+  codes: ['DOWNLOAD_SILENT'],
+  without: ['podman', 'crio'],
+  short: [],
+  async arrange(bed) {
+    bed.engine.startPull(bed.silent)
+    const end = await startSending(sentBytes, bed.archive, bed.send)
+    await sleep(17_000)
+    return {
+      check: ({ findings }) => assert.equal(findings.filter(({ code }) => code === 'DOWNLOAD_SILENT').length, 1),
+      [Symbol.asyncDispose]: async () => end(),
+    }
+  },
+}
+
+/** docker's own commands that send files: into a container, for a layer, for a build. */
+const copyingBeside: Scenario = {
+  name: 'docker cp, import and build that pause, beside a registry that is silent',
+  codes: ['DOWNLOAD_SILENT'],
+  without: ['containerd', 'podman', 'crio'],
+  short: [],
+  async arrange(bed) {
+    const { engine, archive, send } = bed
+    const docker = send.slice(0, -1)
+    const run = async (...args: string[]) => await runCommand(docker[0] ?? '', [...docker.slice(1), ...args])
+    await once(engine.startPull(bed.image), 'exit')
+    const container = (await run('create', bed.image, '/none')).stdout.trim()
+    engine.startPull(bed.silent)
+    const commands = [
+      ['cp', '-', `${container}:/`],
+      ['import', '-', 'sent:v1'],
+      ['build', '-'],
+    ]
+    const env = ['env', 'DOCKER_BUILDKIT=0', ...docker]
+    const ends = await Promise.all(commands.map(words => startSending(sentBytes, archive, [...env, ...words])))
+    await sleep(17_000)
+    return {
+      async [Symbol.asyncDispose]() {
+        for (const end of ends) end()
+        await sleep(1000)
+        await run('rm', '-f', container)
+      },
+    }
+  },
+}
+
+const slow: Scenario = {
+  name: 'registry that sends 30 KB a second: nobody is accused',
+  codes: [],
+  short: [],
+  async arrange(bed) {
+    bed.engine.startPull(bed.slow)
+    // Longer than a silence is.
+    await sleep(22_000)
+    return { check: checkUnaccused, [Symbol.asyncDispose]: nothing }
+  },
+}
+
+const starved: Scenario = {
+  name: 'engine with a thousandth of a processor (quota), its decompressor with all it wants: nobody is accused',
+  codes: [],
+  beside: 'CPU_THROTTLED',
+  without: ['podman'],
+  short: [],
+  async arrange(bed) {
+    const { engine } = bed
+    await unpack(bed)
+    const group = makeGroup('cpu', { 'cpu.cfs_period_us': '1000000', 'cpu.cfs_quota_us': '1000' })
+    group.add(engine.pid)
+    await sleep(4000)
+    return {
+      check: checkUnaccused,
+      async [Symbol.asyncDispose]() {
+        group.empty([engine.pid])
+        await group.remove()
+      },
+    }
+  },
+}
+
+/** For as long as it is removed not a byte moves, and no entry. */
+const removing: Scenario = {
+  name: 'layer in which a directory with many files gives way to a file: nobody is accused',
+  codes: [],
+  without: ['podman'],
+  short: [],
+  async arrange(bed) {
+    const { engine } = bed
+    const find = 'find "$1" -path "*/many/last" 2>/dev/null | head -n 1'
+    engine.startPull(bed.replaced)
+    const isFilled = async () => (await runCommand('sh', ['-c', find, 'sh', bed.disk])).stdout !== ''
+    await waitUntil('its files are there', 100_000, isFilled)
+    const group = makeGroup('cpu', { 'cpu.cfs_period_us': '100000', 'cpu.cfs_quota_us': '10000' })
+    const pids = [engine.pid, ...engine.children().map(({ pid }) => pid)]
+    for (const pid of pids) group.add(pid)
+    return {
+      check: checkUnaccused,
+      async [Symbol.asyncDispose]() {
+        group.empty([...pids, ...engine.children().map(({ pid }) => pid)])
+        await group.remove()
+      },
+    }
+  },
+}
+
 const quota: Scenario = {
   name: 'engine with a hundredth of a processor (quota): nobody is accused',
   codes: [],
@@ -534,10 +683,7 @@ const quota: Scenario = {
     group.add(engine.pid)
     await sleep(6000)
     return {
-      check({ findings }) {
-        const accused = findings.filter(({ area, severity }) => area === 'pulls' && severity === 'problem')
-        assert.deepEqual(accused, [])
-      },
+      check: checkUnaccused,
       async [Symbol.asyncDispose]() {
         group.empty([engine.pid, ...engine.children().map(({ pid }) => pid)])
         await group.remove()
@@ -588,7 +734,13 @@ export const scenarios: readonly Scenario[] = [
   fanotify,
   fuse,
   quota,
+  starved,
+  removing,
+  slow,
   silent,
+  sending,
+  sendingBeside,
+  copyingBeside,
   buffered,
   poisoned,
   poisonedByProxy,

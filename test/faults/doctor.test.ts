@@ -10,7 +10,7 @@ import { diagnose } from '../../src/doctor/diagnose.ts'
 import { isWindlassError } from '../../src/errors.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { digestOf } from '../servers/push.ts'
-import { collectResult, waitUntil } from '../testbed/command.ts'
+import { collectResult, run, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
 import { crioPrograms, startCrio } from '../testbed/crio.ts'
 import { startDocker } from '../testbed/dockerd.ts'
@@ -21,7 +21,17 @@ import { startBufferingProxy } from '../testbed/proxy.ts'
 import { isLong } from './death.ts'
 import { layers, pullCodes, SickEngine, visit } from './doctor-bed.ts'
 import { type Bed, type EngineKind, judge, type Scenario, scenarios } from './doctor-scenarios.ts'
-import { holdBack, makeNoise, type ServedImage, serveImage } from './image.ts'
+import {
+  holdBack,
+  type MadeLayer,
+  makeDirectory,
+  makeFile,
+  makeLayer,
+  makeNoise,
+  type ServedImage,
+  serveImage,
+  trickle,
+} from './image.ts'
 
 const row = { timeout: 120_000 }
 const directory = mkdtempSync(join(tmpdir(), 'windlass-doctor-'))
@@ -29,10 +39,20 @@ const gate = Promise.withResolvers<void>()
 let image: ServedImage
 let silent: ServedImage
 let single: ServedImage
+let slow: ServedImage
+let replaced: ServedImage
+
+/** Ends as it should, but before that what the directory holds has to be removed. */
+function makeReplaced(count: number): MadeLayer {
+  const files = Array.from({ length: count }, (_, number) => makeFile(`many/${number}`))
+  return makeLayer([makeDirectory('many'), ...files, makeFile('many/last'), makeFile('many', 'one')])
+}
 
 before(async () => {
   image = await serveImage(layers)
   single = await serveImage([makeNoise('single', 6 << 20)])
+  slow = await serveImage([makeNoise('slow', 4 << 20)], { 0: trickle(600) })
+  replaced = await serveImage([makeReplaced(isLong ? 100_000 : 1)])
   silent = await serveImage([makeNoise('silent', 12 << 20)], { 0: holdBack(9_000_000, gate.promise) })
 })
 after(async () => {
@@ -40,6 +60,8 @@ after(async () => {
   await image?.[Symbol.asyncDispose]()
   await silent?.[Symbol.asyncDispose]()
   await single?.[Symbol.asyncDispose]()
+  await slow?.[Symbol.asyncDispose]()
+  await replaced?.[Symbol.asyncDispose]()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -57,11 +79,21 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   const loop = await openLoopFilesystem({ place: below.directory, sizeBytes: 2 ** 30 })
   const shims = mkdtempSync(join(directory, 'shims-'))
   const proxy = await startBufferingProxy(silent.registry.host)
-  const references = { image: image.reference, silent: silent.reference, buffered: `${proxy.host}/team/app:v1` }
+  const { reference } = silent
+  const others = { buffered: `${proxy.host}/team/app:v1`, slow: slow.reference, replaced: replaced.reference }
+  const references = { image: image.reference, silent: reference, ...others }
+  const archive = join(below.directory, 'archive.tar')
+  if (isLong)
+    await run('skopeo', [
+      'copy',
+      '--src-tls-verify=false',
+      `docker://${single.reference}`,
+      `docker-archive:${archive}:sent:v0`,
+    ])
   const common = { disk: loop.directory, below: below.directory, ...references, cutProxy: () => proxy.cut() }
-  const open = async (daemon: AsyncDisposable, engine: SickEngine, hasUntar: boolean, socket = '') => {
+  const open = async (daemon: AsyncDisposable, engine: SickEngine, hasUntar: boolean, more: Partial<Bed> = {}) => {
     return {
-      bed: { ...common, engine, hasUntar, socket },
+      bed: { ...common, engine, hasUntar, socket: '', send: [], archive, ...more },
       async [Symbol.asyncDispose]() {
         await engine.free()
         await proxy[Symbol.asyncDispose]()
@@ -75,14 +107,16 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
     const docker = await startDocker(join(loop.directory, 'docker'), shims, engines)
     const client = ['docker', '-H', `unix://${docker.socket}`]
     const engine = new SickEngine(docker.pid, shims, [...client, 'pull'], [...client, 'rmi', '-f'])
-    return await open(docker, engine, !isNewest, docker.socket)
+    return await open(docker, engine, !isNewest, { socket: docker.socket, send: [...client, 'load'] })
   }
   if (kind === 'containerd') {
     const containerd = await startContainerd(join(loop.directory, 'containerd'), shims, engines)
+    const ctr = [...engines, 'ctr', '-a', containerd.socket, 'images']
     const pull = ['ctr', '-a', containerd.socket, 'images', 'pull', '--plain-http']
     const remove = ['sh', '-c', forget, 'sh', containerd.socket]
     const decompressor = isNewest ? 'igzip' : 'unpigz'
-    return await open(containerd, new SickEngine(containerd.pid, shims, pull, remove, { decompressor }), false)
+    const engine = new SickEngine(containerd.pid, shims, pull, remove, { decompressor })
+    return await open(containerd, engine, false, { send: [...ctr, 'import', '-'] })
   }
   if (kind === 'crio') {
     const crio = await startCrio(crioPrograms() ?? '', join(loop.directory, 'crio'), shims)
@@ -205,13 +239,13 @@ function rowsFor(kind: EngineKind): Scenario[] {
 
 test('the table in docs/doctor.md has these scenarios and their verdicts', () => {
   const text = readFileSync(join(import.meta.dirname, '../../docs/doctor.md'), 'utf8')
-  const rows = [...text.matchAll(/^\| ([^|]+?) \|(?:[^|]*\|){7} ([^|]+?) \|$/gm)].map(([, name, verdict]) => [
+  const rows = [...text.matchAll(/^\| ([^|]+?) \|(?:[^|]*\|){7} ([^|]*?) \|$/gm)].map(([, name, verdict]) => [
     name,
     verdict,
   ])
   const wanted = scenarios.map(({ name, codes, beside }) => [
     name,
-    [...codes, ...(beside === undefined ? [] : [beside])].map(code => `\`${code}\``).join(', '),
+    [...codes, ...(beside === undefined ? [] : [beside])].map(code => `\`${code}\``).join(', ') || 'no accusation',
   ])
   assert.deepEqual(rows.slice(-wanted.length), wanted)
 })
@@ -262,7 +296,7 @@ describe('the doctor looks at', { concurrency: true }, () => {
     describe('a pull of podman', { concurrency: 1 }, () => {
       // This one decompresses by itself.
       const own = rowsFor('podman').filter(({ name }) =>
-        /^(untar|engine stopped|filesystem frozen|disk that answers nobody|security agent|registry silent|proxy|no pull)/.test(
+        /^(untar|engine stopped|filesystem frozen|disk that answers nobody|security agent|registry|proxy|no pull)/.test(
           name,
         ),
       )

@@ -158,6 +158,11 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ],
   ['for {} minutes at least', '至少 {0} 分钟'],
   ['no pull of it is to be seen', '看不到它的拉取'],
+  ['this is Linux {}, and {} is on ext4', '这是 Linux {0}，且 {1} 位于 ext4 上'],
+  [
+    'the kernel wrote {} s ago that {} had been held for more than {} s',
+    '内核在 {0} 秒前记录：{1} 已被阻塞超过 {2} 秒',
+  ],
   [
     'no layer is downloaded or unpacked for them: the registry may have been asked, and not have answered yet',
     '没有为它们下载或解包任何层：可能已询问镜像仓库，但尚未得到应答',

@@ -15,6 +15,42 @@ export const host = {
       advice: ['安装 haveged 或 rng-tools，或为虚拟机配置 virtio-rng。'],
     },
   },
+  KERNEL_KNOWN_FAULT: {
+    severity: 'warning',
+    en: {
+      title: 'This kernel is known to hang with the filesystem under the data root',
+      meaning:
+        'From Linux 5.15.63 to 5.15.86 ext4 and its journal may wait for each other under load; every writer on that disk then sleeps out of reach, an unpack first of all. Only a restart of the host ends it.',
+      advice: ['Upgrade the kernel (5.15.87 mends it), and restart the host.'],
+    },
+    zh: {
+      title: '已知此内核会在数据目录所在的文件系统上挂起',
+      meaning:
+        '在 Linux 5.15.63 至 5.15.86 上，ext4 与其日志可能在高负载下互相等待；该磁盘上的所有写入者都会进入无法唤醒的睡眠，首先是解包。只有重启主机才能结束。',
+      advice: ['升级内核（5.15.87 已修复）并重启主机。'],
+    },
+  },
+  HUNG_TASKS: {
+    severity: 'warning',
+    en: {
+      title: 'The kernel complains about tasks that it has held for minutes',
+      meaning:
+        'Its log names tasks that slept out of reach of signals for two minutes or longer within the last ten: a disk, a journal or a server of files did not answer them. A pull whose task is among them stands still until it does.',
+      advice: [
+        'dmesg shows where each of them waits; look at the disk and the filesystem that it names.',
+        'cat /proc/PID/stack shows whether it still does.',
+      ],
+    },
+    zh: {
+      title: '内核报告有任务被阻塞了数分钟',
+      meaning:
+        '内核日志在最近十分钟内列出了处于无法唤醒的睡眠达两分钟以上的任务：磁盘、日志或文件服务器没有应答它们。若其中有拉取的任务，该拉取会一直停滞到有应答为止。',
+      advice: [
+        'dmesg 显示每个任务在哪里等待；检查其中的磁盘和文件系统。',
+        'cat /proc/PID/stack 可查看它是否仍在等待。',
+      ],
+    },
+  },
   CLOCK_WRONG: {
     severity: 'problem',
     en: {

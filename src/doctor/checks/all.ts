@@ -16,7 +16,9 @@ import { entropy } from './entropy.ts'
 import { fetchPlaces } from './fetch-places.ts'
 import { fileGates } from './file-gates.ts'
 import { heldPipes } from './held-pipes.ts'
+import { hungTasks } from './hung-tasks.ts'
 import { ingestLocks } from './ingest-locks.ts'
+import { kernelFaults } from './kernel-faults.ts'
 import { knownFaults } from './known-faults.ts'
 import { leftDownloads } from './left-downloads.ts'
 import { leftOver } from './left-over.ts'
@@ -45,6 +47,7 @@ export const allChecks: readonly Check[] = [
   ...[
     runningEngines,
     knownFaults,
+    kernelFaults,
     unitSettings,
     locks,
     leftOver,
@@ -70,5 +73,5 @@ export const allChecks: readonly Check[] = [
     connections,
     credentialHelpers,
   ],
-  ...[fileGates, controlGroupView, memory, processor, processLimits, pressure, clock, entropy],
+  ...[fileGates, controlGroupView, memory, processor, processLimits, pressure, clock, entropy, hungTasks],
 ]

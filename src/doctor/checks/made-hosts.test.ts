@@ -10,6 +10,8 @@ import { controlGroupView } from './control-group-view.ts'
 import { entropy } from './entropy.ts'
 import { fetchPlaces } from './fetch-places.ts'
 import { fileGates } from './file-gates.ts'
+import { hungTasks } from './hung-tasks.ts'
+import { kernelFaults } from './kernel-faults.ts'
 import { leftDownloads } from './left-downloads.ts'
 import { memory } from './memory.ts'
 import { overlaySupport } from './overlay.ts'
@@ -236,4 +238,33 @@ test('limits that cannot be read are told as unseen, not as well', async () => {
   assert.deepEqual(codesOf(await look(controlGroupView, elsewhere)), ['RESOURCES_UNSEEN'])
   assert.deepEqual(codesOf(await look(controlGroupView, {})), ['RESOURCES_UNSEEN'])
   assert.deepEqual(codesOf(await look(controlGroupView, { ...elsewhere, [`${service}/cgroup.procs`]: '7\n' })), [])
+})
+
+test('kernels on which ext4 is known to hang are told, where images are on ext4', async () => {
+  const codes = async (release: string, type = 'ext4') => {
+    const mountinfo = `22 1 8:1 / / rw - ${type} /dev/sda1 rw\n`
+    const files = { '/proc/sys/kernel/osrelease': `${release}\n`, '/proc/7/mountinfo': mountinfo }
+    return codesOf(await look(kernelFaults, files, [makeEngine(7, { dataRoot: '/var/lib/docker' })]))
+  }
+  for (const release of ['5.15.63-flatcar', '5.15.86']) assert.deepEqual(await codes(release), ['KERNEL_KNOWN_FAULT'])
+  for (const release of ['5.15.62', '5.15.87', '5.15.0-91-generic', '4.19.90-2211.uel20.aarch64'])
+    assert.deepEqual(await codes(release), [], release)
+  assert.deepEqual(await codes('5.15.70', 'xfs'), [])
+})
+
+test('tasks about which the kernel has complained of late are told, if they may be those of a pull', async () => {
+  const log = (at: string, task: string) => `[${at}] INFO: task ${task} blocked for more than 122 seconds.`
+  const told = async (...lines: readonly string[]) => {
+    const host = new FixtureHost({ files: { '/proc/uptime': '9000.00 1.00\n' }, tells: { dmesg: lines.join('\n') } })
+    return await runCheck(hungTasks, host)
+  }
+  const [found, ...more] = await told(
+    log(' 8900.1', 'unpigz:77'),
+    log(' 8990.5', 'unpigz:77'),
+    log('8950.0', 'jbd2/sda1-8:9'),
+  )
+  assert.deepEqual([found?.code, found?.facts['tasks'], more], ['HUNG_TASKS', 2, []])
+  assert.match(found?.evidence.join('\n') ?? '', /10 s ago that unpigz 77 had been held for more than 122 s/)
+  assert.deepEqual(await told(log('  100.0', 'unpigz:77'), log(' 8990.5', 'postgres:12'), 'x INFO: task unpigz:77'), [])
+  assert.deepEqual(await runCheck(hungTasks, new FixtureHost({})), [])
 })

@@ -13,7 +13,7 @@ import { EngineWatch } from './engine-watch.ts'
 import { describeEngine, type FoundEngine, isGone, isStreaming, withGraphRoot } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { describeLayer, type LayerContext } from './layer-of-line.ts'
-import { comesFromClient, findLines, type Line } from './lines.ts'
+import { comesFromClient, findLines, isForClient, type Line } from './lines.ts'
 import { mayBeSlow, type Reason, reasonOf } from './reason.ts'
 import { type LineLook, LineWatch } from './sample.ts'
 
@@ -304,30 +304,30 @@ function judgeLine(host: HostView, watch: LineWatch, { limits, disk, pulls }: Li
   const verdict = blame(samplesOf(watch), limits)
   const evidence = progressOf(line, looks)
   if (verdict === undefined) {
-    const code = hasMoved(looks) ? 'PULL_MOVES' : 'PULL_WAITS'
-    return makeFinding(code, subject, { evidence, facts: factsOf(line) })
+    if (hasMoved(looks)) return makeFinding('PULL_MOVES', subject, { evidence, facts: factsOf(line) })
+    // Who has hardly begun has no layer open that fits, either.
+    const isSure = isForClient(line) || pulls === 0
+    const told = [...evidence, ...(isSure ? describeClient(host, watch, pulls) : [])]
+    return makeFinding('PULL_WAITS', subject, { evidence: told, facts: factsOf(line) })
   }
   const isOutputClosed = line.decompressor.length > 0 && line.stdout === undefined
   const circumstances = { isOutputClosed, disk: disk(verdict.sinceMs) }
   const reason = frozenReason(host, line) ?? reasonOf(verdict, looks, circumstances)
-  return accuse(verdict, clientReason(host, watch, { reason, pulls }) ?? reason, line, evidence)
-}
-
-interface StarvedLine {
-  readonly reason: Reason | undefined
-  readonly pulls: number | undefined
+  const isStarved = reason?.code === 'ENGINE_DOES_NOT_FEED' || reason?.code === 'PULL_UNEXPLAINED'
+  const sent = isStarved ? describeClient(host, watch, pulls) : []
+  if (sent.length === 0) return accuse(verdict, reason, line, evidence)
+  return accuse(verdict, { code: 'PULL_WAITS', evidence: sent, severity: 'note', confidence: 'likely' }, line, evidence)
 }
 
 /** What is fed by a client of the engine is no pull, and the engine owes it no more than it is sent. */
-function clientReason(host: HostView, { line, looks }: LineWatch, { reason, pulls }: StarvedLine): Reason | undefined {
-  const isStarved = reason?.code === 'ENGINE_DOES_NOT_FEED' || reason?.code === 'PULL_UNEXPLAINED'
+function describeClient(host: HostView, { line, looks }: LineWatch, pulls: number | undefined): string[] {
   const filter = looks.at(-1)?.sample.stages.find(({ kind }) => kind === 'decompress')
   const handed = filter && filter.bytesIn + (filter.inputBytes ?? 0)
-  if (!isStarved || !comesFromClient(host, line, { handed, pulls })) return undefined
-  const evidence = [
-    'no layer of a pull that the engine has open fits: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
-  ]
-  return { code: 'PULL_WAITS', evidence, severity: 'note', confidence: 'likely' }
+  return comesFromClient(host, line, { handed, pulls })
+    ? [
+        'no layer of a pull that the engine has open fits: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
+      ]
+    : []
 }
 
 const waiting = { code: 'PULL_WAITS', severity: catalogue.PULL_WAITS.severity, confidence: 'certain' } as const

@@ -31,6 +31,8 @@ test('what a disk answered in the latest time is told, and how much is before it
   assert.deepEqual(found.over(1000), { name: 'vdd', answered: 3, pending: 4, ms: 1000 })
   assert.deepEqual(found.over(3000), { name: 'vdd', answered: 15, pending: 4, ms: 3000 })
   assert.equal(watch('/var/lib/docker', [5, 5, 5]).over(2000)?.answered, 0)
+  // The engine was looked at for a moment longer.
+  assert.equal(watch('/var/lib/docker', [5, 5, 5]).over(2300)?.ms, 2000)
 })
 
 test('a disk that was looked at a moment later than the process is seen all the same, for as long as it was', () => {

@@ -187,8 +187,8 @@ export class SickEngine {
     }
     const [file = '', ...args] = this.#remove
     const env = this.#env
+    // Also those of earlier pulls: who was let go may have come to the end since.
     for (const reference of this.#references) await runCommand(file, [...args, reference], { env })
-    this.#references.clear()
   }
 }
 

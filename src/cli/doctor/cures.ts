@@ -7,11 +7,11 @@ import {
   addedBy,
   type DeliveryPlace,
   deliver,
+  describeTakingBack,
   describeUndo,
   type ExpectedImage,
   isDelivery,
   movedBy,
-  type Names,
   undoDelivery,
 } from '../../doctor/cures/deliver.ts'
 import { checkChange, type FileChange, formatDiff } from '../../doctor/cures/file-change.ts'
@@ -297,11 +297,7 @@ export async function undo(
 
 /** What an undo does. */
 function plansOf(record: JournalRecord): string[] {
-  if (isDelivery(record))
-    return [
-      ...addedBy(record).map(name => `remove the name ${name}`),
-      ...movedBy(record).map(name => `give the name ${name} back to ${(record.steps[0]?.['before'] as Names)[name]}`),
-    ]
+  if (isDelivery(record)) return describeTakingBack(record)
   const changes = record.steps[0]?.['changes'] as readonly { readonly path: string; readonly before?: string }[]
   const files = changes.map(
     ({ path, before }) => `${before === undefined ? 'remove' : 'give its old content to'} ${path}`,

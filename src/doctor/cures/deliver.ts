@@ -43,7 +43,7 @@ export async function describeUndo(place: DeliveryPlace, signal: AbortSignal): P
   if (old === undefined) return `the name ${name}, which is not there now, is removed`
   const kept = keptName(place, before, name)
   const until = kept === undefined ? `as long as ${place.engine} has that image` : `which is kept as ${kept} until then`
-  return `${name} stands for ${old} again, ${until}`
+  return `if the image that comes is not the one that ${name} stands for now, it stands for ${old} again, ${until}`
 }
 
 /**
@@ -115,6 +115,22 @@ export function movedBy(record: JournalRecord): string[] {
   return names.filter(name => before[name] !== undefined && before[name] !== expected?.['digest'])
 }
 
+/** The name under which the old image of a moved name was kept, if it was. */
+function keptBy(record: JournalRecord): string | undefined {
+  return stepOf(record, 'expected')?.['kept'] as string | undefined
+}
+
+/** What `undoDelivery` does, in lines. */
+export function describeTakingBack(record: JournalRecord): string[] {
+  const before = beforeOf(record)
+  const kept = keptBy(record)
+  return [
+    ...movedBy(record).map(name => `give the name ${name} back to ${before[name]}`),
+    ...addedBy(record).map(name => `remove the name ${name}`),
+    ...(kept === undefined ? [] : [`remove the name ${kept}`]),
+  ]
+}
+
 function beforeOf({ steps: [begin] }: JournalRecord): Names {
   return (begin?.['before'] ?? {}) as Names
 }
@@ -166,7 +182,7 @@ export async function undoDelivery(
       )
   for (const { name, target } of old) if (target !== undefined) await giveName(place, name, target, signal)
   for (const name of added) await removeName(place, name, signal)
-  const kept = stepOf(record, 'expected')?.['kept'] as string | undefined
+  const kept = keptBy(record)
   if (kept !== undefined && now[kept] !== undefined) await removeName(place, kept, signal)
   journal.write('undone')
   return [...added, ...moved]

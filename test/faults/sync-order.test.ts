@@ -28,7 +28,8 @@ async function traceCalls(command: readonly string[]): Promise<string[]> {
       const [, tid = '', text = ''] = /^(\d+) +(.*)$/.exec(line) ?? []
       if (!text.endsWith('<unfinished ...>'))
         return [text.replace(/^<\.\.\. \w+ resumed>/, () => unfinished.get(tid) ?? '')]
-      unfinished.set(tid, text.slice(0, -'<unfinished ...>'.length))
+      // strace puts a blank between the two halves.
+      unfinished.set(tid, text.slice(0, -'<unfinished ...>'.length).trimEnd())
       return []
     })
 }
@@ -51,7 +52,7 @@ test('a pull syncs data, then names, then rows', { timeout: 60_000 }, async () =
     windlassCommand('--root', root, '--quiet', 'pull', '--platform', 'linux/amd64', image.reference),
   )
   const renames = trace.flatMap(call => {
-    const match = /^rename\("(\/[^"]*)", "(\/[^"]*)"\) = 0/.exec(call)
+    const match = /^rename\("(\/[^"]*)", "(\/[^"]*)"\) += 0/.exec(call)
     return match === null ? [] : [{ from: match[1] ?? '', to: match[2] ?? '' }]
   })
   const blobs = renames.filter(({ to }) => to.startsWith(`${root}/blobs/`))

@@ -179,6 +179,8 @@ describe('a pull onto a disk that is frozen', { concurrency: true }, () => {
         // The command has a front, which leaves whatever the kernel holds; a program that uses the library cannot be reaped yet.
         if ('stallTimeout' in options) assert.equal((await pull.ended).status, 5)
         else await waitUntil('it has left', boundMs, () => hasLeft(pull.child.pid ?? 0))
+        // It may be gone before its last words are read.
+        await waitUntil('it has told why', boundMs, () => pull.error() !== undefined)
         assert.equal(pull.error()?.code, 'STALLED')
       })
       const stuck = await pull.ended

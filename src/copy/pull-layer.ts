@@ -22,7 +22,6 @@ import { type Holder, LockStage } from './lock-stage.ts'
 
 /** A layer on its way to where it goes: of the store, or of an engine. */
 export type LayerTarget = Pick<LayerIngest, 'diffDirectory' | 'lowerDirectories' | 'sync'> &
-  Partial<Pick<LayerIngest, 'writeBack'>> &
   AsyncDisposable & {
     /** Set if nothing is to be done any more. */
     readonly existing: object | undefined
@@ -88,9 +87,6 @@ export interface LayerJob {
   readonly onRetry: (retry: RetryFacts) => void
   readonly onFallback: (fallback: FallbackFacts) => void
 }
-
-/** Left alone, the kernel begins to write after half a minute, and the disk has nothing to do until the end. For less a journal's commit is too dear. */
-const writeBackBytes = 128 * 1024 * 1024
 
 /** One layer on its way from a source into the store. */
 export class LayerPull {
@@ -276,11 +272,7 @@ export class LayerPull {
     try {
       const applied = await this.#pass(blob, AbortSignal.any([signal, stop.signal]), async content => {
         try {
-          for await (const chunk of readAhead(content)) {
-            const before = Math.floor(unpack.bytesUnpacked / writeBackBytes)
-            await unpack.write(chunk)
-            if (Math.floor(unpack.bytesUnpacked / writeBackBytes) > before) target.writeBack?.()
-          }
+          for await (const chunk of readAhead(content)) await unpack.write(chunk)
           return await unpack.end()
         } catch (error) {
           // What the thread died of counts, not the wait for bytes that this cut short.

@@ -1,4 +1,4 @@
-import { ftruncate, seekForward, writeAll } from '../sys/libc.ts'
+import { beginWriting, ftruncate, seekForward, writeAll } from '../sys/libc.ts'
 import type { SparsePiece, TarEntry } from '../tar/entry.ts'
 import type { TarReader } from '../tar/reader.ts'
 
@@ -6,6 +6,8 @@ import type { TarReader } from '../tar/reader.ts'
 const WRITE_MAX = 1024 * 1024
 /** Zeros are looked for in pieces of this size. Smaller holes save little and cost a system call each. */
 const HOLE_SIZE = 32 * 1024
+/** Left alone, the kernel begins to write after half a minute, and the disk has nothing to do until the sync at the end. For smaller files the call costs more than it brings. */
+const beginWritingMin = 1024 * 1024
 const zeros = Buffer.alloc(HOLE_SIZE)
 
 /** Writes the content of a file entry into `fd`, which is empty and stands at 0. Runs of zeros become holes. Returns its length. */
@@ -13,6 +15,7 @@ export function writeContent(fd: number, entry: TarEntry, reader: TarReader): nu
   if (entry.sparse !== undefined) writeSparse(fd, entry.sparse, entry.fileSize, reader)
   else if (entry.size < HOLE_SIZE) writePlain(fd, entry.size, reader)
   else if (writeWithHoles(fd, entry.size, reader)) ftruncate(fd, entry.fileSize)
+  if (entry.size >= beginWritingMin) beginWriting(fd, 0, 0)
   return entry.fileSize
 }
 

@@ -114,6 +114,7 @@ const c = {
   fstat: declare('int fstat(int fd, void *stat)'),
   fstatat: declare('int fstatat(int dir, const void *path, void *stat, int flags)'),
   syncfs: declare('int syncfs(int fd)'),
+  syncFileRange: declare('int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)'),
   mount: declare(
     'int mount(const void *source, const void *target, const void *type, uint64_t flags, const void *data)',
   ),
@@ -391,6 +392,23 @@ export function syncfsAsync(fd: number): Promise<void> {
       else resolve()
     })
   })
+}
+
+const SYNC_FILE_RANGE_WRITE = 2
+
+/**
+ * Has the kernel begin to write what is dirty of a file from `offset` on, all of it if `length` is 0. It waits for nothing, except that the disk has room for
+ * more requests. What goes wrong with it is told by whatever syncs afterwards.
+ */
+export function beginWriting(fd: number, offset: number, length: number): void {
+  c.syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
+}
+
+/** The same in a thread of the pool. */
+export function beginWritingAsync(fd: number, offset: number, length: number): Promise<void> {
+  type Call = (fd: number, offset: number, length: number, flags: number, done: () => void) => void
+  const call = c.syncFileRange as unknown as { async: Call }
+  return new Promise(resolve => call.async(fd, offset, length, SYNC_FILE_RANGE_WRITE, resolve))
 }
 
 /** getdents64(2), by number because glibc has a wrapper only since 2.30: fills `entries`, returns the bytes used, 0 at the end. */

@@ -5,13 +5,13 @@ const callsOfX64 = `
   link 86 unlink 87 symlink 88 readlink 89 fchmod 91 fchown 93 sync 162 mount 165 umount2 166 rt_sigsuspend 130 setxattr 188 lsetxattr 189 fsetxattr 190 futex 202 getdents64 217
   clock_nanosleep 230 epoll_wait 232 waitid 247 openat 257 mkdirat 258 mknodat 259 fchownat 260 newfstatat 262
   unlinkat 263 renameat 264 linkat 265 symlinkat 266 fchmodat 268 pselect6 270 ppoll 271 splice 275 utimensat 280
-  epoll_pwait 281 syncfs 306 renameat2 316 getrandom 318 copy_file_range 326
+  sync_file_range 277 epoll_pwait 281 syncfs 306 renameat2 316 getrandom 318 copy_file_range 326
 `
 const callsOfArm64 = `
   setxattr 5 lsetxattr 6 fsetxattr 7 epoll_pwait 22 fcntl 25 ioctl 29 mknodat 33 mkdirat 34 unlinkat 35 symlinkat 36
   linkat 37 renameat 38 umount2 39 mount 40 ftruncate 46 fchmod 52 fchmodat 53 fchownat 54 fchown 55 openat 56 close
   57 getdents64 61 read 63 write 64 readv 65 writev 66 pread64 67 pwrite64 68 pselect6 72 ppoll 73 splice 76
-  newfstatat 79 fstat 80 sync 81 fsync 82 fdatasync 83 utimensat 88 waitid 95 futex 98 nanosleep 101 clock_nanosleep
+  newfstatat 79 fstat 80 sync 81 fsync 82 fdatasync 83 sync_file_range 84 utimensat 88 waitid 95 futex 98 nanosleep 101 clock_nanosleep
   115 rt_sigsuspend 133 connect 203 recvfrom 207 recvmsg 212 wait4 260 syncfs 267 renameat2 276 getrandom 278 copy_file_range 285
 `
 
@@ -28,7 +28,7 @@ function parseCalls(text: string): ReadonlyMap<string, string> {
 }
 
 export const callsWithFd: ReadonlySet<string> = new Set(
-  'read write readv writev pread64 pwrite64 close fsync fdatasync ftruncate fchmod fchown fsetxattr syncfs getdents64'.split(
+  'read write readv writev pread64 pwrite64 close fsync fdatasync sync_file_range ftruncate fchmod fchown fsetxattr syncfs getdents64'.split(
     ' ',
   ),
 )

@@ -7,12 +7,15 @@ import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm } from '../../oci/digest.ts'
 import type { ByteLock } from '../../sys/byte-locks.ts'
 import { syncDirectory } from '../../sys/disk.ts'
+import { beginWritingAsync } from '../../sys/libc.ts'
 import type { StoreContext } from './context.ts'
 import { waitForTurn } from './lock-wait.ts'
 import type { BlobIngest, LockWait } from './types.ts'
 
 /** One write or read of a file: large enough that the system call costs nothing beside the copy. */
 const pieceSize = 1024 * 1024
+/** The disk begins with so many bytes while the next ones come: what is synced at the end is little then. */
+const stretchSize = 8 * 1024 * 1024
 
 /** The size of a committed blob, or undefined if there is no row, or no file of that size behind it. */
 export function findIntactBlob(context: StoreContext, digest: Digest): number | undefined {
@@ -135,6 +138,9 @@ class StoreBlobIngest implements BlobIngest {
   #buffer: Buffer | undefined
   #buffered = 0
   #written: number
+  /** So far the disk has begun to write. */
+  #begun: number
+  #beginning: Promise<void> = Promise.resolve()
   #closed = false
   /** Ends when what was asked for before has ended, well or not. */
   #turnBefore: Promise<unknown> = Promise.resolve()
@@ -144,7 +150,7 @@ class StoreBlobIngest implements BlobIngest {
     this.#descriptor = descriptor
     this.#turn = turn
     this.#partial = partial
-    this.#written = partial === undefined ? descriptor.size : partial.size
+    this.#begun = this.#written = partial === undefined ? descriptor.size : partial.size
   }
 
   get complete(): boolean {
@@ -210,7 +216,7 @@ class StoreBlobIngest implements BlobIngest {
       this.#partial ??= await this.#reopen()
       if (this.complete) return
       this.#buffered = 0
-      this.#written = 0
+      this.#begun = this.#written = 0
       await this.#requirePartial('restart').handle.truncate(0)
     } catch (error) {
       throw wrapError(error, `Cannot restart blob ${this.#descriptor.digest}`)
@@ -256,8 +262,7 @@ class StoreBlobIngest implements BlobIngest {
       throw wrapError(error, doing)
     }
     this.#partial = undefined
-    partial.lock?.[Symbol.dispose]()
-    await partial.handle.close()
+    await this.#close(partial)
   }
 
   /** The file's data, then its name, then its row: whatever the power takes, a row has its bytes. */
@@ -294,6 +299,17 @@ class StoreBlobIngest implements BlobIngest {
     } catch (error) {
       throw wrapError(error, `Cannot write blob ${this.#descriptor.digest}`)
     }
+    if (this.#written - this.#begun < stretchSize) return
+    await this.#beginning
+    this.#beginning = beginWritingAsync(handle.fd, this.#begun, this.#written - this.#begun)
+    this.#begun = this.#written
+  }
+
+  /** Not while the kernel is still told of it: its number may be another file's then. */
+  async #close({ handle, lock }: Partial): Promise<void> {
+    await this.#beginning
+    await handle.close()
+    lock?.[Symbol.dispose]()
   }
 
   #requirePartial(what: string): Partial {
@@ -309,8 +325,7 @@ class StoreBlobIngest implements BlobIngest {
       await this.#keepPartial(partial)
     } finally {
       this.#closed = true
-      await partial.handle.close()
-      partial.lock?.[Symbol.dispose]()
+      await this.#close(partial)
     }
   }
 

@@ -95,8 +95,6 @@ class ExistingLayer implements LayerIngest {
 
   async sync(): Promise<void> {}
 
-  writeBack(): void {}
-
   async commit(): Promise<LayerRecord> {
     return this.existing
   }
@@ -146,11 +144,6 @@ class FreshLayer implements LayerIngest {
     } catch (error) {
       throw wrapError(error, `Cannot sync layer ${this.#layer.chainId}`)
     }
-  }
-
-  writeBack(): void {
-    // A sync that failed fails all that come after it.
-    this.#disk.sync().catch(() => {})
   }
 
   async commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<LayerRecord> {

@@ -156,8 +156,6 @@ export interface LayerIngest extends AsyncDisposable {
   readonly lowerDirectories: readonly string[]
   /** Resolves when all that is written is on the disk. Calls that overlap share one syncfs. */
   sync(): Promise<void>
-  /** Lets the disk begin with what is written, so that `sync` waits for less. A failure is told by `sync`. */
-  writeBack(): void
   /** Publishes it. Its parent must be committed. */
   commit(facts: { readonly size: number; readonly blobDigest: Digest }): Promise<LayerRecord>
 }

@@ -34,7 +34,7 @@ test('a bundle has the evidence, and no secrets of the environment or of URLs', 
   const dumps = new Map([[7, 'goroutine 1 [running]:\n']])
   const took = { ms: 6000, heldUpMs: 0 }
   const diagnosis = { engines: [engine], findings: [], worst: 'ok', skipped: [], lines: [], dumps, took } as const
-  const facts = 'windlass-facts 1\n=arch x86_64\nf1.0\nt/proc/7/stat:7 (dockerd) S 1\nz\n'
+  const facts = 'windlass-facts 2\n=arch x86_64\nf1.0\nt/proc/7/stat:7 (dockerd) S 1\nz\n'
   const bundle = await makeBundle(diagnosis, { about: { version: '1' }, facts, probes: [failed] })
   const text = gunzipSync(bundle).toString()
   for (const name of [

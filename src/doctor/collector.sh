@@ -8,17 +8,40 @@
 LC_ALL=C
 PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
+unset QUOTING_STYLE TIME_STYLE GREP_OPTIONS
+newline='
+'
+tab=$(printf '\t')
 
-# Each line begins with a letter that says what it is: src/doctor/facts-file.ts reads them.
+# Names are anybody's, and none may become a line of its own. GNU's ls writes what is not printable as C does, with a \ before a blank; others, and that of busybox by itself,
+# put a question mark there. The shell's echo is not used for them: it may take a \n in a name for an end of the line.
+for how in -lnb -lnq -ln; do ls $how /proc/self/ns >/dev/null 2>&1 && break; done
+show() { ls $how "$@"; }
+
+# The path of a name that show has told, in $path. None of what has control characters in it, or was told with question marks.
+plain() {
+  path=$1
+  case $how$1 in
+    -lnb*\\*) ;;
+    -lnb*) return 0 ;;
+    *\?*) return 1 ;;
+    *) return 0 ;;
+  esac
+  path=$(printf '%s\n' "$1" | sed -e 's/\\ / /g' -e 's/%/%%/g')
+  case $(printf '%s\n' "$path" | sed 's/\\[23][0-7][0-7]//g') in *\\*) return 1 ;; esac
+  path=$(printf "$path")
+}
+
+# Each line begins with a letter that says what it is: src/sys/recorded-host.ts reads them. What was read has the name of its file before it on each of its lines, or a b.
 texts() { grep '' "$@" /dev/null 2>/dev/null | sed 's/^/t/'; }
-links() { ls -l "$@" 2>/dev/null | sed 's/^/l/'; }
+links() { show "$@" 2>/dev/null | sed 's/^/l/'; }
 indent() { sed 's/^/b/'; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # A file whose name may hold a colon.
 file() {
   [ -r "$1" ] || return 0
-  echo "x$1"
+  printf 'x%s\n' "$1"
   cat "$1" 2>/dev/null | indent
 }
 
@@ -63,8 +86,9 @@ within_told() {
     echo "$last_line"
   } | sed -e "/$last_line\$/{s/$last_line\$//;/^\$/!p;q" -e '}' -n -e p
 }
-late=windlass-late-$$
-last_line=windlass-end-$$
+# With a tab in them: no name that show tells has one, and none of the words that split gives.
+late=windlass${tab}late-$$
+last_line=windlass${tab}end-$$
 
 # The words of a command line or an environment, one a line. The kernel locks the memory of the process for them, and may wait there.
 split() { tr '\001-\037' ' ' <"$1" | tr '\0' '\n'; }
@@ -94,7 +118,7 @@ read_table() {
 }
 list_open() {
   list_processes fd
-  ls -l $listed "$@" 2>/dev/null
+  show $listed "$@" 2>/dev/null
 }
 
 # Asks all at once about one file each, and tells of whom no answer came.
@@ -118,7 +142,7 @@ find_mute() {
     kill -9 "${word%:*}"
     pid=${word#*:}
     mute="$mute$pid "
-    for name in stat fd environ io; do echo "?/proc/$pid/$name"; done
+    for name in stat fd environ io; do printf '?%s\n' "/proc/$pid/$name"; done
     texts "/proc/$pid/status"
   done
 }
@@ -129,7 +153,7 @@ find_silent() {
     case $silent in *" $pid "*) continue ;; esac
     within 5 cat "/proc/$pid/io" >/dev/null && continue
     silent="$silent$pid "
-    echo "?/proc/$pid/io"
+    printf '?%s\n' "/proc/$pid/io"
   done
 }
 
@@ -142,19 +166,19 @@ look_at_processes() {
     ;;
   esac
   list=$(printf '%s\n' "$table" | sed -n \
-    -e 's/^[^:]*:\([0-9]*\) (.*) Z .*//' \
-    -e 's/^[^:]*:\([0-9]*\) (\(dockerd\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(dockerd-current\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(containerd\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(podman\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(crio\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(buildkitd\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(buildah\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
-    -e 's/^[^:]*:\([0-9]*\) (\(skopeo\)) . \([0-9]*\) .*/e:\1:\3/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (.*) Z .*//' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (dockerd) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (dockerd-current) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (containerd) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (podman) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (crio) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (buildkitd) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (buildah) . \([0-9]*\) .*/e:\1:\2/p;t' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (skopeo) . \([0-9]*\) .*/e:\1:\2/p;t' \
     -e '/^[^:]*:[0-9]* (containerd-shim/d' -e '/^[^:]*:[0-9]* (runc/d' -e '/^[^:]*:[0-9]* (crun/d' -e '/^[^:]*:[0-9]* (conmon/d' \
     -e '/^[^:]*:[0-9]* (docker-init/d' -e '/^[^:]*:[0-9]* (docker-proxy/d' -e '/^[^:]*:[0-9]* (tini/d' -e '/^[^:]*:[0-9]* (slirp4netns/d' \
     -e '/^[^:]*:[0-9]* (pasta/d' -e '/^[^:]*:[0-9]* (exe:/d' \
-    -e 's/^[^:]*:\([0-9]*\) (.*) . \([0-9]*\) .*/o:\1:\2/p')
+    -e 's/^.proc.\([0-9]*\).stat:\1 (.*) . \([0-9]*\) .*/o:\1:\2/p')
   engines=
   for word in $list; do
     case $word in e:*)
@@ -193,7 +217,7 @@ downloads() {
     -e '/ -> .*\/storage[0-9][0-9]*\/[0-9]*$/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'
 }
 ingests() {
-  printf '%s\n' "$fds" | sed -n -e 's/.* -> \(\/.*\/ingest\/[^/]*\)\/data$/\1/p'
+  printf '%s\n' "$fds" | sed -n -e 's/^l.* [0-9]* -> \(\/.*\/ingest\/[^/]*\)\/data$/\1/p'
 }
 
 pipes() {
@@ -202,7 +226,10 @@ pipes() {
 
 # Asked one by one only where something does not answer, and about that no more.
 facts_of_downloads() {
-  [ "$dead" = ' ' ] || set -- $(for path in "$@"; do case $dead in *" $path "*) ;; *) printf '%s\n' "$path" ;; esac; done)
+  for one in "$@"; do
+    shift
+    case $dead in *"$newline$one$newline"*) ;; *) set -- "$@" "$one" ;; esac
+  done
   [ $# -gt 0 ] || return 0
   facts=$(within_told 10 facts_of_files "$@")
   case $facts in *"$late"*) ;; *)
@@ -216,16 +243,23 @@ facts_of_downloads() {
     [ $hanging -ge 3 ] || facts=$(within_told 5 facts_of_files "$path")
     case $facts in *"$late"*)
       hanging=$((hanging + 1))
-      dead="$dead$path "
-      echo "?$path"
+      dead=$dead$path$newline
+      printf '?%s\n' "$path"
       ;;
       *) printf '%s\n' "$facts" ;;
     esac
   done
 }
-dead=' '
+dead=$newline
 
-facts_of_files() { stat -L -c 's%s %Y %f %Z %n' "$@" 2>/dev/null; }
+# Nothing of names that would be lines of their own, or an end of what is told.
+facts_of_files() {
+  for one in "$@"; do
+    shift
+    case $one in *"$newline"* | *"$tab"*) ;; *) set -- "$@" "$one" ;; esac
+  done
+  [ $# -eq 0 ] || stat -L -c 's%s %Y %f %Z %n' "$@" 2>/dev/null
+}
 
 fills() {
   has perl || return 0
@@ -273,41 +307,53 @@ look_at_family() {
 # Anybody may call a program of his like an engine, and have us read whatever he likes: a file that is no link, and of it what such a file has in it.
 is_file() { [ -f "$1" ] && [ ! -L "$1" ]; }
 tell_ingest() {
-  ! is_file "$at/total" || grep -E '^[0-9]{1,19}$' "$at/total" /dev/null | sed -e 's/^/t/' -e 1q
-  is_file "$at/ref" || return 0
   digest='sha(256|384|512):[0-9a-f]{64,128}$'
-  grep -E "^[A-Za-z0-9_./-]{0,200}$digest" "$at/ref" /dev/null | sed -e 's/^/t/' -e 1q
+  tell_part total '^[0-9]{1,19}$'
+  tell_part ref "^[A-Za-z0-9_./-]{0,200}$digest"
   # What is fetched is called by its digest; of all else that it is something else.
-  grep -q -E "$digest" "$at/ref" || echo "t$at/ref:other"
+  [ -n "$found" ] || ! is_file "$at/ref" || printf 'x%s\nbother\n' "$at/ref"
+}
+tell_part() {
+  found=
+  is_file "$at/$1" || return 0
+  found=$(grep -E "$2" "$at/$1" | sed 1q)
+  [ -z "$found" ] || printf 'x%s\nb%s\n' "$at/$1" "$found"
 }
 
 # Sizes are read before positions: who writes stands at the end of his file, or beyond the end that was seen.
 look_at_downloads() {
   case $fds in */GetImageBlob* | */container_images_storage* | */storage[0-9]*/[0-9]* | */ingest/*) ;; *) return 0 ;; esac
   files=$(downloads)
-  layers=$(ingests)
-  tops=
-  [ -z "$layers" ] || for pid in $engines; do
-    find_root
-    tops="$tops $pid:$top"
-  done
-  [ -n "$files$layers" ] || return 0
+  told=$(ingests)
+  [ -n "$files$told" ] || return 0
   downloading=y
-  set --
-  for path in $files; do set -- "$@" "$path"; done
-  for layer in $layers; do
+  tops=
+  [ -z "$told" ] || for pid in $engines; do
+    find_root
+    tops=$tops$newline$pid:$top
+  done
+  saved=$IFS
+  IFS=$newline
+  set -f
+  set -- $files
+  for layer in $told; do
+    plain "$layer" || continue
+    layer=$path
     set -- "$@" "$layer/data"
     for word in $tops; do set -- "$@" "/proc/${word%%:*}/root${layer#"${word#*:}"}/data"; done
-    case $known in *" $layer "*) continue ;; esac
-    known="$known$layer "
+    case $parts in *"$newline$layer$newline"*) continue ;; esac
+    parts=$parts$layer$newline
     for word in '' $tops; do
       at=$layer
       [ -z "$word" ] || at=/proc/${word%%:*}/root${layer#"${word#*:}"}
       within_told 10 tell_ingest | sed "/^$late\$/d"
     done
   done
+  set +f
+  IFS=$saved
   facts_of_downloads "$@"
 }
+parts=$newline
 
 known=' '
 frame() {
@@ -324,7 +370,7 @@ frame() {
   echo "f$uptime"
   set -- /proc/self/ns
   for pid in $family; do set -- "$@" "/proc/$pid/fd"; done
-  fds=$(within_told 20 ls -l "$@" 2>/dev/null | sed "/^$late\$/d")
+  fds=$(within_told 20 show "$@" 2>/dev/null | sed "/^$late\$/d")
   downloading=
   look_at_downloads
   tasks=
@@ -337,16 +383,16 @@ frame() {
   # As few programs as can be: on a busy host each waits for its turn, and what is seen late tells less.
   {
     printf '%s\n' "$table" "$tasks"
-    [ -z "$engines" ] || printf '%s\n' "$fds"
     [ -z "$engines" ] || grep '' /proc/locks /proc/diskstats 2>/dev/null
-  } | sed -e '/^$/d' -e 's/^l/ll/' -e t -e 's/^/t/'
+  } | sed -e '/^$/d' -e 's/^/t/'
   [ -n "$engines" ] || return 0
+  printf '%s\n' "$fds" | sed -n -e 's/^l/ll/p' -e 's#^/proc/.*:$#l&#p'
   within 20 fills
   for pid in $workers; do
     case $known in *" $pid "*) continue ;; esac
     known="$known$pid "
-    echo "c/proc/$pid/cmdline"
-    words "/proc/$pid/cmdline"
+    tell_command "$pid"
+    links "/proc/$pid/root" "/proc/$pid/ns/pid" "/proc/$pid/ns/mnt"
     file "/proc/$pid/cgroup"
     look_at_groups
   done
@@ -360,9 +406,9 @@ tell_connections() {
 }
 
 # fetch PID SOCKET PATH: where a process is not root's, or has a root of its own, a link in the place of its socket may lead to any other; /var/run is one.
-user_of() { sed -n 's/^Uid:[[:space:]]*[0-9]*[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$1/status"; }
 fetch() {
-  user=$(user_of "$1")
+  user=$(users_of "$1")
+  user=${user#* }
   at=$2
   if [ "$user$root" != 0 ]; then
     case $at in /var/run/*) at=/run${at#/var/run} ;; esac
@@ -379,12 +425,13 @@ fetch() {
 # ask PID SOCKET PATH
 ask() {
   body=$(within_told 50 fetch "$@" 2>/dev/null)
-  case $body in '' | *"$late"*) body= ;; esac
-  [ -z "$body" ] || tell "$root$2 $3" "$body"
+  case $body in *"$late"*) body= ;; esac
+  tell "$root$2 $3" "$body"
 }
+# Also of whom no answer came: he was asked.
 tell() {
-  echo "a$1"
-  printf '%s\n' "$2" | indent
+  printf 'a%s\n' "$1"
+  [ -z "$2" ] || printf '%s\n' "$2" | indent
 }
 
 # What the daemon says of itself has labels and more: only how it reaches registries, and its storage driver.
@@ -400,7 +447,7 @@ tell_daemon_file() {
   [ -r "$1" ] || return 0
   found=$(tr '\n' ' ' <"$1" | grep -oE '"(insecure-registries|registry-mirrors)" *: *[[][^]]*[]]|"(http|https|no)-proxy" *: *"[^"]*"|"max-concurrent-downloads" *: *[0-9]+' |
     redact | sed 's/^/,/' | tr -d '\n')
-  echo "x$1"
+  printf 'x%s\n' "$1"
   printf '%s\n' "{${found#,}}" | indent
 }
 
@@ -410,26 +457,31 @@ tell_mounts() { file "/proc/$1/mountinfo" | redact; }
 # Where names are asked for. What is not of that kind may be a file of root, to which a container has a symlink.
 tell_servers() {
   [ -f "$1" ] && [ -r "$1" ] || return 0
-  echo "x$1"
+  printf 'x%s\n' "$1"
   sed -n -E 's/^[[:space:]]*(nameserver|search|domain|options)([[:space:]]+[A-Za-z0-9_.:%/ -]+).*/\1\2/p' "$1" | sed 50q | indent
 }
 
 # Of the engine $pid: where its root is for us, what the kernel puts before the names of its files, and the sockets on which it listens.
 find_root() {
   root=/proc/$pid/root
-  here=$(ls -l /proc/self/ns/mnt 2>/dev/null)
-  there=$(ls -l "/proc/$pid/ns/mnt" 2>/dev/null)
-  top=$(ls -l "/proc/$pid/root" 2>/dev/null)
-  top=${top##*-> }
+  here=$(show /proc/self/ns/mnt 2>/dev/null)
+  there=$(show "/proc/$pid/ns/mnt" 2>/dev/null)
+  top=$(show "/proc/$pid/root" 2>/dev/null)
+  plain "${top##*-> }" || path=$newline
+  top=$path
   [ "${here##*-> }" = "${there##*-> }" ] && [ "$top" = / ] && root=
   [ "$top" != / ] || top=
   [ -n "$there" ] || root=
 }
+# Whoever binds a socket may have a whole line of this table in its name: of what it says twice nothing is taken.
 find_sockets() {
   sockets=
-  held=$(ls -l "/proc/$pid/fd" 2>/dev/null)
-  for word in $(sed -n 's/^[^ ]* [^ ]* [^ ]* 00010000 [^ ]* [^ ]* *\([0-9]*\) \(\/[^ ]*\)$/\1:\2/p' "/proc/$pid/net/unix" 2>/dev/null); do
-    case $held in *"socket:[${word%%:*}]"*) sockets="$sockets ${word#*:}" ;; esac
+  held=$(show "/proc/$pid/fd" 2>/dev/null)
+  table_of_sockets=$newline$(sed -n 's/^[^ ]* [^ ]* [^ ]* 00010000 [^ ]* [^ ]* *\([0-9]*\) \(\/[^ ]*\)$/\1:\2/p' "/proc/$pid/net/unix" 2>/dev/null)
+  for word in $table_of_sockets; do
+    number=${word%%:*}
+    case $table_of_sockets in *"$newline$number:"*"$newline$number:"*) continue ;; esac
+    case $held in *"socket:[$number]"*) sockets="$sockets ${word#*:}" ;; esac
   done
 }
 
@@ -441,14 +493,15 @@ look_at_engine() {
   find_root
   find_sockets
   links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net" "/proc/$pid/ns/pid"
+  grep '^Uid:' "/proc/$pid/status" /dev/null | sed 's/^/t/'
   # ls /proc/PID/fd may be forbidden even to root: then nobody is to be accused.
   within_told 30 tell_closed | sed "/^$late\$/d"
-  echo "c/proc/$pid/cmdline"
+  printf 'c%s\n' "/proc/$pid/cmdline"
   words "/proc/$pid/cmdline"
   args=$(within_told 30 split "/proc/$pid/cmdline")
   environ=$(within_told 30 split "/proc/$pid/environ")
-  case $environ in *"$late"*) echo "?/proc/$pid/environ" ;; ?*)
-    echo "c/proc/$pid/environ"
+  case $environ in *"$late"*) printf '?%s\n' "/proc/$pid/environ" ;; ?*)
+    printf 'c%s\n' "/proc/$pid/environ"
     printf '%s\n' "$environ" |
       grep -aE '^(PATH|LD_LIBRARY_PATH|LD_PRELOAD|LD_AUDIT|LANG|LC_ALL|TMPDIR|DOCKER_TMPDIR|CONTAINERS_STORAGE_CONF|GODEBUG|GOMAXPROCS|PIGZ|GZIP|MOBY_[A-Z_]*|CONTAINERD_[A-Z_]*|[Hh][Tt][Tt][Pp][Ss]?_[Pp][Rr][Oo][Xx][Yy]|[Nn][Oo]_[Pp][Rr][Oo][Xx][Yy]|[Aa][Ll][Ll]_[Pp][Rr][Oo][Xx][Yy])=' |
       redact_words | indent
@@ -503,8 +556,9 @@ tell_crio() {
   named=$(printf '%s\n' "$args" | sed -n -e 's/^--config=//p' -e 's/^-c=//p' -e '/^--config$/{n;p;}' -e '/^-c$/{n;p;}')
   folder=$(printf '%s\n' "$args" | sed -n -e 's/^--config-dir=//p' -e 's/^-d=//p' -e '/^--config-dir$/{n;p;}' -e '/^-d$/{n;p;}')
   for path in "$root${named:-/etc/crio/crio.conf}" "$root${folder:-/etc/crio/crio.conf.d}"/*; do
+    case $path in *"$newline"*) continue ;; esac
     [ -f "$path" ] && [ -r "$path" ] || continue
-    echo "x$path"
+    printf 'x%s\n' "$path"
     crio_places <"$path" | indent
     crio_places <"$path" | crio_roots
   done
@@ -516,7 +570,7 @@ crio_roots() { sed -n -E "s/^[[:space:]]*(root|imagestore|big_files_temporary_di
 tell_storage() {
   for path in ${storage:-/etc/containers/storage.conf /usr/share/containers/storage.conf}; do
     [ -f "$root$path" ] || continue
-    echo "x$root$path"
+    printf 'x%s\n' "$root$path"
     grep -E '^[[:space:]]*graphroot[[:space:]]*=' "$root$path" | indent
     sed -n 's/^[[:space:]]*graphroot[[:space:]]*=[[:space:]]*"\([^"]*\)".*/=\1/p' "$root$path" | sed 1q
   done
@@ -531,11 +585,11 @@ look_at_unit() {
       facts_of_files "$path"
       lines=$(sed -e ':a' -e '/\\$/{N;s/\\\n/ /;ba' -e '}' "$path" |
         sed -n -e 's/^[[:space:]]*\(Environment\)[[:space:]]*=[[:space:]]*/\1=/p' -e 's/^[[:space:]]*\(EnvironmentFile\)[[:space:]]*=[[:space:]]*/\1=/p')
-      echo "x$path"
+      printf 'x%s\n' "$path"
       printf '%s\n' "$lines" | unit_settings | redact_words | indent
       for named in $(printf '%s\n' "$lines" | sed -n 's/^EnvironmentFile=-\{0,1\}//p'); do
         [ -f "$named" ] && [ -r "$named" ] || continue
-        echo "x$named"
+        printf 'x%s\n' "$named"
         grep -iE "^[[:space:]]*(export[[:space:]]+)?$settings=" "$named" | redact_words | indent
       done
     done
@@ -557,16 +611,22 @@ unit_settings() {
 
 # What root or we have started beside us may be run with our rights. Anybody may call a program of his like an engine.
 is_of_host() {
-  [ "$(readlink "/proc/$pid/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || return 1
-  for uid in $(sed -n 's/^Uid:[[:space:]]*\([0-9]*\)[[:space:]]*\([0-9]*\).*/\1 \2/p' "/proc/$pid/status"); do
-    [ "$uid" = 0 ] || [ "$uid" = "$(id -u)" ] || return 1
+  here=$(show /proc/self/ns/pid)
+  there=$(show "/proc/$pid/ns/pid")
+  [ -n "$there" ] && [ "${here##*-> }" = "${there##*-> }" ] || return 1
+  for uid in $(users_of "$pid"); do
+    [ "$uid" = 0 ] || [ "$uid" = "$own" ] || return 1
   done
 }
+# Whose a process is, and whose it is as it acts.
+users_of() { sed -n 's/^Uid:[[:space:]]*\([0-9]*\)[[:space:]]*\([0-9]*\).*/\1 \2/p' "/proc/$1/status"; }
+own=$(users_of self 2>/dev/null)
+own=${own#* }
 
 tell_version() {
   is_of_host || return 0
   said=$("/proc/$pid/exe" --version 2>/dev/null) || return 0
-  echo "r/proc/$pid/exe --version"
+  printf 'r%s\n' "/proc/$pid/exe --version"
   printf '%s\n' "$said" | indent
 }
 
@@ -594,7 +654,7 @@ look_at_groups() {
 grouped=' '
 look_at_group() {
   # It is there, whatever files it has.
-  [ ! -d "$at" ] || echo "x$at/cgroup.procs"
+  [ ! -d "$at" ] || printf 'x%s\n' "$at/cgroup.procs"
   for name in memory.max memory.high memory.current memory.stat memory.events memory.limit_in_bytes memory.usage_in_bytes memory.oom_control \
     memory.failcnt cpu.max cpu.stat cpu.cfs_quota_us cpu.cfs_period_us cgroup.freeze cgroup.events freezer.state pids.max pids.current \
     pids.events; do
@@ -608,13 +668,21 @@ look_at_data() {
     -e 's/.* -> \(\/.*\)\/history\.db$/\1/p')
   named=$(printf '%s\n' "$args" | sed -n -e 's/^--data-root=//p' -e 's/^--root=//p' -e 's/^--graph=//p' \
     -e '/^--data-root$/{n;p;}' -e '/^--root$/{n;p;}' -e '/^--graph$/{n;p;}' -e '/^-g$/{n;p;}')
-  told=' '
-  for data in $roots $named $kept /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit /var/tmp; do
+  saved=$IFS
+  IFS=$newline
+  set -f
+  set --
+  for data in $roots; do plain "$data" && set -- "$@" "$path"; done
+  set -- "$@" $named $kept /var/lib/docker /var/lib/containerd /var/lib/containers/storage /var/lib/buildkit /var/tmp
+  set +f
+  IFS=$saved
+  told=$newline
+  for data in "$@"; do
     for at in "$data" "/proc/$pid/root${data#"$top"}"; do
-      case $told in *" $at "*) continue ;; esac
-      told="$told$at "
-      within 50 stat -f -c "d%S %b %a %c %d %t $at" "$at" 2>/dev/null || {
-        echo "?$at"
+      case $told in *"$newline$at$newline"*) continue ;; esac
+      told=$told$at$newline
+      within 50 stat -f -c 'd%S %b %a %c %d %t %n' "$at" 2>/dev/null || {
+        printf '?%s\n' "$at"
         continue
       }
       [ ! -d "$at" ] || within 20 look_at_directory
@@ -652,7 +720,7 @@ list_decompressors() {
   IFS=:
   for directory in $(printf '%s\n' "$environ" | sed -n 's/^PATH=//p'); do
     for name in unpigz pigz igzip zstd; do
-      [ ! -f "$root$directory/$name" ] || echo "$root$directory/$name"
+      [ ! -f "$root$directory/$name" ] || printf '%s\n' "$root$directory/$name"
     done
   done
 }
@@ -685,7 +753,7 @@ look_at_decompressors() {
 said() {
   text=$(within_told 30 "$@" 2>&1)
   case $text in *"$late"*) return 1 ;; esac
-  echo "r$*"
+  printf 'r%s\n' "$*"
   printf '%s\n' "$text" | indent
 }
 
@@ -726,20 +794,48 @@ tell_libraries() {
   case $program in *pigz) said env "$@" "$program" -vV ;; esac
 }
 
+# Of what an engine has started the words of decompressors and untars alone: all else is what a build runs, or a stranger, and its words are nobody's business. Of a program that is
+# called as engines call a decompressor, how it is called.
+decompressors='(unpigz|pigz|igzip|gzip|gunzip|zstd|unzstd|xz|unxz|bzip2|bunzip2)'
+untars='(docker-untar|docker-applyLayer|storage-untar|storage-applyLayer)'
+tell_command() {
+  [ -r "/proc/$1/cmdline" ] || return 0
+  args=$(within_told 30 split "/proc/$1/cmdline")
+  case $args in *"$late"*)
+    printf '?%s\n' "/proc/$1/cmdline"
+    return 0
+    ;;
+  esac
+  name=
+  read -r name <"/proc/$1/comm"
+  if ! printf '%s\n' "$name" "$args" | sed 4q | grep -qE "^([^[:space:]]*/)?$decompressors\$" && ! printf '%s\n' "$args" | sed 1q | grep -qE "^$untars\$"; then
+    case $args in
+      *"$newline-d") called=-d ;;
+      *"$newline-d$newline-c") called="-d$newline-c" ;;
+      *"$newline-d$newline-q") called="-d$newline-q" ;;
+      *"$newline-d$newline-c$newline-q") called="-d$newline-c$newline-q" ;;
+      *) return 0 ;;
+    esac
+    args=$name$newline$called
+  fi
+  printf 'c%s\n' "/proc/$1/cmdline"
+  printf '%s\n' "$args" | redact_words | indent
+}
+
 # Decompressors and untars of an engine that is gone: somebody else has inherited them.
 look_at_orphans() {
-  for pid in $(printf '%s\n' "$table" | sed -n -e 's/^[^:]*:\([0-9]*\) (unpigz) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (pigz) [^Z].*/\1/p' \
-    -e 's/^[^:]*:\([0-9]*\) (igzip) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (xz) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (exe) [^Z].*/\1/p' \
-    -e 's/^[^:]*:\([0-9]*\) (docker-untar) [^Z].*/\1/p' -e 's/^[^:]*:\([0-9]*\) (storage-untar) [^Z].*/\1/p'); do
+  for pid in $(printf '%s\n' "$table" | sed -n -e 's/^.proc.\([0-9]*\).stat:\1 (unpigz) [^Z].*/\1/p' -e 's/^.proc.\([0-9]*\).stat:\1 (pigz) [^Z].*/\1/p' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (igzip) [^Z].*/\1/p' -e 's/^.proc.\([0-9]*\).stat:\1 (xz) [^Z].*/\1/p' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (exe) [^Z].*/\1/p' -e 's/^.proc.\([0-9]*\).stat:\1 (docker-untar) [^Z].*/\1/p' \
+    -e 's/^.proc.\([0-9]*\).stat:\1 (storage-untar) [^Z].*/\1/p'); do
     case $family in *" $pid "*) continue ;; esac
-    echo "c/proc/$pid/cmdline"
-    words "/proc/$pid/cmdline"
+    tell_command "$pid"
   done
 }
 
 # Whoever else has a pipe of an engine open: it may wait for the end of it.
 look_at_holders() {
-  pipes=$(for pid in $engines; do ls -l "/proc/$pid/fd"; done 2>/dev/null | grep -o 'pipe:\[[0-9]*\]')
+  pipes=$(for pid in $engines; do show "/proc/$pid/fd"; done 2>/dev/null | grep -o 'pipe:\[[0-9]*\]')
   [ -n "$pipes" ] || return 0
   for path in $(within_told 50 list_open | grep -F "$(printf '/fd:\n%s' "$pipes")" | sed -n -e '/^\/proc\/.*:$/{s/:$//;h;}' \
     -e '/ -> pipe:/{s/.* \([0-9]*\) -> .*/\1/;G;s/\(.*\)\n\(.*\)/\2\/\1/p;}'); do
@@ -760,20 +856,18 @@ look_at_agents() {
     texts "$path"
     pid=${path#/proc/}
     pid=${pid%%/*}
-    echo "c/proc/$pid/cmdline"
+    printf 'c%s\n' "/proc/$pid/cmdline"
     words "/proc/$pid/cmdline" | sed 1q
   done
   ls /proc/1/fd >/dev/null 2>&1 || echo '!/proc/1/fd'
 }
 
 main() {
-  echo 'windlass-facts 1'
-  echo "=arch $(uname -m)"
-  echo "=kernel $(uname -sr)"
+  echo 'windlass-facts 2'
+  printf '=%s\n' "arch $(uname -m)" "kernel $(uname -sr)" "ls $how" "uid $own"
   read -r uptime _ </proc/uptime
-  echo "=now $(date +%s 2>/dev/null) $uptime"
-  [ -z "$only" ] || echo "=only $only"
-  for name in curl perl stat; do has $name || echo "=missing $name"; done
+  printf '=%s\n' "now $(date +%s 2>/dev/null) $uptime" ${only:+"only $only"}
+  for name in curl perl stat; do has $name || printf '=missing %s\n' $name; done
   links /proc/self/ns/mnt /proc/self/ns/pid /proc/self/root /proc/1/ns/net
   texts /proc/filesystems /proc/pressure/io /proc/pressure/cpu /proc/pressure/memory /proc/sys/kernel/random/entropy_avail \
     /proc/loadavg /proc/meminfo /proc/version /proc/vmstat /proc/uptime /proc/sys/kernel/osrelease /etc/os-release

@@ -64,5 +64,11 @@ async function readText(path: string, doing: string): Promise<string> {
   }
   const bytes = Buffer.concat(chunks)
   const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b
-  return (isPacked ? await promisify(gunzip)(bytes, { maxOutputLength: factsMax }) : bytes).toString('utf8')
+  return decode(isPacked ? await promisify(gunzip)(bytes, { maxOutputLength: factsMax }) : bytes)
+}
+
+/** PowerShell's `>` writes UTF-16. */
+function decode(bytes: Buffer): string {
+  const isWide = bytes[0] === 0xff && bytes[1] === 0xfe
+  return bytes.toString(isWide ? 'utf16le' : 'utf8')
 }

@@ -51,7 +51,7 @@ test('a record tells it, too: its disks change from look to look', async () => {
   const look = (second: number) => [`f${second}.0`, 't/proc/7/stat:7 (dockerd) S 1', stats(second)]
   const looks = [1, 2, 3].flatMap(look)
   const facts = [
-    'windlass-facts 1',
+    'windlass-facts 2',
     '=arch x86_64',
     'x/proc/7/mountinfo',
     ...mounts.split('\n').map(line => `b${line}`),

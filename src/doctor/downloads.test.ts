@@ -48,8 +48,8 @@ test('of what anybody may put beside a layer that is downloaded only what belong
     assert.equal(found.isSent, name === 'sent' || name === 'other' || name === 'many-lines', name)
     assert.deepEqual([...host.disk.silent], [], name)
     const told = runFunction(`at=${at}; tell_ingest`)
-    if (name === 'fine') assert.equal(told, `t${at}/total:9000\nt${at}/ref:${layer}\n`)
-    else if (name === 'sent') assert.equal(told, `t${at}/total:9000\nt${at}/ref:other\n`)
+    if (name === 'fine') assert.equal(told, `x${at}/total\nb9000\nx${at}/ref\nb${layer}\n`)
+    else if (name === 'sent') assert.equal(told, `x${at}/total\nb9000\nx${at}/ref\nbother\n`)
     else assert.doesNotMatch(told, /hunter2|271828/)
   }
 })
@@ -84,7 +84,7 @@ test('the collector asks no socket through a link where anybody may have made it
   symlinkSync('/', join(place, 'above'))
   put(join(place, 'plain'), 'hunter2')
   const told = (user: number, root: string, path: string) =>
-    runFunction(`curl() { echo "$5"; }; user_of() { echo ${user}; }; root=${root}; fetch 1 ${path} /x`)
+    runFunction(`curl() { echo "$5"; }; users_of() { echo 0 ${user}; }; root=${root}; fetch 1 ${path} /x`)
   // Whose process is root's and beside us may have its socket where it likes.
   assert.equal(told(0, '', `${place}/link`), `${place}/link\n`)
   const own = statSync(place).uid

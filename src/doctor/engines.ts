@@ -196,13 +196,16 @@ export function asEngineNames(host: HostView, pid: number, path: string): string
 /** Flags of /proc/net/unix: `__SO_ACCEPTCON`, it listens. */
 const listening = '00010000'
 
+/** Whoever binds a socket may have whole lines of this table in its name: of what it says twice nothing is taken. */
 function findSockets(host: HostView, pid: number, descriptors: readonly Descriptor[]): string[] {
   const inodes = new Set(descriptors.map(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1]))
-  const paths = (host.text(`/proc/${pid}/net/unix`) ?? '').split('\n').flatMap(line => {
+  const told = (host.text(`/proc/${pid}/net/unix`) ?? '').split('\n').flatMap(line => {
     const [, flags, inode, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +(\d+) (\/.*)$/.exec(line) ?? []
-    return flags === listening && inodes.has(inode) && path !== undefined ? [path] : []
+    return flags === listening && inodes.has(inode) && path !== undefined ? [{ inode, path }] : []
   })
-  return [...new Set(paths)]
+  const isOnce = ({ inode }: { readonly inode: string | undefined }) =>
+    told.filter(other => other.inode === inode).length === 1
+  return [...new Set(told.filter(isOnce).map(({ path }) => path))]
 }
 
 /**
@@ -212,12 +215,15 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
 export function isOfHost(host: HostView, pid: number): boolean {
   if (host.link(`/proc/${pid}/ns/pid`) !== host.link('/proc/self/ns/pid')) return false
   const uids = readUids(host, pid)
-  return uids === undefined || isTrusted(uids)
+  return uids === undefined || isTrusted(uids, host.uid)
 }
 
-/** Root's, or our own. */
-export function isTrusted({ real, effective }: { readonly real: number; readonly effective: number }): boolean {
-  return [real, effective].every(uid => uid === 0 || uid === process.geteuid?.())
+/** Root's, or that of who looks. */
+export function isTrusted(
+  { real, effective }: { readonly real: number; readonly effective: number },
+  own = process.geteuid?.(),
+): boolean {
+  return [real, effective].every(uid => uid === 0 || uid === own)
 }
 
 /** Asks the engine on one of its sockets. Of a process that may be anybody's only his own are asked: what stands at the path of one may lead elsewhere. */

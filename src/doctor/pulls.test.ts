@@ -50,7 +50,7 @@ function podman(at: (look: number) => Moment, blob = blobs[0] ?? ''): RecordedHo
       ...(hasPigz ? pigz : ['l/proc/7/fd:', fd(4, 'socket:[3]')]),
     ]
   })
-  const head = ['windlass-facts 1', '=arch x86_64', `=now ${now} 30.00`, 'c/proc/7/cmdline', 'bpodman', 'bpull', 'br/x']
+  const head = ['windlass-facts 2', '=arch x86_64', `=now ${now} 30.00`, 'c/proc/7/cmdline', 'bpodman', 'bpull', 'br/x']
   const known = ['c/proc/7/environ', 'bPATH=/usr/bin', 'c/proc/8/cmdline', 'bpigz', 'b-d']
   return new RecordedHost([...head, ...known, ...frames.flat(), 'z', ''].join('\n'))
 }
@@ -151,7 +151,7 @@ test('no pull is denied where the disk does not tell of a layer that an engine h
   const data = '/var/lib/containerd/io.containerd.content.v1.content/ingest/ab/data'
   const frame = (at: number) => [`f${at}`, `t/proc/7/stat:${stat(7, 'containerd', 1)}`, 'l/proc/7/fd:', fd(5, data)]
   const look = async (silent: readonly string[]) => {
-    const lines = ['windlass-facts 1', ...silent.map(path => `?${path}`), ...frame(30), ...frame(33), 'z']
+    const lines = ['windlass-facts 2', ...silent.map(path => `?${path}`), ...frame(30), ...frame(33), 'z']
     const host = new RecordedHost(`${lines.join('\n')}\n`)
     const engine = makeEngine(7, { kind: 'containerd' })
     return (await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })).findings
@@ -170,7 +170,7 @@ test('a record of one process says of others what --pid would have said on the s
   ]
   const environment = ['c/proc/7/environ', 'bPATH=/bin']
   const lines = (head: readonly string[]) => [
-    'windlass-facts 1',
+    'windlass-facts 2',
     ...head,
     ...environment,
     ...frame(30),

@@ -71,6 +71,10 @@ export interface HostView extends ProcView {
   forget?(): void
   /** Waits; a record goes on to what was seen so much later instead. @returns false if nothing more was */
   pause(ms: number, signal: AbortSignal): Promise<boolean>
+  /** Whether that server was asked at all. Absent on the host itself, where all are. */
+  wasAsked?(socket: string, path: string): boolean
+  /** Who looks. */
+  readonly uid?: number | undefined
   /** A record of the engine with this process alone: it tells nothing of others. */
   readonly only?: number | undefined
   /** Paths that are there and may not be read. */

@@ -8,7 +8,7 @@ import { readTask } from './tasks.ts'
 const { signal } = new AbortController()
 
 const facts = `Welcome to node7.
-windlass-facts 1
+windlass-facts 2
 =arch aarch64
 =now 1700000000 100.00
 =missing curl
@@ -68,12 +68,57 @@ test('what was written down is read look by look, and what is gone stays gone', 
 
 test('facts that were cut short are known to be, and what is no record is refused', () => {
   assert.equal(new RecordedHost(facts.slice(0, facts.indexOf('a/run'))).isWhole, false)
-  for (const text of ['', 'root:x:0:0', 'windlass-facts 1\n=arch x86_64\n', 'windlass-facts 2\nf1\nz\n'])
+  for (const text of ['', 'root:x:0:0', 'windlass-facts 2\n=arch x86_64\n', 'windlass-facts 3\nf1\nz\n'])
     assert.throws(() => new RecordedHost(text), isCorrupt, text)
 })
 
+test('a record may have passed through a system with other ends of lines', () => {
+  const one = new RecordedHost(facts)
+  for (const text of [`\uFEFF${facts}`, facts.replaceAll('\n', '\r\n'), `\uFEFF${facts.replaceAll('\n', '\r\n')}`]) {
+    const host = new RecordedHost(text)
+    assert.deepEqual([host.isWhole, host.missing, host.arch], [true, ['curl'], 'arm64'])
+    for (const path of ['/proc/7/cmdline', '/proc/7/stat', '/sys/fs/cgroup/memory/a:b/memory.stat'])
+      assert.equal(host.text(path), one.text(path))
+    assert.equal(host.link('/proc/7/exe'), one.link('/proc/7/exe'))
+  }
+  assert.ok(
+    new RecordedHost(facts.slice(0, facts.indexOf('\nz\n') + 2)).isWhole,
+    'what has lost its last end of a line',
+  )
+})
+
+test('of what was being told when the record ended nothing is taken', async () => {
+  const last = '{"Version":"28"}\n'
+  const asked = facts.slice(0, facts.indexOf(`b${last}`))
+  for (const text of [asked, `${asked}b{"Ver`]) {
+    const host = new RecordedHost(text)
+    assert.equal(host.wasAsked('/run/docker.sock', '/version'), false)
+    assert.equal(await host.pause(250, signal), false, 'half a look is none')
+    assert.ok(host.text('/proc/8/stat'))
+  }
+  const silent = new RecordedHost(facts.replace(`b${last}`, ''))
+  assert.equal(silent.wasAsked('/run/docker.sock', '/version'), true)
+  assert.equal(await silent.ask('/run/docker.sock', '/version'), undefined)
+  // The second line of the look ends in the middle of a number.
+  const cut = facts.slice(0, facts.indexOf(' 7 7 0\na/run'))
+  assert.equal(new RecordedHost(cut).text('/proc/7/stat'), '7 (dockerd) S 1 7 7 0\n')
+  assert.throws(() => new RecordedHost(facts.slice(0, facts.indexOf('p100 '))), isCorrupt)
+})
+
+test('names are read as the ls of that host has written them', () => {
+  const line = 'llrwxrwxrwx 1 0 0 0 Jan  1 00:00 /proc/7/exe -> /a\\ b\\n\\345\\217\\266\\\\n'
+  const link = (how: string) =>
+    new RecordedHost(`windlass-facts 2\n=ls ${how}\n${line}\nf1\nt/proc/7/stat:7 (x) S 1\nz\n`).link('/proc/7/exe')
+  assert.equal(link('-lnb'), '/a b\n叶\\n')
+  assert.equal(link('-ln'), '/a\\ b\\n\\345\\217\\266\\\\n')
+})
+
+test('what an earlier script wrote is refused with the reason', () => {
+  assert.throws(() => new RecordedHost(facts.replace('windlass-facts 2', 'windlass-facts 1')), /an earlier script/)
+})
+
 test('whatever stands in the lines, reading them ends', () => {
-  const odd = 'windlass-facts 1\nf\nfx\nt\ntnocolon\nl\nl -> \np\ns\nd\nb\nq\n\0\nc\nb\na\nb\nz\n'
+  const odd = 'windlass-facts 2\nf\nfx\nt\ntnocolon\nl\nl -> \np\ns\nd\nb\nq\n\0\nc\nb\na\nb\nz\n'
   const host = new RecordedHost(odd)
   assert.deepEqual(host.names('/proc'), [])
   assert.deepEqual([host.elapsed(), host.now()], [0, 0])

@@ -6,7 +6,10 @@ import type { SocketAnswer } from './local-http.ts'
 
 /** Some hundred processes, looked at forty times, are a few MiB; a node with thousands some ten. */
 export const factsMax = 256 * 1024 * 1024
-const head = 'windlass-facts 1'
+const head = 'windlass-facts 2'
+const lastLine = 'z'
+/** What an earlier script began with: whoever may name a file could add lines to what it wrote. */
+const oldHead = 'windlass-facts 1'
 /** What a login prints before the facts begin. */
 const bannerMax = 1000
 
@@ -29,6 +32,7 @@ export class RecordedHost implements HostView {
   readonly disk: HostView['disk']
   /** Programs that were not there, without which less could be seen. */
   readonly missing: readonly string[]
+  readonly uid: number
   /** False if the collector did not come to its end. */
   readonly isWhole: boolean
   readonly #record: FactsRecord
@@ -46,6 +50,7 @@ export class RecordedHost implements HostView {
     this.denied = record.denied
     this.silent = record.silent
     this.missing = record.missing
+    this.uid = Number(record.values.get('uid') ?? 0)
     this.isWhole = record.isWhole
     this.disk = {
       text: path => Promise.resolve(this.text(path)),
@@ -94,7 +99,11 @@ export class RecordedHost implements HostView {
 
   ask(socket: string, path: string): Promise<SocketAnswer | undefined> {
     const body = this.#record.answers.get(`${socket} ${path}`)
-    return Promise.resolve(body === undefined ? undefined : { status: 200, body })
+    return Promise.resolve(body === undefined || body === '' ? undefined : { status: 200, body })
+  }
+
+  wasAsked(socket: string, path: string): boolean {
+    return this.#record.answers.has(`${socket} ${path}`)
   }
 
   async pause(ms: number, signal: AbortSignal): Promise<boolean> {
@@ -150,28 +159,33 @@ class FactsRecord {
   #directory = ''
   /** Where the lines that follow belong to. */
   #add: ((line: string) => void) | undefined
+  /** Takes back what those lines have told. */
+  #forget: (() => void) | undefined
 
   read(text: string): void {
-    const start = text.split('\n', bannerMax).indexOf(head)
-    if (start < 0) {
-      const message = `Cannot read the facts of a host: no line is ${JSON.stringify(head)}; wanted what the script of windlass doctor --emit-collector has written`
-      throw new WindlassError('CORRUPT', message)
-    }
-    for (const line of text.split('\n').slice(start + 1)) {
+    for (const line of linesOf(text)) {
       // In a bundle other files follow.
       if (this.isWhole) break
       this.#readLine(line[0] ?? '', line.slice(1))
     }
+    if (!this.isWhole) this.#leaveOutRest()
     if (this.frames.length > 0) return
     throw new WindlassError(
       'CORRUPT',
-      'Cannot read the facts of a host: they end before the first look at its processes; run the collector again',
+      'Cannot read the facts of a host: they end before the first look at its processes is over; run the collector again',
     )
+  }
+
+  /** What was being told when it ended: of who is missing in half a look one would say that he is gone, and of who was about to be asked that he is silent. */
+  #leaveOutRest(): void {
+    this.#forget?.()
+    this.frames.pop()
   }
 
   #readLine(kind: string, rest: string): void {
     if (kind === 'b') return this.#add?.(rest)
     this.#add = undefined
+    this.#forget = undefined
     this.#readers[kind]?.(rest)
   }
 
@@ -190,8 +204,6 @@ class FactsRecord {
     },
     t: rest => {
       const [, path = '', line = ''] = /^([^:]+):(.*)$/.exec(rest) ?? []
-      // The head of a list of descriptors looks like the text of a file.
-      if (path.endsWith('/fd')) return this.#readLink(rest)
       addLine((changing.test(path) ? this.#frame : this.fixed).texts, path, `${line}\n`)
     },
     x: path => this.#collect(this.fixed.texts, path, '\n'),
@@ -210,7 +222,7 @@ class FactsRecord {
     },
     d: rest => this.#readFilesystem(rest),
     y: rest => this.types.set(rest.slice(2), rest.startsWith('1 ')),
-    z: () => {
+    [lastLine]: () => {
       this.isWhole = true
     },
   }
@@ -218,14 +230,17 @@ class FactsRecord {
   #collect(into: Map<string, string>, key: string, end: string): void {
     into.set(key, '')
     this.#add = line => addLine(into, key, line + end)
+    this.#forget = () => into.delete(key)
   }
 
   /** A line of `ls -l`: `/proc/1/fd:` before its names, or a name and where it leads. */
   #readLink(line: string): void {
     const [, directory] = /^(\/.*):$/.exec(line) ?? []
     if (directory !== undefined) this.#directory = directory
-    const [, name, target = ''] = /^l.*? (\S+) -> (.*)$/.exec(line) ?? []
-    if (name !== undefined) this.#frame.links.set(name.startsWith('/') ? name : `${this.#directory}/${name}`, target)
+    const [, name, target = ''] = /^l\S+ +\d.*? (\S+) -> (.*)$/.exec(line) ?? []
+    if (name === undefined) return
+    const path = name.startsWith('/') ? name : `${this.#directory}/${name}`
+    this.#frame.links.set(path, this.values.get('ls') === escaping ? readEscaped(target) : target)
   }
 
   #readFilesystem(rest: string): void {
@@ -237,6 +252,39 @@ class FactsRecord {
     const kind = magic === undefined ? {} : { magic: Number.parseInt(magic, 16) }
     this.filesystems.set(path, { ...bytes, inodesTotal, inodesFree: inodesLeft, ...kind })
   }
+}
+
+/** Between what a login printed and what follows in a bundle. What passed through another system may have other ends of lines. */
+function linesOf(text: string): string[] {
+  const first = text.replace(/^\uFEFF/, '').split('\n', bannerMax)
+  const start = first.findIndex(line => line === head || line === `${head}\r`)
+  if (start < 0) throw refuseText(first.some(line => line === oldHead || line === `${oldHead}\r`))
+  const all = text.split('\n').slice(start + 1)
+  const lines = first[start] === head ? all : all.map(line => line.replace(/\r$/, ''))
+  // Whatever else has no end was cut.
+  return lines.at(-1) === lastLine ? lines : lines.slice(0, -1)
+}
+
+function refuseText(isOld: boolean): WindlassError {
+  const wanted = 'what the script of windlass doctor --emit-collector has written'
+  const state = isOld
+    ? 'an earlier script has written them, into which the name of any file could add lines; run the one of this version'
+    : `no line is ${JSON.stringify(head)}; wanted ${wanted}`
+  return new WindlassError('CORRUPT', `Cannot read the facts of a host: ${state}`)
+}
+
+/** The ls that writes what is not printable as C does. */
+const escaping = '-lnb'
+const letters: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' }
+
+function readEscaped(text: string): string {
+  if (!text.includes('\\')) return text
+  const byte = (_: string, code: string) =>
+    code.length === 3 ? String.fromCharCode(Number.parseInt(code, 8)) : (letters[code] ?? code)
+  const bytes = Buffer.from(text)
+    .toString('latin1')
+    .replace(/\\([0-7]{3}|.)/g, byte)
+  return Buffer.from(bytes, 'latin1').toString('utf8')
 }
 
 function makeFrame(timeMs: number): Frame {

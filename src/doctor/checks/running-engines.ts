@@ -27,9 +27,9 @@ function lookAtAll({ host, engines }: CheckContext): Finding[] {
     const facts = { kind, pid: process.pid, version: version ?? '', dataRoot: dataRoot ?? '' }
     const findings = [makeFinding('ENGINE_RUNS', subject, { evidence, facts })]
     if (program?.endsWith(' (deleted)')) findings.push(makeFinding('ENGINE_REPLACED', subject, { evidence: [program] }))
-    // Who listens nowhere that we see was asked nothing.
-    if (kind === 'dockerd' && version === undefined && sockets.length > 0)
-      findings.push(makeFinding('ENGINE_SILENT', subject))
+    // Who listens nowhere that we see was asked nothing, and neither was who ended a record before its time, or had no curl.
+    const wasAsked = sockets.some(socket => host.wasAsked?.(engine.rootPrefix + socket, '/version') ?? true)
+    if (kind === 'dockerd' && version === undefined && wasAsked) findings.push(makeFinding('ENGINE_SILENT', subject))
     return findings
   })
 }

@@ -307,9 +307,12 @@ class StoreBlobIngest implements BlobIngest {
 
   /** Not while the kernel is still told of it: its number may be another file's then. */
   async #close({ handle, lock }: Partial): Promise<void> {
-    await this.#beginning
-    await handle.close()
-    lock?.[Symbol.dispose]()
+    try {
+      await this.#beginning
+      await handle.close()
+    } finally {
+      lock?.[Symbol.dispose]()
+    }
   }
 
   #requirePartial(what: string): Partial {

@@ -106,7 +106,7 @@ async function toldOfIngest({
     await watch.look()
     await host.pause(250)
   }
-  await watch.lookCloser(new Map())
+  await watch.lookCloser(() => new Map())
   return watch.judge([]).map(({ code, subject }) => `${code} ${subject}`)
 }
 

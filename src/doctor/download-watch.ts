@@ -56,8 +56,10 @@ export class DownloadWatch {
   }
 
   /** Looks at the connections behind files that say too little by themselves. */
-  async lookCloser(table: ProcessTable): Promise<void> {
+  async lookCloser(readTable: () => ProcessTable): Promise<void> {
     const unclear = this.#latest.filter(download => isInPieces(download) && this.#isStill(download))
+    if (unclear.length === 0) return
+    const table = readTable()
     for (const engine of new Set(unclear.map(({ engine }) => engine))) {
       const writers = [...table.values()].filter(entry => mayWriteInto(this.#host, engine, entry))
       const pids = [engine.process.pid, ...writers.map(({ pid }) => pid)]

@@ -121,9 +121,10 @@ function findLinesOf(host: HostView, engine: FoundEngine, table: ProcessTable, o
   const children = offspring(table, engine.process.pid, others).map(entry => readChild(host, entry))
   if (children.length === 0) return []
   const untars = children.filter(({ args }) => untarNames.has(args[0] ?? '')).sort(byStart)
-  const ends = readDescriptors(host, engine.process.pid).filter(({ target }) => target.startsWith('pipe:['))
-  const held = new Set(ends.map(({ target }) => target.slice(6, -1)))
   const decompressors = children.filter(child => !untars.includes(child) && isDecompressor(child))
+  const opened = decompressors.length === 0 ? [] : readDescriptors(host, engine.process.pid)
+  const ends = opened.filter(({ target }) => target.startsWith('pipe:['))
+  const held = new Set(ends.map(({ target }) => target.slice(6, -1)))
   const filters = groupByPipe(decompressors.filter(child => isOfEngine(host, engine, child, held)))
   const writers = filters.length === 0 ? new Set<string>() : findWriters(host, engine, ends)
   const lines = filters.map(group => makeLine(host, engine, group, { untar: takeUntar(untars, group), writers }))

@@ -134,7 +134,7 @@ class Sight {
     await this.dumps.complete(engine => this.workOf(engine))
     // What an engine has just been seen to unpack, and ended since, is not to be taken for a download.
     await this.downloads.look()
-    await this.downloads.lookCloser(readProcessTable(this.#host))
+    await this.downloads.lookCloser(() => readProcessTable(this.#host))
   }
 
   async #look(): Promise<void> {

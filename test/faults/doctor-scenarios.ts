@@ -586,9 +586,9 @@ const copyingBeside: Scenario = {
   without: ['containerd', 'podman', 'crio'],
   short: [],
   async arrange(bed) {
-    const { engine, archive, send } = bed
-    const docker = send.slice(0, -1)
-    const run = async (...args: string[]) => await runCommand(docker[0] ?? '', [...docker.slice(1), ...args])
+    const { engine, archive, socket } = bed
+    const docker = ['docker', '-H', `unix://${socket}`]
+    const run = async (...args: string[]) => await runCommand('docker', [...docker.slice(1), ...args])
     await once(engine.startPull(bed.image), 'exit')
     const container = (await run('create', bed.image, '/none')).stdout.trim()
     engine.startPull(bed.silent)

@@ -107,7 +107,10 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
     const docker = await startDocker(join(loop.directory, 'docker'), shims, engines)
     const client = ['docker', '-H', `unix://${docker.socket}`]
     const engine = new SickEngine(docker.pid, shims, [...client, 'pull'], [...client, 'rmi', '-f'])
-    return await open(docker, engine, !isNewest, { socket: docker.socket, send: [...client, 'load'] })
+    return await open(docker, engine, !isNewest, {
+      socket: docker.socket,
+      send: ['sh', '-c', 'gzip -1 | "$@"', 'sh', ...client, 'load'],
+    })
   }
   if (kind === 'containerd') {
     const containerd = await startContainerd(join(loop.directory, 'containerd'), shims, engines)

@@ -153,10 +153,18 @@ function testStopped(patient: () => Patient, isTooFastToStop: boolean): void {
   test('whose healthy decompressor was stopped, with all its threads; a second pull waits for it', row, async () => {
     const { sick } = patient()
     if (isTooFastToStop) holdBack(patient())
+    else plantReal(patient())
     const client = sick.startPull(image.reference)
     await (isTooFastToStop ? stopBehindGate(patient()) : stopAtOnce(sick))
     await rescueBoth(patient(), client)
   })
+}
+
+/** Where an engine that looks its decompressor up once has found it. */
+function plantReal({ sick, decompressor }: Patient): void {
+  const shim = join(sick.shims, decompressor)
+  rmSync(shim, { force: true })
+  writeFileSync(shim, `#!/bin/sh\nexec /usr/bin/${decompressor} "$@"\n`, { mode: 0o755 })
 }
 
 const gateOf = (sick: SickEngine) => join(sick.shims, 'gate')
@@ -271,11 +279,9 @@ function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFast
 /** Of content that it has had before, nothing new is noted. */
 function testNotedBefore(patient: () => Patient): void {
   test('whose layer was verified before, and has to be unpacked again', row, async () => {
-    const { sick, decompressor, forgetUnpacked } = patient()
+    const { sick, forgetUnpacked } = patient()
     const reference = image.references[1] as string
-    const healthy = `#!/bin/sh\nexec /usr/bin/${decompressor} "$@"\n`
-    rmSync(join(sick.shims, decompressor), { force: true })
-    writeFileSync(join(sick.shims, decompressor), healthy, { mode: 0o755 })
+    plantReal(patient())
     await endsWell(sick.startPull(reference))
     const { layer } = stuckLayer
     await forgetUnpacked?.(layer.diffId ?? digestOf(layer.tar))

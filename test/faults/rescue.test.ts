@@ -1,7 +1,7 @@
 /** Pulls that hang for good, and are brought to their end: the client is still there and is told that all is well. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -19,6 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { gzipSync } from 'node:zlib'
 import { Journal } from '../../src/doctor/cures/journal.ts'
 import { readBoot } from '../../src/doctor/rescue/unfinished.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
@@ -259,6 +260,7 @@ function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFast
   testStopped(patient, isTooFastToStop)
 
   if (isLarge) return
+  testSmall(patient)
   testLingering(patient)
   test('of which only the plan is wanted: nothing is touched', row, async () => {
     const { sick } = patient()
@@ -274,6 +276,49 @@ function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFast
     assert.equal(status, 0)
     assert.deepEqual(factsOf(pid), before)
   })
+}
+
+/** As GNU tar, Python and bsdtar end an archive: of the padding, little that tells it from others is left in the last compressed bytes. */
+function makePadded(): MadeLayer {
+  const { tar } = makeLayer([
+    makeFile('noise', sameNoise.subarray(0, 9000)),
+    makeFile('text', Buffer.alloc(900_000, 'text ')),
+  ])
+  const padded = Buffer.concat([tar, Buffer.alloc(10_240 - (tar.length % 10_240))])
+  return { tar: padded, blob: gzipSync(padded) }
+}
+
+/** An engine hands it over at once, and dockerd closes its file. */
+function testSmall(patient: () => Patient): void {
+  async function comesToTheEnd(served: ServedImage, client: ChildProcess): Promise<void> {
+    const { sick, sumInImage } = patient()
+    assert.equal(await rescueToTheEnd(client, sick.pid), 1)
+    const sum = createHash('sha256').update(sameNoise.subarray(0, 9000)).digest('hex')
+    assert.equal(await sumInImage(served.reference, 'noise'), sum)
+  }
+
+  test('of a small layer that ends like many others, and waits whole for its decompressor', row, async () => {
+    const { sick, hasUntar, decompressor } = patient()
+    await using served = await serveImage([makePadded()])
+    await plantBroken(sick.shims, 'stop-reading', decompressor)
+    const client = sick.startPull(served.reference)
+    await sick.unpacking(hasUntar)
+    await sleep(1000) // its input fills
+    await comesToTheEnd(served, client)
+  })
+
+  test(
+    'of a small layer that ends like many others, and that its healthy decompressor has read whole',
+    row,
+    async () => {
+      const { sick } = patient()
+      await using served = await serveImage([makePadded()])
+      holdBack(patient())
+      const client = sick.startPull(served.reference)
+      await stopBehindGate(patient())
+      await comesToTheEnd(served, client)
+    },
+  )
 }
 
 /** Of content that it has had before, nothing new is noted. */

@@ -30,6 +30,7 @@ export async function fetchFromRegistry(
   const options = await placeOptions(context, plainConnections)
   await mkdir(context.root, { recursive: true })
   const found: LayerFile[] = []
+  await using stack = new AsyncDisposableStack() // each takes room on the disk as long as it is open
   for (const { reference, platform } of wanted) {
     await using image = await openImage({ kind: 'docker', reference }, options)
     const { signal, root: directory } = context
@@ -37,13 +38,14 @@ export async function fetchFromRegistry(
       for await (const layer of fetchLayers(image, { signal, sizeMax, directory, platform, moved })) {
         const name = `${image.source.name}/${reference.path} ${layer.digest}`
         if (found.some(other => other.digest === layer.digest)) await layer[Symbol.asyncDispose]()
-        else found.push({ ...layer, name, position: undefined, isFetched: true })
+        else found.push({ ...stack.use(layer), name, position: undefined, isFetched: true })
       }
     } catch (error) {
-      if (named !== undefined) throw error
+      if (named !== undefined || context.signal.aborted) throw error
       writeNote(context, `  ${(error as Error).message}`) // it may be another engine's, or its layers are here already
     }
   }
+  stack.move()
   return found
 }
 

@@ -8,7 +8,7 @@ import { TestDirectory } from '../../../test/unpack-tar.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import type { Context } from '../command.ts'
 import { RescueLimits } from './rescue-limits.ts'
-import { formatMetrics, serveRescues, untilStill, writeMetrics } from './rescue-service.ts'
+import { forgetGone, formatMetrics, serveRescues, untilStill, writeMetrics } from './rescue-service.ts'
 import { sweepTries, triesName } from './sweep-tries.ts'
 
 const minute = 60_000
@@ -88,6 +88,18 @@ test('tries of stores and boots that are gone go, and those of processes that ar
   sweepTries(directory.path, host)
   sweepTries(join(directory.path, 'not-there'), host)
   assert.deepEqual(readdirSync(directory.path).sort(), ['tries-directory', ...stay].sort())
+})
+
+test('what the service keeps of decompressors goes with their last process', () => {
+  const { startTicks } = readProcess(process.pid) as ProcessFacts
+  const host = new FixtureHost({
+    files: { [`/proc/${process.pid}/stat`]: readFileSync(`/proc/${process.pid}/stat`, 'latin1') },
+  })
+  const there = `4194305@2 ${process.pid}@${startTicks}`
+  const keys = () => new Set([there, '4194305@2', `${process.pid}@${startTicks + 1}`])
+  const service = { heldBack: keys(), unclear: keys() }
+  forgetGone(host, service)
+  assert.deepEqual(service, { heldBack: new Set([there]), unclear: new Set([there]) })
 })
 
 test('thirty rescues an hour are enough for a host', async () => {

@@ -14,7 +14,7 @@ import { journalDirectory } from './journal-directory.ts'
 import { replaceFile } from './replace-file.ts'
 import { aboutOf, cannotRescue, isUnproven, type Outcome, rescueOne } from './rescue.ts'
 import { RescueLimits, sinceBoot } from './rescue-limits.ts'
-import { sweepTries, triesName } from './sweep-tries.ts'
+import { hasAnyThere, sweepTries, triesName } from './sweep-tries.ts'
 
 interface ServiceOptions {
   readonly pid: number | undefined
@@ -41,6 +41,7 @@ export async function serveRescues(context: Context, host: HostView, options: Se
     host.forget?.()
     checkNamed(host, options.pid, named)
     const stuck = await look(context, host, options)
+    forgetGone(host, service)
     for (const one of stuck) await serveOne(context, host, one, { ...options, service })
     if (options.metrics !== undefined)
       writeMetrics(context, options.metrics, { counts: service.counts, stuck: stuck.length, now: host.now() })
@@ -80,11 +81,17 @@ async function serveOne(
   limits.tried(key)
   const outcome = await tryOnce(context, host, stuck, options)
   if (outcome.code === 'RESCUE_POSITION_UNPROVEN') unclear.add(key)
+  else unclear.delete(key)
   if (outcome.result === 'rescued') {
     for (const other of unclear) limits.forgive(other)
     unclear.clear()
   }
   tell(isUnproven(outcome) ? 'unproven' : outcome.result, outcome)
+}
+
+/** A service runs for months. */
+export function forgetGone(host: HostView, { heldBack, unclear }: Pick<Service, 'heldBack' | 'unclear'>): void {
+  for (const kept of [heldBack, unclear]) for (const key of kept) if (!hasAnyThere(key, host)) kept.delete(key)
 }
 
 async function tryOnce(context: Context, host: HostView, stuck: Stuck, options: ServiceOptions): Promise<Outcome> {

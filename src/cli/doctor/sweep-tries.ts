@@ -25,6 +25,12 @@ export function sweepTries(directory: string, host: HostView): void {
 function isOver(path: string, host: HostView): boolean {
   const facts = statSync(path)
   if (!facts.isFile() || host.now() - facts.mtimeMs < hourMs) return false
-  const tried = [...readFileSync(path, 'utf8').matchAll(/(\d+)@(\d+)/g)]
-  return !tried.some(([, pid, startTicks]) => readProcess(Number(pid), host)?.startTicks === Number(startTicks))
+  return !hasAnyThere(readFileSync(path, 'utf8'), host)
+}
+
+/** @param keys of decompressors: of each process its number, and when it started */
+export function hasAnyThere(keys: string, host: HostView): boolean {
+  return [...keys.matchAll(/(\d+)@(\d+)/g)].some(
+    ([, pid, startTicks]) => readProcess(Number(pid), host)?.startTicks === Number(startTicks),
+  )
 }

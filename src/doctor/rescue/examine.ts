@@ -1,5 +1,6 @@
 /** Decodes a layer from end to end before anything is done with it: is it whole, is it the one, and where in it is its engine? */
 import { createHash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import { decompress } from '../../codec/decompress.ts'
 import { EntryWalk, type PlacedEntry } from './entry-walk.ts'
 import type { LayerFile } from './layer-files.ts'
@@ -31,13 +32,15 @@ export interface Examined {
   readonly diffId: string
   /** Length of the decoded stream. */
   readonly total: number
+  /** CRC-32 of the decoded stream, which the end of a gzip member has. */
+  readonly checksum: number
   /** Where the waiting input stands in the layer; undefined if it does not, or none waits. */
   readonly inputAt: number | undefined
   /** How many of the others may work on this layer, too. */
   readonly others: number
   /** How many of them have bytes of this layer waiting, and so many that it is no chance. */
   readonly rivals: number
-  /** The last compressed bytes: as many as wait, and `tellingEnd` before them. */
+  /** The last compressed bytes: as many as wait, and `keptEnd` before them; all of a layer that has no more. */
   readonly end: Buffer
   readonly enginePositions: readonly EnginePosition[]
   /** Where the content of a file lies, which an engine that is there has open: start and end of each. */
@@ -46,12 +49,14 @@ export interface Examined {
 
 /** So many compressed bytes stand in no other stream by chance. The last of them are the checksum and the length of all that was compressed. */
 export const tellingEnd = 64
+/** So much a decompressor may have in its buffers: pigz has two of 32 KiB. */
+const keptEnd = 65_536
 
 /** @throws WindlassError CORRUPT and its like if it cannot be decoded */
 export async function examine(layer: LayerFile, question: Question, signal: AbortSignal): Promise<Examined> {
   const hash = createHash('sha256')
   const finder = new Finder(question.input)
-  const endLength = question.input.length + tellingEnd
+  const endLength = question.input.length + keptEnd
   const others = question.others.map(input => new Finder(input))
   const enginePositions: EnginePosition[] = []
   const contents: [number, number][] = []
@@ -63,6 +68,7 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   })
   const diffHash = createHash('sha256')
   let total = 0
+  let checksum = 0
   let end: Buffer = Buffer.alloc(0)
   const watched = passing(layer.read(), chunk => {
     hash.update(chunk)
@@ -72,6 +78,7 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   for await (const chunk of decompress(watched, { signal, recycle: true })) {
     walk.push(chunk)
     diffHash.update(chunk)
+    checksum = crc32(chunk, checksum)
     total += chunk.length
   }
   const digest = `sha256:${hash.digest('hex')}`
@@ -80,7 +87,7 @@ export async function examine(layer: LayerFile, question: Question, signal: Abor
   const mayBeHere = others.filter((other, at) => lengths[at] === 0 || other.foundAt !== undefined)
   const rivals = others.filter((other, at) => (lengths[at] ?? 0) >= tellingEnd && other.foundAt !== undefined)
   const found = { inputAt: finder.foundAt, others: mayBeHere.length, rivals: rivals.length, end }
-  return { layer, digest, diffId, total, ...found, enginePositions, contents }
+  return { layer, digest, diffId, total, checksum, ...found, enginePositions, contents }
 }
 
 async function* passing(source: AsyncIterable<Uint8Array>, tell: (chunk: Uint8Array) => void) {

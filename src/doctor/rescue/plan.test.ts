@@ -10,7 +10,16 @@ function layerOf(facts: Partial<Identified>, name = 'layer', position?: number, 
     [Symbol.asyncDispose]: async () => {},
   }
   const nothing = { inputAt: undefined, others: 0, rivals: 0, end: Buffer.alloc(0), enginePositions: [], contents: [] }
-  return { isGiven: false, layer, digest: 'sha256:a', diffId: 'sha256:b', total: 10_000, ...nothing, ...facts }
+  return {
+    isGiven: true,
+    layer,
+    digest: 'sha256:a',
+    diffId: 'sha256:b',
+    total: 10_000,
+    checksum: 0,
+    ...nothing,
+    ...facts,
+  }
 }
 
 const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
@@ -167,28 +176,83 @@ test('of a layer from a registry the end must be seen, whatever its length, its 
   const fetched = (facts: Partial<Identified>) => layerOf(facts, 'of a registry', undefined, true)
   const enginePositions = [{ file, position: 1000, isAtEnd: false }]
   for (const facts of [{}, { enginePositions }]) {
-    refuses('RESCUE_NO_LAYER', () => choose(exact, [fetched(facts)], undefined))
-    assert.equal(choose(exact, [fetched({ ...facts, isGiven: true })], undefined).position.bytes, 1000)
+    refuses('RESCUE_NO_LAYER', () => choose(exact, [fetched({ ...facts, isGiven: false })], undefined))
+    assert.equal(choose(exact, [fetched(facts)], undefined).position.bytes, 1000)
   }
   const waits = { ...noisy, inputWaiting: 1000 }
-  refuses('RESCUE_NO_LAYER', () => choose(waits, [fetched({ inputAt: 0 })], undefined))
-  assert.equal(choose(waits, [fetched({ inputAt: 0, isGiven: true })], undefined).position.bytes, 0)
+  refuses('RESCUE_NO_LAYER', () => choose(waits, [fetched({ inputAt: 0, isGiven: false })], undefined))
+  assert.equal(choose(waits, [fetched({ inputAt: 0 })], undefined).position.bytes, 0)
   // What an earlier rescue has written of is known.
-  assert.equal(choose(noisy, [fetched({})], begun(4321)).position.bytes, 4321)
+  assert.equal(choose(noisy, [fetched({ isGiven: false })], begun(4321)).position.bytes, 4321)
 })
 
 test('who has closed its output after as many bytes as the layer has gets none, whether or not it is seen what it was', () => {
   const closed = { ...exact, isOutputAlone: false, hasClosed: true, sharesLayers: false, written: 10_000 }
-  const fetched = layerOf({}, 'of a registry', undefined, true)
-  assert.equal(choose(closed, [fetched], undefined).position.bytes, 10_000)
-  for (const unlike of [{ written: 9999 }, { isExact: false }, { read: 2_000_000 }, { hasClosed: false }])
-    refuses('RESCUE_NO_LAYER', () => choose({ ...closed, ...unlike }, [fetched], undefined))
+  for (const layer of [
+    layerOf({ isGiven: false }, 'of a registry', undefined, true),
+    layerOf({ isGiven: false }, 'open', 1000),
+  ]) {
+    assert.equal(choose(closed, [layer], undefined).position.bytes, 10_000)
+    for (const unlike of [{ written: 9999 }, { isExact: false }, { read: 2_000_000 }, { hasClosed: false }])
+      refuses('RESCUE_NO_LAYER', () => choose({ ...closed, ...unlike }, [layer], undefined))
+  }
+})
+
+test('but where it may have been cut there, after whole buffers, it must be the layer', () => {
+  const cut = { ...exact, isOutputAlone: false, hasClosed: true, sharesLayers: false, written: 20_480 }
+  const layer = (isFetched: boolean, isGiven = false) => layerOf({ isGiven, total: 20_480 }, 'layer', 1000, isFetched)
+  refuses('RESCUE_NO_LAYER', () => choose(cut, [layer(true)], undefined))
+  assert.equal(choose(cut, [layer(true, true)], undefined).position.bytes, 20_480)
+  assert.equal(choose(cut, [layer(false)], undefined).position.bytes, 20_480)
+  refuses('RESCUE_NO_LAYER', () => choose({ ...cut, otherLines: 1 }, [layer(false)], undefined))
+  assert.equal(choose({ ...cut, otherLines: 1, sharesLayers: true }, [layer(false)], undefined).position.bytes, 20_480)
+})
+
+test('in a containerd enough bytes must wait, or its file show how far it is, or the end be seen: it decompresses what is no layer, too', () => {
+  const open = (facts: Partial<Identified> = {}) => layerOf({ isGiven: false, ...facts })
+  const at = (position: number) => ({ enginePositions: [{ file, position, isAtEnd: false }] })
+  for (const known of [exact, { ...exact, written: 0 }, noisy])
+    refuses('RESCUE_NO_LAYER', () => choose(known, [open()], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose(exact, [open(at(999))], undefined))
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, written: 0 }, [open(at(1000))], undefined))
+  for (const known of [exact, noisy]) assert.equal(choose(known, [open(at(1000))], undefined).position.bytes, 1000)
+  assert.equal(choose({ ...exact, inputWaiting: 64 }, [open({ inputAt: 936 })], undefined).position.bytes, 1000)
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, inputWaiting: 63 }, [open({ inputAt: 937 })], undefined))
+})
+
+test('of several layers that may be the one it is that of which the end is seen', () => {
+  const enginePositions = [{ file, position: 1000, isAtEnd: false }]
+  const own = layerOf({ enginePositions }, 'own')
+  const another = layerOf({ enginePositions, isGiven: false }, 'another')
+  for (const both of [
+    [own, another],
+    [another, own],
+  ])
+    assert.equal(choose(exact, both, undefined).layer.name, 'own')
+  refuses('RESCUE_LAYER_UNCLEAR', () => choose(exact, [another, { ...another }], undefined))
+})
+
+test('who has given nothing has given nothing, whatever else it might have written to, or complained of', () => {
+  const nothing = { ...exact, written: 0 }
+  for (const known of [
+    { ...nothing, mayComplain: true },
+    { ...nothing, isExact: false },
+  ]) {
+    assert.equal(choose(known, [layerOf({})], undefined).position.bytes, 0)
+    const open = layerOf({ enginePositions: [{ file, position: 1000, isAtEnd: false }] })
+    refuses('RESCUE_POSITION_UNPROVEN', () => choose(known, [open], undefined))
+    assert.equal(choose({ ...known, otherLines: 1 }, [open], undefined).position.bytes, 0)
+  }
 })
 
 test('in a dockerd one line works on a layer: where another has bytes of it, too, or it has come further, or too few wait, it is not known which', () => {
   const docker = { ...exact, sharesLayers: false, inputWaiting: 100 }
   const open = (facts: Partial<Identified> = {}, position = 1000) =>
-    layerOf({ inputAt: 900, enginePositions: [{ file, position: 1000, isAtEnd: false }], ...facts }, 'layer', position)
+    layerOf(
+      { ...facts, inputAt: 900, enginePositions: [{ file, position: 1000, isAtEnd: false }], isGiven: false },
+      'layer',
+      position,
+    )
   assert.equal(choose(docker, [open()], undefined).position.bytes, 1000)
   refuses('RESCUE_NO_LAYER', () => choose(docker, [open({ rivals: 1 })], undefined))
   refuses('RESCUE_NO_LAYER', () => choose(docker, [open({}, 1000 + 2 ** 20 + 1)], undefined))

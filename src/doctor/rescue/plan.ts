@@ -27,7 +27,7 @@ export interface Known extends Pick<Subject, 'written' | 'isExact' | 'mayComplai
   readonly otherLines: number
   /** It has closed its output: nothing can be written there any more. */
   readonly hasClosed: boolean
-  /** Several decompressors of its engine may work on one layer. Not so in dockerd, which also unpacks what is no layer (docker import, ADD of an archive), and whose digest nobody checks. */
+  /** Several decompressors of its engine may work on one layer. Not so in dockerd. Either unpacks what is no layer, too, and whose digest nobody checks: docker import, ADD of an archive, ctr images import. */
   readonly sharesLayers: boolean
 }
 
@@ -37,6 +37,9 @@ const tellingBytes = 4096
 const heldMax = 1024 * 1024
 /** What a program and its loader read before it reads its input: libraries, settings, the script that starts it. */
 const loadedMax = 256 * 1024
+
+/** Programs write whole buffers until they come to the end, of a multiple of so many bytes. */
+const bufferUnit = 4096
 
 /** What an earlier rescue left behind. */
 export interface Resumption {
@@ -65,9 +68,10 @@ export function choose(known: Known, examined: readonly Identified[], resumption
   if (sure.length === 0)
     throw new Refusal(
       'RESCUE_NO_LAYER',
-      `it is not seen that it was given ${unsure?.layer.name}: the end of that is neither in its input nor in its memory, or in that of others, too`,
+      `it is not seen that it was given ${unsure?.layer.name}: what tells that from all others neither waits for it alone nor was found in its memory`,
     )
-  const outcomes = sure.map(layer => outcomeOf(known, layer, resumption?.position))
+  const given = sure.filter(({ isGiven }) => isGiven)
+  const outcomes = (given.length > 0 ? given : sure).map(layer => outcomeOf(known, layer, resumption?.position))
   const choices = outcomes.filter((outcome): outcome is Choice => !(outcome instanceof Refusal))
   const [choice, another] = choices
   const names = sure.map(({ layer }) => layer.name).join(', ')
@@ -89,17 +93,37 @@ function mayBeItsInput({ read, inputWaiting }: Known, { inputAt, layer }: Examin
 
 /**
  * Lengths and names may be those of something else: what is unpacked for nobody's digest would get the rest of a layer. So of a layer that the engine has not open the end must be seen, which has the
- * checksum of all of it; of one that a dockerd has open enough bytes must wait, where that has come to, and nobody else's input have bytes of it, since one line alone works on it. One that has closed its output, after as
- * many bytes as the layer has, gets none.
+ * checksum of all of it. Of one that it has open enough bytes must wait: in a dockerd for this line alone, and where it has read to; in others, where none wait, a file that is unpacked must show how far it is. One that
+ * has closed its output, after as many bytes as the layer has, gets none: it was that layer, or something else that ended there, unless it was cut, after whole buffers.
  */
-function isItsInput(known: Known, { layer, isGiven, rivals, inputAt, total }: Identified): boolean {
-  if (isGiven) return true
-  const { written, read, isExact, hasClosed, sharesLayers, inputWaiting } = known
-  if (hasClosed && isExact && written === total && read - layer.size <= loadedMax) return true
-  if (layer.isFetched) return false
-  if (sharesLayers) return true
-  const handed = layer.position === undefined || layer.position - (inputAt ?? 0) - inputWaiting <= heldMax
-  return inputWaiting >= tellingEnd && rivals === 0 && handed
+function isItsInput(known: Known, examined: Identified): boolean {
+  if (examined.isGiven) return true
+  if (hasGivenAll(known, examined)) return true
+  if (examined.layer.isFetched) return false
+  const waits = known.inputWaiting >= tellingEnd
+  if (known.sharesLayers) return waits || positionsShown(known, examined).length > 0
+  const { layer, inputAt, rivals } = examined
+  const handed = layer.position === undefined || layer.position - (inputAt ?? 0) - known.inputWaiting <= heldMax
+  return waits && rivals === 0 && handed
+}
+
+function hasGivenAll(known: Known, { layer, total }: Identified): boolean {
+  const { hasClosed, isExact, written, read, sharesLayers, otherLines } = known
+  if (!hasClosed || !isExact || written !== total) return false
+  const isAlone = !layer.isFetched && (sharesLayers || otherLines === 0)
+  return read - layer.size <= loadedMax && (isAlone || total % bufferUnit !== 0)
+}
+
+/** Files of the engine that show where it is: of a count that is exact, those that agree with it. */
+function positionsShown(known: Known, examined: Examined): EnginePosition[] {
+  const { written } = known
+  const isExact = isCountExact(known, examined)
+  return examined.enginePositions.filter(({ position }) => (isExact ? position === written : position <= written))
+}
+
+/** Complaints make a count more than the engine can have: where the two agree there were none, and where they do not the engine's file alone tells how much came. */
+function isCountExact({ written, isExact, mayComplain }: Known, { enginePositions }: Examined): boolean {
+  return isExact && (!mayComplain || enginePositions.some(({ position }) => position === written))
 }
 
 function outcomeOf(known: Known, layer: Identified, resumeAt: number | undefined): Choice | Refusal {
@@ -125,10 +149,9 @@ function resumed(bytes: number): Position {
 function findPosition(known: Known, layer: Examined): Position {
   const { written } = known
   const possible = layer.enginePositions.filter(({ position }) => position <= written)
-  // Complaints make a count more than the engine can have: where the two agree there were none, and where they do not the engine's file alone tells how much came.
-  const isExact = known.isExact && (!known.mayComplain || possible.some(({ position }) => position === written))
+  const isExact = isCountExact(known, layer)
   if (hasTakenNothing({ ...known, isExact }, layer)) return beginning({ ...known, isExact }, layer)
-  const shown = possible.filter(({ position }) => !isExact || position === written)
+  const shown = positionsShown(known, layer)
   const [first] = shown
   if (first !== undefined) return shownBy(first, shown, { isExact, others: layer.others })
   const [other] = possible
@@ -136,7 +159,8 @@ function findPosition(known: Known, layer: Examined): Position {
     throw unproven(
       `it wrote ${number(written)} bytes, but its engine is at byte ${number(other.position)} by ${other.file.path}`,
     )
-  if (!isExact)
+  if (!isExact && written === 0) checkExplained(known, layer)
+  if (!isExact && written > 0)
     throw unproven(
       `it wrote ${number(written)} bytes, not all to its output, and the engine has no file open that tells how many came through`,
     )
@@ -156,14 +180,19 @@ function findPosition(known: Known, layer: Examined): Position {
 }
 
 /** What nobody has written to, as its room tells, has given what its own program wrote: nothing, by an exact count. By any other it may have written something all the same: then the engine has a file open that no other line explains. */
-function beginning({ isExact, otherLines }: Known, { enginePositions }: Examined): Position {
-  const [first] = enginePositions
-  if (!isExact && first !== undefined && enginePositions.length > otherLines)
-    throw unproven(
-      `it has not taken a byte of its input, but its engine is at byte ${number(first.position)} by ${first.file.path}`,
-    )
+function beginning(known: Known, layer: Examined): Position {
+  if (!known.isExact) checkExplained(known, layer)
   const evidence = 'it has not taken a byte of its input: what waits there is the beginning of the layer'
   return { bytes: 0, file: undefined, evidence }
+}
+
+/** @throws Refusal if the engine has a file of the layer open that no other line can have filled */
+function checkExplained({ otherLines }: Known, { enginePositions }: Examined): void {
+  const [first] = enginePositions
+  if (first !== undefined && enginePositions.length > otherLines)
+    throw unproven(
+      `it seems to have given nothing, but its engine is at byte ${number(first.position)} by ${first.file.path}`,
+    )
 }
 
 function hasTakenNothing({ written, isExact, inputWaiting }: Known, { inputAt, layer }: Examined): boolean {

@@ -127,12 +127,12 @@ export const refusals = {
     en: {
       meaning:
         'The compressed bytes of the layer are not to be had: the engine has no file open that holds them, or none that holds what waits in the input of the decompressor; or it is not seen that the decompressor was given these, and not those of another layer or of what is no layer at all.',
-      next: `Name the image, so that the layer comes from its registry: windlass doctor --rescue --image REF. Or: ${bringIn.en}`,
+      next: `If you have not named the image: windlass doctor --rescue --image REF, so that the layer comes from its registry. Or: ${bringIn.en}`,
     },
     zh: {
       meaning:
         '得不到该层的压缩数据：引擎没有打开任何含有它的文件，或者其中都没有解压程序输入中等待的数据；或者无法确认解压程序得到的就是该层的数据，而不是另一个层或根本不是层的数据。',
-      next: `请指明镜像，使该层从其镜像仓库获取：windlass doctor --rescue --image REF。或者：${bringIn.zh}`,
+      next: `如果尚未指明镜像：windlass doctor --rescue --image REF，使该层从其镜像仓库获取。或者：${bringIn.zh}`,
     },
   },
   RESCUE_LAYER_DAMAGED: {

@@ -118,6 +118,7 @@ function allWritten({ name, digest, diffId, total }: NonNullable<Unfinished['wri
     digest,
     diffId,
     total,
+    checksum: 0,
     ...nothing,
     isGiven: true,
     position: { bytes: total, file: undefined, evidence },

@@ -60,9 +60,11 @@ test('a program gets no descriptor of the pipes of others: it would keep them op
 })
 
 test('what was written is counted, and so is what waits in the pipes', async () => {
-  await using child = sh('sleep 0.2; head -c 1000 >/dev/null; printf 12345; sleep 100')
+  await using child = sh('kill -STOP $$; head -c 1000 >/dev/null; printf 12345; sleep 100')
   await child.stdin.write(Buffer.alloc(5000))
+  await until(() => child.facts().program?.state === 'T')
   assert.equal(child.facts().stdinFill, 5000)
+  process.kill(child.pid, 'SIGCONT')
   assert.equal((await child.stdout.next())?.length, 5)
   const facts = child.facts()
   assert.equal(facts.bytesIn, 5000)

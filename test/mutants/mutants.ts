@@ -882,11 +882,26 @@ const engines: Mutant[] = [
     [
       'src/doctor/rescue/orphans.ts',
       'src/doctor/rescue/orphans.test.ts',
-      ['  return isLeft && engines', '  return engines'],
+      ['unfinished?.leftStopped.has(one.pid) !== true', 'unfinished === undefined'],
     ],
     ['src/doctor/rescue/let-go.ts', claims, [' || unfinished.position !== undefined', '']],
     ['src/doctor/rescue/let-go.ts', claims, [' && now.startTicks === startTicks', '']],
     ['src/sys/held-process.ts', held, ['  lingering.add(tid)\n', '']],
+  ]),
+  ...guardsOf('bytes of a layer in what is no pull', [
+    ['src/doctor/rescue/plan.ts', plan, ['  if (layer.isFetched) return false\n', '']],
+    ['src/doctor/rescue/plan.ts', plan, ['rivals === 0 && ', '']],
+  ]),
+  ...guardsOf('a rescue of which nobody knows any more', [
+    [
+      'src/sys/foreign-pipes.ts',
+      'src/sys/foreign-pipes.test.ts',
+      ['[widened(page), 8 * page, page]', '[widened(page)]'],
+    ],
+  ]),
+  ...guardsOf('a disk that journals fill', [
+    ['src/doctor/rescue/prune.ts', 'src/doctor/rescue/prune.test.ts', ['.slice(-keptMax)', '']],
+    ['src/doctor/rescue/prune.ts', 'src/doctor/rescue/prune.test.ts', ['isNeeded(host, record) || ', '']],
   ]),
   ...guardsOf('two who rescue the same process', [
     ['src/doctor/rescue/claim.ts', claims, ['tryFlock(fd) && ', '']],

@@ -833,9 +833,9 @@ const engines: Mutant[] = [
     ['src/sys/held-process.ts', held, ['if (size !== machine.registersSize)', 'if (false)']],
   ]),
   ...guardsOf("a wrong byte in the engine's stream", [
-    ['src/doctor/rescue/plan.ts', plan, ['!isExact || position === written', 'true']],
+    ['src/doctor/rescue/plan.ts', plan, ['isExact ? position === written : ', '']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact && shown.some(({ isAtEnd }) => isAtEnd))', '  if (false)']],
-    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact)\n', '  if (false)\n']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (!isExact && written > 0)\n', '  if (false)\n']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (!hasReadAsMuch(known, layer))', '  if (false)']],
     ['src/doctor/rescue/plan.ts', plan, ['  if (layer.contents.some(', '  if (false && layer.contents.some(']],
     ['src/doctor/rescue/plan.ts', plan, ['  return inputAt !== undefined && (', '  return (']],
@@ -889,7 +889,7 @@ const engines: Mutant[] = [
     ['src/sys/held-process.ts', held, ['  lingering.add(tid)\n', '']],
   ]),
   ...guardsOf('bytes of a layer in what is no pull', [
-    ['src/doctor/rescue/plan.ts', plan, ['  if (layer.isFetched) return false\n', '']],
+    ['src/doctor/rescue/plan.ts', plan, ['  if (examined.layer.isFetched) return false\n', '']],
     ['src/doctor/rescue/plan.ts', plan, ['rivals === 0 && ', '']],
   ]),
   ...guardsOf('a rescue of which nobody knows any more', [

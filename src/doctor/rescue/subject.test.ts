@@ -46,7 +46,7 @@ function makeHost(all: readonly Made[], environ = 'PATH=/usr/bin\0', libraries: 
     files[`${own}/cmdline`] = `${(one.args ?? [one.name]).join('\0')}\0`
     files[`${own}/environ`] = environ
     files[`${own}/maps`] = libraries.map(path => `7f00-7f01 r-xp 00000000 08:01 7    ${path}\n`).join('')
-    links[`${own}/cwd`] = '/work'
+    links[`${own}/cwd`] = '/app'
     files[`${own}/io`] = `rchar: 5000\nwchar: ${one.written ?? 0}\n`
     links[`${own}/exe`] = `/usr/bin/${one.name}`
     const isolated = one.root === undefined ? 'mnt:[1]' : `mnt:[${base + at}]`
@@ -172,9 +172,9 @@ test('a place for libraries makes nobody complain as long as none comes from the
     const host = makeHost([{ name: 'containerd', start: 1 }, unpigz(1, 5)], `LD_LIBRARY_PATH=${places}\0`, libraries)
     return subjectsOf(host)[0]?.mayComplain
   }
-  const libraries = ['/usr/bin/unpigz', '/usr/lib/libz.so.1', '/work/libm.so.6']
+  const libraries = ['/usr/bin/unpigz', '/usr/lib/libz.so.1', '/app/libm.so.6']
   assert.equal(mayComplain('/opt/containerd/lib', libraries), false)
   assert.equal(mayComplain('/opt/containerd/lib:/usr/lib', libraries), true)
   assert.equal(mayComplain('/opt/containerd/lib:', libraries), true, 'the working directory')
-  assert.equal(mayComplain('lib', ['/work/lib/libz.so.1']), true)
+  assert.equal(mayComplain('lib', ['/app/lib/libz.so.1']), true)
 })

@@ -85,12 +85,22 @@ test('an engine that is not asked for how long accuses nobody', async () => {
   )
 })
 
-test('a pull for which nothing is done asks for something, and has had no answer for long if it says so', async () => {
-  const codes = async (state: string, work = gone) =>
-    (await visit({ counts: counts(70, pull), whole: whole(state, pull) }, work)).findings.map(
-      ({ code, severity }) => `${code} ${severity}`,
-    )
-  assert.deepEqual(await codes('select'), ['PULL_WAITS note'])
-  assert.deepEqual(await codes('select, 3 minutes'), ['PULL_UNANSWERED warning'])
-  assert.deepEqual(await codes('select, 3 minutes', { isWorking: true, isMoving: false }), [])
+test('a pull that waits for an answer about its image for a minute and longer is told, whatever else goes on; one that waits for layers, for containerd or for its next try is not', async () => {
+  const codes = async (state: string, frame: string, work = gone) => {
+    const stack = `goroutine 7 [${state}]:\n${frame}(0xc0)\n\t/f.go:1 +0x1\n${pull}(0xc0)\n\t/f.go:1 +0x1`
+    const { findings } = await visit({ counts: counts(70, pull), whole: stack }, work)
+    return findings.map(({ code, severity }) => `${code} ${severity}`)
+  }
+  const request = 'net/http.(*Transport).roundTrip'
+  const body = 'net/http.(*bodyEOFSignal).Read'
+  const layers = `${docker}/distribution/xfer.(*LayerDownloadManager).Download`
+  const busy = { isWorking: true, isMoving: false }
+  assert.deepEqual(await codes('select', request), ['PULL_WAITS note'])
+  assert.deepEqual(await codes('select, 3 minutes', request), ['PULL_UNANSWERED warning'])
+  assert.deepEqual(await codes('select, 3 minutes', body), ['PULL_UNANSWERED warning'])
+  assert.deepEqual(await codes('select, 3 minutes', request, busy), ['PULL_UNANSWERED warning'])
+  for (const other of [layers, 'golang.org/x/sync/errgroup.(*Group).Wait', 'time.Sleep']) {
+    assert.deepEqual(await codes('select, 3 minutes', other), ['PULL_WAITS note'])
+    assert.deepEqual(await codes('select, 3 minutes', other, busy), [])
+  }
 })

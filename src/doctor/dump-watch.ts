@@ -82,16 +82,25 @@ function judgeDump(engine: FoundEngine, dump: string, { isWorking }: EngineWork,
   const requests = describeRequests(counts, isDetailed)
   if (counts.poisoned > 0) return [tellPoisoned(engine, counts, { isWorking, isDetailed, requests, seenMs })]
   if (counts.askingMinutes > 0) return [tellAsking(engine, counts, requests)]
-  // It waits for an answer of a registry, or is between two steps.
-  if (counts.pulls === 0 || isWorking) return []
-  const code = counts.pullMinutes > 0 ? 'PULL_UNANSWERED' : 'PULL_WAITS'
-  const facts = { pulls: counts.pulls, pullMinutes: counts.pullMinutes }
-  return [makeFinding(code, describeEngine(engine), { evidence: [requests], facts })]
+  const { pulls, pullMinutes, unanswered, unansweredMinutes } = counts
+  if (unansweredMinutes > 0) return [tellUnanswered(engine, { unanswered, unansweredMinutes }, requests)]
+  // It is between two steps, or containerd does all for it.
+  if (pulls === 0 || isWorking) return []
+  return [makeFinding('PULL_WAITS', describeEngine(engine), { evidence: [requests], facts: { pulls, pullMinutes } })]
 }
 
 function describeRequests({ pulls, pullMinutes, unpacking, downloading }: PullGoroutines, isDetailed: boolean): string {
   const age = isDetailed ? `, the oldest for ${pullMinutes} minutes` : ''
   return `it has ${pulls} requests for pulls${age}; ${unpacking} layers are being unpacked, ${downloading} downloaded`
+}
+
+type Unanswered = Pick<PullGoroutines, 'unanswered' | 'unansweredMinutes'>
+
+/** Other pulls may go on beside it. */
+function tellUnanswered(engine: FoundEngine, facts: Unanswered, requests: string): Finding {
+  const { unanswered, unansweredMinutes } = facts
+  const waits = `${unanswered} of its pulls wait for an answer about the image itself, the oldest for ${unansweredMinutes} minutes`
+  return makeFinding('PULL_UNANSWERED', describeEngine(engine), { evidence: [waits, requests], facts: { ...facts } })
 }
 
 interface PoisonedFacts {

@@ -24,7 +24,16 @@ const started = goroutine('select', 'distribution/xfer.(*transferManager).Transf
 
 test('a dump tells how many pulls wait, for how long, and what is done for them', () => {
   const found = countPullGoroutines([pulling, unpacking, started].join('\n\n'))
-  const idle = { waiting: 0, poisoned: 0, poisonedMinutes: 0, asking: 0, askingMinutes: 0, mute: 0 }
+  const idle = {
+    unanswered: 0,
+    unansweredMinutes: 0,
+    waiting: 0,
+    poisoned: 0,
+    poisonedMinutes: 0,
+    asking: 0,
+    askingMinutes: 0,
+    mute: 0,
+  }
   assert.deepEqual(found, { pulls: 1, pullMinutes: 606, unpacking: 1, unpackingOfPulls: 0, downloading: 0, ...idle })
 })
 
@@ -119,6 +128,8 @@ test('what is no dump counts nothing', () => {
     ...{
       pulls: 0,
       pullMinutes: 0,
+      unanswered: 0,
+      unansweredMinutes: 0,
       waiting: 0,
       unpacking: 0,
       unpackingOfPulls: 0,

@@ -11,6 +11,10 @@ export interface PullGoroutines {
   readonly pulls: number
   /** The one that waits longest, as the dump says, in minutes. */
   readonly pullMinutes: number
+  /** Those of them that wait for an answer of a registry, or whoever it sends them to, about the image itself: no layer is begun. */
+  readonly unanswered: number
+  /** The one of these that waits longest, in minutes. */
+  readonly unansweredMinutes: number
   /** Those of them that wait for layers: to be downloaded, or unpacked. */
   readonly waiting: number
   /** Layers that are being unpacked. */
@@ -94,6 +98,10 @@ async function askFor(host: HostView, engine: FoundEngine, detail: 1 | 2, head: 
   return answers.find(answer => answer?.status === 200 && answer.body.startsWith(head))?.body
 }
 
+/** Sends a request and waits for its answer, or reads that: whether by HTTP/1 or HTTP/2. Who waits for layers, or between two tries, does neither. */
+const inRequest =
+  /^net\/http\.\(\*(?:Transport\)\.roundTrip|bodyEOFSignal\)\.Read|http2transportResponseBody\)\.Read)\(/
+
 /** @param dump of either kind */
 export function countPullGoroutines(dump: string): PullGoroutines {
   const all = parseDump(dump)
@@ -103,9 +111,12 @@ export function countPullGoroutines(dump: string): PullGoroutines {
   const isOfPull = ({ frames }: Goroutine) =>
     frames.some(frame => /LayerDownloadManager\)\.makeDownloadFunc/.test(frame))
   const poisoned = all.filter(isPoisoned)
+  const unanswered = pulls.filter(({ frames }) => frames.some(frame => inRequest.test(frame)))
   return {
     pulls: countOf(pulls),
     pullMinutes: longestOf(pulls),
+    unanswered: countOf(unanswered),
+    unansweredMinutes: longestOf(unanswered),
     waiting: countOf(holding(/\(\*LayerDownloadManager\)\.Download\(/)),
     unpacking: countOf(unpacking),
     unpackingOfPulls: countOf(unpacking.filter(isOfPull)),

@@ -78,11 +78,16 @@ export async function examinePulls(
   if (hidden.length > 0) findings.push(makeFinding('PULLS_HIDDEN', hidden.map(describeEngine).join(', ')))
   else if (isEmpty && ended[0] !== undefined)
     findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0].line.engine)))
-  else if (isEmpty) {
-    const asked = engines.flatMap(engine => findAsked(host, engine))
-    findings.push(...(asked.length > 0 ? asked : [makeFinding('NO_PULL', '')]))
-  }
+  const isQuiet = (engine: FoundEngine) =>
+    !isTold(engine, findings) && !ended.some(({ line }) => line.engine === engine)
+  findings.push(...engines.filter(isQuiet).flatMap(engine => findAsked(host, engine)))
+  if (findings.length === 0) findings.push(makeFinding('NO_PULL', ''))
   return { findings, lines: [...watches.values()], dumps: dumps.texts }
+}
+
+function isTold(engine: FoundEngine, findings: readonly Finding[]): boolean {
+  const name = describeEngine(engine)
+  return findings.some(({ subject }) => subject === name || subject.startsWith(`${name} `))
 }
 
 /** A client waits for it, and nothing of a pull is to be seen: it asks a registry, or waits for its answer. */

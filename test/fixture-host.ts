@@ -12,6 +12,17 @@ interface FixtureOptions {
   readonly nowMs?: number
 }
 
+/** What /proc tells of a process of root that is beside us. */
+export function besideUs(pid: number) {
+  const spaces = (of: number | 'self') => ['pid', 'mnt', 'user'].map(name => [`/proc/${of}/ns/${name}`, `${name}:[1]`])
+  const links: Readonly<Record<string, string>> = Object.fromEntries([
+    ...spaces('self'),
+    ...spaces(pid),
+    [`/proc/${pid}/root`, '/'],
+  ])
+  return { links, files: { [`/proc/${pid}/status`]: 'Uid:\t0\t0\t0\t0\n' } }
+}
+
 /** Answers from the table alone; time passes in it only while it is waited for. A file may change from one `pause` to the next: `later` is then what stands there. */
 export class FixtureHost extends LiveHost {
   override readonly arch = 'x64'
@@ -29,6 +40,7 @@ export class FixtureHost extends LiveHost {
       names: async (path: string) => this.names(path),
       file: async (path: string) => this.#stat(path),
       filesystem: async () => undefined,
+      isOne: undefined,
     })
   }
 

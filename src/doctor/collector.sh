@@ -492,7 +492,7 @@ tell_closed() {
 look_at_engine() {
   find_root
   find_sockets
-  links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net" "/proc/$pid/ns/pid"
+  links "/proc/$pid/exe" "/proc/$pid/root" "/proc/$pid/ns/mnt" "/proc/$pid/ns/net" "/proc/$pid/ns/pid" "/proc/$pid/ns/user"
   grep '^Uid:' "/proc/$pid/status" /dev/null | sed 's/^/t/'
   # ls /proc/PID/fd may be forbidden even to root: then nobody is to be accused.
   within_told 30 tell_closed | sed "/^$late\$/d"
@@ -609,12 +609,19 @@ unit_settings() {
   done
 }
 
-# What root or we have started beside us may be run with our rights. Anybody may call a program of his like an engine.
+# What root or we have started beside us, out of the same files, may be run with our rights. Anybody may call a program of his like an engine, and so may a container that has
+# the processes of the host, and a root without a user namespace.
 is_of_host() {
-  here=$(show /proc/self/ns/pid)
-  there=$(show "/proc/$pid/ns/pid")
-  [ -n "$there" ] && [ "${here##*-> }" = "${there##*-> }" ] || return 1
-  for uid in $(users_of "$pid"); do
+  for space in pid mnt user; do
+    here=$(show "/proc/self/ns/$space")
+    there=$(show "/proc/$pid/ns/$space")
+    [ -n "$there" ] && [ "${here##*-> }" = "${there##*-> }" ] || return 1
+  done
+  there=$(show "/proc/$pid/root")
+  [ "${there##*-> }" = / ] && [ "/proc/$pid/root" -ef / ] || return 1
+  users=$(users_of "$pid")
+  [ -n "$users" ] || return 1
+  for uid in $users; do
     [ "$uid" = 0 ] || [ "$uid" = "$own" ] || return 1
   done
 }
@@ -868,7 +875,7 @@ main() {
   read -r uptime _ </proc/uptime
   printf '=%s\n' "now $(date +%s 2>/dev/null) $uptime" ${only:+"only $only"}
   for name in curl perl stat; do has $name || printf '=missing %s\n' $name; done
-  links /proc/self/ns/mnt /proc/self/ns/pid /proc/self/root /proc/1/ns/net
+  links /proc/self/ns/mnt /proc/self/ns/pid /proc/self/ns/user /proc/self/root /proc/1/ns/net
   texts /proc/filesystems /proc/pressure/io /proc/pressure/cpu /proc/pressure/memory /proc/sys/kernel/random/entropy_avail \
     /proc/loadavg /proc/meminfo /proc/version /proc/vmstat /proc/uptime /proc/sys/kernel/osrelease /etc/os-release
   tell_mounts self

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { codesOf } from '../../test/checked.ts'
-import { readFactsFile } from './collector.ts'
+import { RecordedHost } from '../sys/recorded-host.ts'
+import { collectHere, readFactsFile } from './collector.ts'
 import { diagnose } from './diagnose.ts'
+import { isOfHost } from './engines.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-facts-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -71,4 +75,27 @@ test('what a PowerShell has written to a file is read', async () => {
   const host = await read(Buffer.from(`\uFEFF${text}`, 'utf16le'))
   assert.ok(host.isWhole)
   assert.equal(host.link('/proc/7/exe'), '/usr/bin/dockerd')
+})
+
+test('a program is run by the script, too, only if it has the root and the namespaces of the host', {
+  skip: process.getuid?.() !== 0,
+}, async t => {
+  const program = join(directory, 'podman')
+  copyFileSync('/bin/sleep', program)
+  const look = async (file: string, ...args: readonly string[]) => {
+    const child = spawn(file, args, { stdio: 'ignore' })
+    t.after(() => child.kill('SIGKILL'))
+    const pid = child.pid ?? assert.fail()
+    while (readFileSync(`/proc/${pid}/comm`, 'latin1') !== 'podman\n') await sleep(5)
+    const host = new RecordedHost(await collectHere({ pid, signal: t.signal }))
+    const version = await host.tell(`/proc/${pid}/exe`, ['--version'])
+    return [/ \d+\.\d+/.test(version ?? ''), await isOfHost(host, pid)]
+  }
+  const [beside, ...others] = await Promise.all([
+    look(program, '60'),
+    look('unshare', '--mount', program, '60'),
+    look('unshare', '--user', '--map-root-user', program, '60'),
+  ])
+  for (const other of others) assert.deepEqual(other, [false, false])
+  assert.deepEqual(beside, [true, true])
 })

@@ -8,10 +8,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeEngine } from '../../test/checked.ts'
-import { FixtureHost } from '../../test/fixture-host.ts'
+import { besideUs, FixtureHost } from '../../test/fixture-host.ts'
 import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
-import { findEngines, settingsOf, withGraphRoot } from './engines.ts'
+import { findEngines, isOfHost, settingsOf, withGraphRoot } from './engines.ts'
 
 test('a program is run to tell its version only if root or we have started it', {
   skip: process.getuid?.() !== 0,
@@ -21,8 +21,8 @@ test('a program is run to tell its version only if root or we have started it', 
   chmodSync(directory, 0o755)
   const program = join(directory, 'podman')
   copyFileSync('/bin/sleep', program)
-  const versionOf = async (uid: number) => {
-    const child = spawn(program, ['30'], { uid, stdio: 'ignore' })
+  const versionOf = async (uid: number, [file, ...args]: readonly [string, ...string[]] = [program, '30']) => {
+    const child = spawn(file, args, { uid, stdio: 'ignore' })
     t.after(() => child.kill('SIGKILL'))
     while (readFileSync(`/proc/${child.pid}/comm`, 'latin1') !== 'podman\n') await sleep(5)
     const host = new LiveHost()
@@ -33,6 +33,27 @@ test('a program is run to tell its version only if root or we have started it', 
   }
   assert.match((await versionOf(0)) ?? 'none', /^\d/)
   assert.equal(await versionOf(65_534), undefined)
+  // As in a container that has the processes of the host.
+  assert.equal(await versionOf(0, ['unshare', '--mount', program, '30']), undefined)
+})
+
+test('what is not known of a process is not taken for that of the host', async () => {
+  const { links: beside, files: root } = besideUs(7)
+  const judge = (links: Readonly<Record<string, string>>, files: Readonly<Record<string, string>> = root) =>
+    isOfHost(new FixtureHost({ links, files }), 7)
+  assert.equal(await judge(beside), true)
+  assert.equal(await judge(beside, {}), false)
+  for (const path of Object.keys(beside)) {
+    const { [path]: _, ...without } = beside
+    assert.equal(await judge(without), false, path)
+    assert.equal(await judge({ ...beside, [path]: 'other' }), false, path)
+  }
+  // Of a root that was unmounted meanwhile the kernel says that it is /, too.
+  const host = new FixtureHost({ links: beside, files: root })
+  for (const isOne of [false, undefined]) {
+    Object.assign(host.disk, { isOne: async () => isOne })
+    assert.equal(await isOfHost(host, 7), false)
+  }
 })
 
 const listens = `use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $ARGV[0], Listen => 1) or die $!;

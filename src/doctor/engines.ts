@@ -208,14 +208,24 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
   return [...new Set(told.filter(isOnce).map(({ path }) => path))]
 }
 
+/** Which of them a container has of its own differs: a monitor of nodes has the host's processes, and a root without a user namespace. */
+const namespaces = ['pid', 'mnt', 'user']
+
 /**
- * True if what the process is may be run here, with our rights: root or we started it, beside us. Anybody may call a program of his like an engine, and so may a
- * container.
+ * True if what the process is may be run here, with our rights: root or we started it, beside us, out of the same files. Anybody may call a program of his like an
+ * engine, and so may a container. What is not known of it is not taken for good.
  */
-export function isOfHost(host: HostView, pid: number): boolean {
-  if (host.link(`/proc/${pid}/ns/pid`) !== host.link('/proc/self/ns/pid')) return false
+export async function isOfHost(host: HostView, pid: number): Promise<boolean> {
+  const isShared = (name: string) => {
+    const its = host.link(`/proc/${pid}/ns/${name}`)
+    return its !== undefined && its === host.link(`/proc/self/ns/${name}`)
+  }
   const uids = readUids(host, pid)
-  return uids === undefined || isTrusted(uids, host.uid)
+  if (!namespaces.every(isShared) || uids === undefined || !isTrusted(uids, host.uid)) return false
+  const root = `/proc/${pid}/root`
+  if (host.link(root) !== '/') return false
+  // The kernel calls the root of what was unmounted so, too.
+  return host.disk.isOne === undefined || (await host.disk.isOne(root, '/')) === true
 }
 
 /** Root's, or that of who looks. */
@@ -256,7 +266,7 @@ async function readVersion(host: HostView, engine: FoundEngine) {
     if (version !== undefined) return version
   }
   if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return undefined
-  if (!isOfHost(host, process.pid)) return undefined
+  if (!(await isOfHost(host, process.pid))) return undefined
   const told = await host.tell(`/proc/${process.pid}/exe`, ['--version'])
   return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
 }

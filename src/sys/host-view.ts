@@ -101,6 +101,8 @@ interface DiskView {
   readonly unasked?: ReadonlySet<string>
   /** Whether the entries of a directory tell their type (d_type). Absent where that cannot be asked from here, as is the next. */
   hasTypes?(path: string): Promise<boolean | undefined>
+  /** Whether two paths lead to the same file. Absent in a record. */
+  isOne?(path: string, other: string): Promise<boolean | undefined>
   /** The file itself, behind all links. */
   realPath?(path: string): Promise<string | undefined>
   /** The sha256 of a file of up to a gigabyte, as `sha256:…`, if it can be read in a second or two. */
@@ -284,6 +286,12 @@ class LiveDisk implements DiskView {
 
   hasTypes(path: string): Promise<boolean | undefined> {
     return this.#ask(path, place => hasDTypeAsync(place))
+  }
+
+  async isOne(path: string, other: string): Promise<boolean | undefined> {
+    const places = await Promise.all([path, other].map(path => this.#ask(path, place => stat(place, { bigint: true }))))
+    const [one, two] = places
+    return one && two && one.dev === two.dev && one.ino === two.ino
   }
 
   realPath(path: string): Promise<string | undefined> {

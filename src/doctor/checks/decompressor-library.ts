@@ -31,7 +31,7 @@ export const decompressorLibrary: CheckOf<'engine'> = {
     if (used?.path === undefined || engine.rootPrefix !== '') return []
     const { path } = used
     // A stranger's library would be loaded with our rights.
-    const loader = isOfHost(context.host, engine.process.pid) ? loaderSettings(engine) : []
+    const loader = (await isOfHost(context.host, engine.process.pid)) ? loaderSettings(engine) : []
     const files = await listLibraries(path, loader, context)
     const found = [...judgePreloads(engine), ...judgeLibraries(engine, path, files)]
     return /pigz$/.test(used.name) ? [...found, ...(await judgePigz(engine, path, loader, context))] : found

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { codesOf, makeDecompressing, makeEngine, runCheck } from '../../../test/checked.ts'
-import { FixtureHost } from '../../../test/fixture-host.ts'
+import { besideUs, FixtureHost } from '../../../test/fixture-host.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import { decompressorFile } from './decompressor-file.ts'
 import { decompressorLibrary } from './decompressor-library.ts'
@@ -78,7 +78,7 @@ async function lookAtLibrary(versions: string, libraries: string, environment: r
   )
   const tells = { [`${prefix} ldd ${unpigz}`]: libraries, [`${prefix} ${unpigz} -vV`]: versions }
   const engine = makeDecompressing(1, unpigz, { environment: new Map(environment) })
-  return await runCheck(decompressorLibrary, new FixtureHost({ tells }), { engines: [engine] })
+  return await runCheck(decompressorLibrary, new FixtureHost({ ...besideUs(1), tells }), { engines: [engine] })
 }
 const plain =
   '\tlibz.so.1 => /lib64/libz.so.1 (0x1)\n\tlibc.so.6 => /lib64/libc.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 (0x3)\n'

@@ -53,11 +53,9 @@ const lines: Readonly<Record<string, Told | undefined>> = {
     socket: containerd,
     platform: 'linux/arm64',
   },
-  'ctr -n=k8s.io i pull host/app:1 --platform linux/arm64': {
-    text: 'host/app:1',
-    namespace: 'k8s.io',
-    socket: containerd,
-  },
+  'ctr -n=k8s.io i pull host/app:1 --platform linux/arm64': undefined,
+  'ctr -n=k8s.io i pull host/app:1 --all-platforms': undefined,
+  'ctr -n=k8s.io i pull host/app:1': { text: 'host/app:1', namespace: 'k8s.io', socket: containerd },
   'ctr i pull --platform linux/arm64 --platform linux/amd64 host/app:1': {
     text: 'host/app:1',
     namespace: 'default',

@@ -65,6 +65,8 @@ export function parsePullLine(args: readonly string[], grammar: PullGrammar): Pu
   let isPull = false
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
     if (isPull && (word === '--' || (style === 'go' && !isOption(word)))) {
+      // ctr of containerd 1.6 reads an option there, others pass over it.
+      if (word !== '--' && words.some(isOption)) return undefined
       images.push(...(word === '--' ? [] : [word]), ...words)
       break
     }

@@ -891,6 +891,7 @@ const engines: Mutant[] = [
   ...guardsOf('bytes of a layer in what is no pull', [
     ['src/doctor/rescue/plan.ts', plan, ['  if (examined.layer.isFetched) return false\n', '']],
     ['src/doctor/rescue/plan.ts', plan, ['rivals === 0 && ', '']],
+    ['src/doctor/rescue/plan.ts', plan, [' && !known.mayBeSent', '']],
   ]),
   ...guardsOf('a rescue of which nobody knows any more', [
     [

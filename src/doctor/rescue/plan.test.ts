@@ -24,7 +24,14 @@ function layerOf(facts: Partial<Identified>, name = 'layer', position?: number, 
 
 const file = { path: '/fs/name', link: '/proc/1/fd/3', position: 488 }
 /** It has read the layer, and 3000 bytes of libraries before. */
-const alone = { mayComplain: false, otherLines: 0, inputWaiting: 0, hasClosed: false, sharesLayers: true }
+const alone = {
+  mayBeSent: false,
+  mayComplain: false,
+  otherLines: 0,
+  inputWaiting: 0,
+  hasClosed: false,
+  sharesLayers: true,
+}
 const exact = { ...alone, written: 1000, isExact: true, isOutputAlone: true, read: 4000 }
 const noisy = { ...alone, written: 1169, isExact: false, isOutputAlone: false, read: 50_000 }
 
@@ -179,6 +186,8 @@ test('of a layer from a registry the end must be seen, whatever its length, its 
     refuses('RESCUE_NO_LAYER', () => choose(exact, [fetched({ ...facts, isGiven: false })], undefined))
     assert.equal(choose(exact, [fetched(facts)], undefined).position.bytes, 1000)
   }
+  // What a client has sent may hold it.
+  refuses('RESCUE_NO_LAYER', () => choose({ ...exact, mayBeSent: true }, [fetched({ enginePositions })], undefined))
   const waits = { ...noisy, inputWaiting: 1000 }
   refuses('RESCUE_NO_LAYER', () => choose(waits, [fetched({ inputAt: 0, isGiven: false })], undefined))
   assert.equal(choose(waits, [fetched({ inputAt: 0 })], undefined).position.bytes, 0)

@@ -29,6 +29,8 @@ export interface Known extends Pick<Subject, 'written' | 'isExact' | 'mayComplai
   readonly hasClosed: boolean
   /** Several decompressors of its engine may work on one layer. Not so in dockerd. Either unpacks what is no layer, too, and whose digest nobody checks: docker import, ADD of an archive, ctr images import. */
   readonly sharesLayers: boolean
+  /** By the word of its engine some of its decompressors have no layer of a pull: what a client has sent may hold the layer, and so its end. */
+  readonly mayBeSent: boolean
 }
 
 /** Fewer bytes of a stream may stand in it at many places. */
@@ -93,11 +95,11 @@ function mayBeItsInput({ read, inputWaiting }: Known, { inputAt, layer }: Examin
 
 /**
  * Lengths and names may be those of something else: what is unpacked for nobody's digest would get the rest of a layer. So of a layer that the engine has not open the end must be seen, which has the
- * checksum of all of it. Of one that it has open enough bytes must wait: in a dockerd for this line alone, and where it has read to; in others, where none wait, a file that is unpacked must show how far it is. One that
+ * checksum of all of it; but an archive that a client sends may hold the layer as it is. Of one that it has open enough bytes must wait: in a dockerd for this line alone, and where it has read to; in others, where none wait, a file that is unpacked must show how far it is. One that
  * has closed its output, after as many bytes as the layer has, gets none: it was that layer, or something else that ended there, unless it was cut, after whole buffers.
  */
 function isItsInput(known: Known, examined: Identified): boolean {
-  if (examined.isGiven) return true
+  if (examined.isGiven && !known.mayBeSent) return true
   if (hasGivenAll(known, examined)) return true
   if (examined.layer.isFetched) return false
   const waits = known.inputWaiting >= tellingEnd

@@ -5,6 +5,7 @@ import { type ForeignPipe, peekPipe } from '../../sys/foreign-pipes.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { openForeignFile, Replaced } from '../../sys/open-foreign-pipe.ts'
 import { type ProcessTable, readProcessTable } from '../../sys/process-files.ts'
+import { countPullGoroutines, readAnyGoroutines } from '../goroutines.ts'
 import { findLines, type Line } from '../lines.ts'
 import { type Before, examine } from './examine.ts'
 import { type LayerFile, openLayerFiles, whileReading } from './layer-files.ts'
@@ -87,6 +88,7 @@ async function chooseLayer(
     otherLines: others.length,
     hasClosed: subject.stdout === undefined,
     sharesLayers: line.engine.kind !== 'dockerd',
+    mayBeSent: await mayBeSent(host, line, others.length),
   }
   return await chooseAmong(known, own, { ...options, input, others }).catch(async (error: unknown) => {
     if (options.fetchLayers === undefined || !isAboutLayers(error)) throw error
@@ -128,6 +130,12 @@ function allWritten({ name, digest, diffId, total }: NonNullable<Unfinished['wri
 function isAboutLayers(error: unknown): boolean {
   const codes = ['RESCUE_NO_LAYER', 'RESCUE_LAYER_DAMAGED', 'RESCUE_POSITION_UNPROVEN', 'RESCUE_LAYER_UNCLEAR']
   return error instanceof Refusal && codes.includes(error.code)
+}
+
+/** Of a dockerd whose goroutines cannot be asked for nothing is known of that. */
+async function mayBeSent(host: HostView, { engine }: Line, others: number): Promise<boolean> {
+  const counts = engine.kind === 'dockerd' ? await readAnyGoroutines(host, engine) : undefined
+  return counts !== undefined && countPullGoroutines(counts).unpackingOfPulls < others + 1
 }
 
 /** What waits for the other decompressors of an engine: their files cannot be told from those of this one. */

@@ -387,6 +387,7 @@ frame() {
   } | sed -e '/^$/d' -e 's/^/t/'
   [ -n "$engines" ] || return 0
   printf '%s\n' "$fds" | sed -n -e 's/^l/ll/p' -e 's#^/proc/.*:$#l&#p'
+  [ -z "$downloading" ] || within_told 20 tell_clients | sed "/^$late\$/d"
   within 20 fills
   for pid in $workers; do
     case $known in *" $pid "*) continue ;; esac
@@ -399,10 +400,22 @@ frame() {
   busy=$workers$downloading
 }
 
-# When something came last on each connection: not with whom it is.
+# Clients that download by themselves for a containerd: which sockets are theirs.
+tell_clients() {
+  # Of one directory alone its name would not be told.
+  set -- /proc/self/ns
+  for pid in $(printf '%s\n' "$table" | sed -n -e 's/^.proc.\([0-9]*\).stat:\1 (ctr) .*/\1/p' -e 's/^.proc.\([0-9]*\).stat:\1 (nerdctl) .*/\1/p'); do
+    set -- "$@" "/proc/$pid/fd"
+  done
+  [ $# -eq 1 ] || show "$@" | sed -n -e '/ -> socket:/s/^l/ll/p' -e 's#^/proc/.*:$#l&#p'
+}
+
+# When something came last on each connection, and its port here: not with whom it is.
 tell_connections() {
-  echo 'ass -tneiH state established'
-  ss -tneiH state established 2>/dev/null | sed -n -e 's/.*\(ino:[0-9]*\).*/b\1/p' -e 's/.*\(lastrcv:[0-9]*\).*/b \1/p'
+  for state in established listening; do
+    echo "ass -tneiH state $state"
+    ss -tneiH state $state 2>/dev/null | sed -n -e 's/^\([0-9]* *[0-9]* *\)[^ ]*\(:[0-9]*\) .*\(ino:[0-9]*\).*/b\1*\2 \3/p' -e 's/.*\(lastrcv:[0-9]*\).*/b \1/p'
+  done
 }
 
 # fetch PID SOCKET PATH: where a process is not root's, or has a root of its own, a link in the place of its socket may lead to any other; /var/run is one.

@@ -67,6 +67,10 @@ interface Ingest {
   readonly idleMs?: number
   /** On each connection, since something came on it, in milliseconds. */
   readonly received?: readonly number[]
+  /** What each brings in a second. */
+  readonly speeds?: readonly number[]
+  /** Of each, in the same order; the engine listens on 9000. */
+  readonly ports?: readonly number[]
   readonly layers?: number
 }
 
@@ -77,15 +81,23 @@ async function toldOfIngest({
   ref = `default/1/layer-sha256:${digest}`,
   idleMs = 20_000,
   received,
+  speeds = [],
+  ports = [],
   layers = 1,
 }: Ingest): Promise<string[]> {
   const directories = Array.from({ length: layers }, (_, at) => `/data/io.containerd.content.v1.content/ingest/a${at}`)
   const sockets = (received ?? []).map((_, at) => [`/proc/7/fd/${20 + at}`, `socket:[${50 + at}]`])
-  const ss = (received ?? []).map((ms, at) => `0 0 a b ino:${50 + at} sk:1\n\t cubic lastsnd:1 lastrcv:${ms} x:2`)
+  const told = (elapsedMs: number) =>
+    (received ?? []).map((ms, at) => {
+      const bytes = 7_000_000 + ((speeds[at] ?? 0) * elapsedMs) / 1000
+      const counters = `cubic bytes_received:${bytes} lastsnd:1 lastrcv:${ms} x:2`
+      return `0 0 [::ffff:10.0.0.1]:${ports[at] ?? 40_000 + at} 10.0.0.2:443 ino:${50 + at} sk:1\n\t ${counters}\n`
+    })
   const host = new FixtureHost({
     links: {
       ...Object.fromEntries(directories.map((directory, at) => [`/proc/7/fd/${at}`, `${directory}/data`])),
       ...Object.fromEntries(sockets),
+      '/proc/7/fd/19': 'socket:[49]',
       '/proc/self/ns/net': 'net:[1]',
       '/proc/7/ns/net': 'net:[1]',
     },
@@ -93,10 +105,13 @@ async function toldOfIngest({
       ...Object.fromEntries(directories.map(directory => [`${directory}/ref`, ref])),
       '/proc/uptime': '900.00 0.00\n',
     },
-    tells:
-      received === undefined
-        ? {}
-        : { 'ss -tneiH state established': `${ss.join('\n')}\n0 0 a b ino:9 sk:1\n\t lastrcv:1\n` },
+  })
+  Object.assign(host, {
+    tell: async (_: string, args: readonly string[]) => {
+      if (received === undefined) return undefined
+      if (args.at(-1) === 'listening') return '0 128 *:9000 *:* ino:49 sk:1\n0 128 *:40000 *:* ino:8 sk:2\n'
+      return `${told(host.elapsed()).join('')}0 0 10.0.0.1:5 10.0.0.2:6 ino:9 sk:1\n\t lastrcv:1\n`
+    },
   })
   const mtimeMs = 1_000_000 + 24 * 250 - idleMs
   Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
@@ -126,7 +141,28 @@ test('containerd, which writes in pieces of 1 MiB, is silent where nothing comes
   assert.deepEqual(await codes({ idleMs: 130_000 }), ['DOWNLOAD_SILENT'])
   assert.deepEqual(await codes({ idleMs: 130_000, received: [200], layers: 2 }), ['DOWNLOAD_SILENT'])
   // Each of them has one, and each is at work.
-  assert.deepEqual(await codes({ idleMs: 130_000, received: [200, 300], layers: 2 }), ['PULL_WAITS'])
+  const two = { received: [200, 300], layers: 2 }
+  assert.deepEqual(await codes({ ...two, idleMs: 130_000, speeds: [5000, 7000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ ...two, idleMs: 130_000, speeds: [5000, 0] }), ['DOWNLOAD_SILENT'])
+})
+
+test('a connection that something came on excuses a silence only for as long as a piece of 1 MiB takes on it', async () => {
+  const codes = async (scene: Ingest) =>
+    (await toldOfIngest({ received: [200], ...scene })).map(text => text.split(' ')[0])
+  assert.deepEqual(await codes({ idleMs: 130_000 }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ idleMs: 130_000, speeds: [100] }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ idleMs: 130_000, speeds: [5000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ idleMs: 600_000, speeds: [5000] }), ['DOWNLOAD_SILENT'])
+  // It is another one that goes on.
+  assert.deepEqual(await codes({ idleMs: 130_000, speeds: [500_000] }), ['DOWNLOAD_SILENT'])
+})
+
+test('what others have connected to the engine excuses no silence', async () => {
+  const received = [20_000, 200]
+  const codes = async (ports: number[]) => (await toldOfIngest({ received, ports })).map(text => text.split(' ')[0])
+  assert.deepEqual(await codes([50_001, 9000]), ['DOWNLOAD_SILENT'])
+  // Another process listens there.
+  assert.deepEqual(await codes([50_001, 40_000]), ['PULL_WAITS'])
 })
 
 interface Unpacking {

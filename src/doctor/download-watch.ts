@@ -2,13 +2,12 @@
 import { countedMs, defaultBlameLimits } from '../flow/blame.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
-import type { ProcessTable } from '../sys/process-files.ts'
+import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import type { FindingCode } from './catalogue.ts'
-import { mayWriteInto } from './clients.ts'
+import { type Connection, readConnections } from './connections.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
-import { readLastReceived } from './last-received.ts'
 import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
 import type { LineWatch } from './sample.ts'
 
@@ -16,7 +15,13 @@ import type { LineWatch } from './sample.ts'
 const seenMs = 5000
 
 /** containerd writes what has come in pieces of 1 MiB: what is slower than these 9 KB a second, and cannot be seen to come otherwise, is called silent. */
-const pieceMs = 120_000
+export const pieceMs = 120_000
+
+/** What has come since the last piece is less than one. A few seconds tell a speed but roughly: twice as much may have been seen. */
+const keptBytesMax = 2 * 1024 * 1024
+
+/** What brings less than these bytes a second brings no layer. */
+const bytesPerSecondMin = 1024
 
 /** Times that should go on by as much may differ by so much: whole seconds in a record, a look that took its time. */
 const slackMs = 2000
@@ -33,13 +38,20 @@ interface Growth {
   readonly idleMs: number
 }
 
+/** The connections of an engine, as they were at some moment; undefined where that cannot be known. */
+interface Seen {
+  readonly atMs: number
+  readonly connections: readonly Connection[] | undefined
+}
+
 export class DownloadWatch {
   readonly #host: HostView
   readonly #engines: readonly FoundEngine[]
   readonly #growth = new Map<string, Growth>()
   #latest: Download[] = []
-  /** How long ago something came on each connection of an engine and of who writes into it; undefined where that is not known. */
-  readonly #received = new Map<FoundEngine, readonly number[] | undefined>()
+  /** Of engines whose files say too little by themselves: as soon as that was seen, and at the end. */
+  readonly #first = new Map<FoundEngine, Seen>()
+  readonly #last = new Map<FoundEngine, Seen>()
   /** Files that are there, and that engines are in the middle of. */
   #unpacked: Download[] = []
 
@@ -53,17 +65,27 @@ export class DownloadWatch {
     this.#latest = all.filter(({ isUnpacked }) => !isUnpacked)
     this.#unpacked = all.filter(({ isUnpacked }) => isUnpacked)
     for (const download of this.#latest) this.#note(download)
+    const unclear = this.#latest.filter(download => isInPieces(download) && download.idleMs >= silentMs)
+    const fresh = unclear.filter(({ engine }) => !this.#first.has(engine))
+    await this.#lookAtConnections(fresh, this.#first, () => readProcessTable(this.#host))
   }
 
   /** Looks at the connections behind files that say too little by themselves. */
   async lookCloser(readTable: () => ProcessTable): Promise<void> {
     const unclear = this.#latest.filter(download => isInPieces(download) && this.#isStill(download))
+    await this.#lookAtConnections(unclear, this.#last, readTable)
+  }
+
+  async #lookAtConnections(
+    unclear: readonly Download[],
+    into: Map<FoundEngine, Seen>,
+    readTable: () => ProcessTable,
+  ): Promise<void> {
     if (unclear.length === 0) return
     const table = readTable()
     for (const engine of new Set(unclear.map(({ engine }) => engine))) {
-      const writers = [...table.values()].filter(entry => mayWriteInto(this.#host, engine, entry))
-      const pids = [engine.process.pid, ...writers.map(({ pid }) => pid)]
-      this.#received.set(engine, await readLastReceived(this.#host, pids))
+      const connections = await readConnections(this.#host, engine, table)
+      into.set(engine, { atMs: this.#host.elapsed(), connections })
     }
   }
 
@@ -174,12 +196,16 @@ export class DownloadWatch {
 
   #describeConnections(download: Download, code: FindingCode): string[] {
     if (!isInPieces(download) || code === 'PULL_MOVES' || !this.#isStill(download)) return []
-    const received = this.#received.get(download.engine)
-    if (received === undefined)
+    const connections = this.#last.get(download.engine)?.connections
+    if (connections === undefined)
       return ['the engine writes in pieces of 1 MiB, and when something came last on its connections cannot be seen']
-    const latest = seconds(Math.min(...received))
+    const latest = seconds(Math.min(...connections.map(({ idleMs }) => idleMs)))
+    const speed = this.#speeds(download.engine).reduce((sum, one) => sum + one, 0)
     return [
-      `the engine writes in pieces of 1 MiB; on its connections and those of its clients something came last ${latest} ago`,
+      `the engine writes in pieces of 1 MiB; on the connections that it and its clients have made something came last ${latest} ago`,
+      ...(speed > 0
+        ? [`these connections brought ${number(Math.round(speed))} bytes a second while they were looked at`]
+        : []),
     ]
   }
 
@@ -197,12 +223,29 @@ export class DownloadWatch {
   /** Bytes may have come that are not in the file yet. */
   #mayCome(download: Download): boolean {
     if (!isInPieces(download)) return false
-    const received = this.#received.get(download.engine)
-    const coming = received?.filter(ms => ms < silentMs).length
-    if (coming === 0) return false
-    // As many connections as layers: each has its own, and none is silent.
-    const layers = this.#of(download.engine).filter(({ isSent }) => !isSent).length
-    return download.idleMs < pieceMs || (coming !== undefined && coming >= layers)
+    const connections = this.#last.get(download.engine)?.connections
+    if (connections?.every(({ idleMs }) => idleMs >= silentMs) === true) return false
+    return download.idleMs < pieceMs || this.#isSlow(download)
+  }
+
+  /** As many connections bring something as there are layers, and of those that do not grow each has one that has not brought a whole piece since. */
+  #isSlow({ engine, idleMs }: Download): boolean {
+    const layers = this.#of(engine).filter(({ isSent }) => !isSent)
+    const still = layers.filter(({ path }) => !this.#hasGrown(path))
+    const speeds = this.#speeds(engine).filter(speed => speed >= bytesPerSecondMin)
+    const slow = speeds.filter(speed => (speed * idleMs) / 1000 < keptBytesMax)
+    return speeds.length >= layers.length && slow.length >= still.length
+  }
+
+  /** Bytes a second that came between two looks on each connection that was there at both. */
+  #speeds(engine: FoundEngine): number[] {
+    const [first, last] = [this.#first.get(engine), this.#last.get(engine)]
+    const before = new Map(first?.connections?.map(({ socket, bytes }) => [socket, bytes]))
+    const passedMs = (last?.atMs ?? 0) - (first?.atMs ?? 0)
+    return (last?.connections ?? []).flatMap(({ socket, bytes }) => {
+      const had = before.get(socket)
+      return bytes === undefined || had === undefined || passedMs <= 0 ? [] : [((bytes - had) * 1000) / passedMs]
+    })
   }
 
   #hasGrown(path: string): boolean {
@@ -256,7 +299,7 @@ function take<T>(values: T[], isWanted: (value: T) => boolean): boolean {
 }
 
 /** containerd's content.Copy fills its buffer before it writes. */
-function isInPieces({ engine, isSent }: Download): boolean {
+export function isInPieces({ engine, isSent }: Download): boolean {
   return !isSent && (engine.kind === 'containerd' || engine.kind === 'buildkitd')
 }
 

@@ -3,6 +3,8 @@ import type { StageFacts } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { findClientPulls } from './clients.ts'
+import { readConnections } from './connections.ts'
+import { isInPieces, pieceMs } from './download-watch.ts'
 import { type Download, findDownloads, findLayerFiles } from './downloads.ts'
 import { type EngineFilter, type FoundEngine, listEngines } from './engines.ts'
 import { findLines, type Line } from './lines.ts'
@@ -27,6 +29,9 @@ export interface TraceTimes {
   readonly feeding: number
 }
 
+/** What an engine's connections say is asked for once in so long, and what came within it has just come. */
+const connectionsMs = 1000
+
 /** Whether another client pulls is looked at now and then. */
 const looksBetweenClients = 8
 
@@ -36,7 +41,10 @@ export class Trace {
   readonly #others: ReadonlySet<string>
   #isWanted: EngineFilter = () => true
   readonly #watches = new Map<string, LineWatch>()
-  readonly #sizes = new Map<string, number>()
+  /** The size of each file, and since when it has it. */
+  readonly #sizes = new Map<string, { readonly bytes: number; readonly atMs: number }>()
+  /** Whether something has just come for an engine, or may have, and when that was asked for. */
+  readonly #coming = new Map<number, { readonly atMs: number; readonly isComing: boolean }>()
   readonly #times = {
     downloading: 0,
     both: 0,
@@ -121,7 +129,9 @@ export class Trace {
     })
     const found = (await Promise.all(engines.map(engine => findDownloads(this.#host, engine)))).flat()
     const downloads = found.filter(download => this.#isMeant(fileOf(download)))
-    this.#count(ms, stages, downloads)
+    const moving = await this.#findMoving(downloads, table)
+    for (const { path } of moving) this.#movedAt.set(path, this.#host.elapsed())
+    this.#count(ms, stages, { isDownloading: downloads.length > 0, isComing: moving.length > 0 })
     for (const { path } of downloads) seen.add(path)
     this.#noteEnds(seen)
   }
@@ -157,14 +167,40 @@ export class Trace {
     this.#anyMovedAt = Math.max(this.#anyMovedAt, ...this.#movedAt.values())
   }
 
-  #count(ms: number, lines: readonly (readonly StageFacts[])[], downloads: readonly Download[]): void {
-    const grows = downloads.filter(({ path, bytes }) => (this.#sizes.get(path) ?? -1) !== bytes)
-    for (const { path, bytes } of downloads) this.#sizes.set(path, bytes)
-    for (const { path } of grows) this.#movedAt.set(path, this.#host.elapsed())
-    const [isDownloading, isUnpacking] = [downloads.length > 0, lines.length > 0]
+  /** Those that have grown since the look before, and those whose bytes may be kept back until they are a whole piece. */
+  async #findMoving(downloads: readonly Download[], table: ProcessTable): Promise<Download[]> {
+    const atMs = this.#host.elapsed()
+    const moving: Download[] = []
+    for (const download of downloads) {
+      const { path, bytes, engine } = download
+      const before = this.#sizes.get(path)
+      const hasGrown = before?.bytes !== bytes
+      if (hasGrown) this.#sizes.set(path, { bytes, atMs })
+      const mayBeKept = isInPieces(download) && atMs - (before?.atMs ?? atMs) < pieceMs
+      if (hasGrown || (mayBeKept && (await this.#isComing(engine, table)))) moving.push(download)
+    }
+    return moving
+  }
+
+  async #isComing(engine: FoundEngine, table: ProcessTable): Promise<boolean> {
+    const atMs = this.#host.elapsed()
+    const known = this.#coming.get(engine.process.pid)
+    if (known !== undefined && atMs - known.atMs < connectionsMs) return known.isComing
+    const connections = await readConnections(this.#host, engine, table)
+    const isComing = connections?.some(({ idleMs }) => idleMs < connectionsMs) ?? true
+    this.#coming.set(engine.process.pid, { atMs, isComing })
+    return isComing
+  }
+
+  #count(
+    ms: number,
+    lines: readonly (readonly StageFacts[])[],
+    { isDownloading, isComing }: { readonly isDownloading: boolean; readonly isComing: boolean },
+  ): void {
+    const isUnpacking = lines.length > 0
     const part = isDownloading ? (isUnpacking ? 'both' : 'downloading') : isUnpacking ? 'unpacking' : 'other'
     this.#times[part] += ms
-    if (isDownloading && grows.length === 0) this.#times.waitingForRegistry += ms
+    if (isDownloading && !isComing) this.#times.waitingForRegistry += ms
     for (const stages of lines) this.#times[slowest(stages)] += ms / lines.length
   }
 }

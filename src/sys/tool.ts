@@ -15,7 +15,7 @@ export interface ToolResult {
 }
 
 const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' }
-const stdoutMax = 1024 * 1024
+export const stdoutMax = 1024 * 1024
 
 /**
  * Runs a program and gives what it said. After the time it is killed with its group, and nobody waits for what the kernel holds.

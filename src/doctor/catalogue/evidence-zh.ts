@@ -176,9 +176,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '引擎以 1 MiB 为单位写入，且无法看到其连接上最后一次收到数据的时间',
   ],
   [
-    'the engine writes in pieces of 1 MiB; on its connections and those of its clients something came last {} ago',
-    '引擎以 1 MiB 为单位写入；在它及其客户端的连接上，最后一次收到数据是在 {0} 前',
+    'the engine writes in pieces of 1 MiB; on the connections that it and its clients have made something came last {} ago',
+    '引擎以 1 MiB 为单位写入；在它及其客户端发起的连接上，最后一次收到数据是在 {0} 前',
   ],
+  ['these connections brought {} bytes a second while they were looked at', '观察期间，这些连接每秒带来 {0} 字节'],
   [
     'no registry is asked for it: a client of the engine sends it (ctr images import), or makes it',
     '它不向任何镜像仓库请求：由引擎的客户端发送（ctr images import）或生成',

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { makeEngine } from '../../test/checked.ts'
+import { FixtureHost } from '../../test/fixture-host.ts'
+import { readProcessTable } from '../sys/process-files.ts'
+import { readConnections } from './connections.ts'
+
+const established = 'ss -tneiH state established'
+const listening = 'ss -tneiH state listening'
+const quiet = '0 0 10.0.0.1:40000 10.0.0.2:443 ino:50 sk:1\n\t cubic bytes_received:12 lastsnd:1 lastrcv:600000 x:2\n'
+
+interface Scene {
+  readonly tells?: Readonly<Record<string, string>>
+  readonly links?: Readonly<Record<string, string>>
+}
+
+/** What is read of the connections of a containerd, to which a ctr speaks. */
+async function read({ tells = {}, links = {} }: Scene) {
+  const stat = (pid: number, name: string) => `${pid} (${name}) S 1 ${pid} ${pid} 0 ${'0 '.repeat(46)}`
+  const host = new FixtureHost({
+    files: { '/proc/7/stat': stat(7, 'containerd'), '/proc/8/stat': stat(8, 'ctr') },
+    links: { '/proc/7/fd/3': 'socket:[50]', ...links },
+    tells: { [established]: quiet, [listening]: '', ...tells },
+  })
+  const engine = makeEngine(7, { kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
+  return await readConnections(host, engine, readProcessTable(host))
+}
+
+const ofClient = { '/proc/8/fd/3': 'socket:[51]' }
+
+test('connections are known by the sockets of the engine and of who writes into it', async () => {
+  const known = { socket: '50', idleMs: 600_000, bytes: 12 }
+  assert.deepEqual(await read({ links: ofClient }), [known])
+  const both = `${quiet}${quiet.replace('ino:50', 'ino:51').replace('lastrcv:600000', '')}`
+  assert.deepEqual(await read({ links: ofClient, tells: { [established]: both } }), [
+    known,
+    { socket: '51', idleMs: 0, bytes: 12 },
+  ])
+})
+
+test('they are unknown where not all can be seen: of a client whose descriptors nobody tells, and of an answer that was cut', async () => {
+  assert.equal(await read({}), undefined)
+  const others = quiet
+    .replace('ino:50', 'ino:9')
+    .repeat(12_000)
+    .slice(0, 1024 * 1024 - quiet.length)
+  assert.equal(await read({ links: ofClient, tells: { [established]: quiet + others } }), undefined)
+  assert.equal(await read({ links: ofClient, tells: { [established]: '' } }), undefined)
+})

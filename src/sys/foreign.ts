@@ -25,6 +25,8 @@ export interface ForeignOptions {
 /** Who is told to end has so long to do it: we ourselves have three seconds. */
 const graceMs = 1500
 const lookMs = 50
+/** Who has heard a terminal's ^C is on his way out by then; a signal that was meant for us alone nobody else has heard. */
+const heardMs = 500
 
 /**
  * A signal to end that we are given is passed on to it and to what it has started; what has not ended then is killed, and none of it outlives us.
@@ -73,16 +75,19 @@ export async function startForeign(
 /** @returns what ends it, and waits for those that were told to end */
 function passSignals(child: ChildProcess, ignoresHangup: boolean): () => Promise<void> {
   const told = new Map<number, number>()
+  const unsent = new Set<number>()
   let ending: Promise<void> | undefined
   const pass = (name: NodeJS.Signals) => {
+    const group = name === 'SIGINT' ? foregroundGroup() : undefined
     for (const pid of child.pid === undefined ? [] : familyOf(child.pid)) {
       const process = readProcess(pid)
       if (process === undefined) continue
       told.set(pid, process.startTicks)
       // A terminal tells its whole group by itself, and who hears it twice may take it for impatience.
-      if (name !== 'SIGINT' || !isInForeground()) send(pid, name)
+      if (process.group === group) unsent.add(pid)
+      else send(pid, name)
     }
-    ending ??= endAll(told)
+    ending ??= endAll(told, unsent)
   }
   const names = ['SIGTERM', 'SIGINT', ...(ignoresHangup ? [] : (['SIGHUP'] as const))] as const
   for (const name of names) process.on(name, pass)
@@ -92,9 +97,13 @@ function passSignals(child: ChildProcess, ignoresHangup: boolean): () => Promise
   }
 }
 
-async function endAll(told: ReadonlyMap<number, number>): Promise<void> {
+/** @param unsent who has been sent no SIGINT by us, and perhaps by nobody */
+async function endAll(told: ReadonlyMap<number, number>, unsent: ReadonlySet<number>): Promise<void> {
   const left = () => [...told].filter(([pid, startTicks]) => isThere(pid, startTicks)).map(([pid]) => pid)
-  for (let ms = 0; ms < graceMs && left().length > 0; ms += lookMs) await sleep(lookMs)
+  for (let ms = 0; ms < graceMs && left().length > 0; ms += lookMs) {
+    if (ms === heardMs) for (const pid of left()) if (unsent.has(pid)) send(pid, 'SIGINT')
+    await sleep(lookMs)
+  }
   for (const pid of left()) send(pid, 'SIGKILL')
 }
 
@@ -109,9 +118,9 @@ function send(pid: number, name: NodeJS.Signals): void {
   } catch {} // it has ended, or is somebody else's, to whom his parent passes it on
 }
 
-/** Whether our group is the one that a terminal sends its signals to. */
-function isInForeground(): boolean {
+/** Our group, if it is the one that a terminal sends its signals to. */
+function foregroundGroup(): number | undefined {
   const { field } = parseStat(readFileSync('/proc/self/stat', 'utf8')) ?? {}
   const [group, foreground] = [5, 8]
-  return field !== undefined && field(group) === field(foreground)
+  return field?.(group) === field?.(foreground) ? field?.(group) : undefined
 }

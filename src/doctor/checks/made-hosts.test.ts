@@ -1,5 +1,9 @@
 /** What no test may make on the machine that it runs on: other kernels, other control groups, other clocks. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
 import { FixtureHost } from '../../../test/fixture-host.ts'
@@ -252,19 +256,38 @@ test('kernels on which ext4 is known to hang are told, where images are on ext4'
   assert.deepEqual(await codes('5.15.70', 'xfs'), [])
 })
 
-test('tasks about which the kernel has complained of late are told, if they may be those of a pull', async () => {
-  const log = (at: string, task: string) => `[${at}] INFO: task ${task} blocked for more than 122 seconds.`
+test('tasks about which the kernel has complained of late are told, if they may be those of a pull', async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-log-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const log = join(directory, 'log')
+  const complaint = (at: string, task: string, caller = '') =>
+    `[${at}]${caller} INFO: task ${task} blocked for more than 122 seconds.`
   const told = async (...lines: readonly string[]) => {
-    const host = new FixtureHost({ files: { '/proc/uptime': '9000.00 1.00\n' }, tells: { dmesg: lines.join('\n') } })
+    const host = new FixtureHost({ files: { '/proc/uptime': '9000.00 1.00\n' } })
+    // As a program is run, and what it says is cut.
+    host.tell = async (file, args) => {
+      const script = `dmesg() { cat "${log}"; }; ${args.at(-1) ?? file}`
+      return execFileSync('sh', ['-c', script], { encoding: 'utf8', maxBuffer: 2 ** 24 }).slice(0, 2 ** 20)
+    }
+    writeFileSync(log, lines.join('\n'))
     return await runCheck(hungTasks, host)
   }
   const [found, ...more] = await told(
-    log(' 8900.1', 'unpigz:77'),
-    log(' 8990.5', 'unpigz:77'),
-    log('8950.0', 'jbd2/sda1-8:9'),
+    complaint(' 8900.1', 'unpigz:77'),
+    complaint(' 8990.5', 'unpigz:77'),
+    complaint('8950.0', 'jbd2/sda1-8:9'),
   )
   assert.deepEqual([found?.code, found?.facts['tasks'], more], ['HUNG_TASKS', 2, []])
   assert.match(found?.evidence.join('\n') ?? '', /10 s ago that unpigz 77 had been held for more than 122 s/)
-  assert.deepEqual(await told(log('  100.0', 'unpigz:77'), log(' 8990.5', 'postgres:12'), 'x INFO: task unpigz:77'), [])
+  assert.deepEqual(
+    await told(complaint('  100.0', 'unpigz:77'), complaint(' 8990.5', 'postgres:12'), 'x INFO: task unpigz:77'),
+    [],
+  )
   assert.deepEqual(await runCheck(hungTasks, new FixtureHost({})), [])
+  const { evidence: [ahead] = [] } = (await told(complaint(' 9300.1', 'unpigz:77', ' [   T77]')))[0] ?? {}
+  assert.equal(ahead, 'the kernel wrote just now that unpigz 77 had been held for more than 122 s')
+  const others = [1, 2, 3, 4].map(pid => complaint(`8980.${pid}`, `unpigz:${pid}`))
+  const filled = Array.from({ length: 30_000 }, () => '[ 8970.0] something else that the kernel wrote down')
+  const [last] = await told(complaint('8960.0', 'unpigz:77'), ...filled, ...others, complaint('8999.0', 'unpigz:77'))
+  assert.match(last?.evidence.join('\n') ?? '', /unpigz 3 .*\n.*unpigz 4 .*\n.* 1 s ago that unpigz 77 /)
 })

@@ -22,7 +22,7 @@ const host = (answer?: string) =>
   new FixtureHost({ files, answers: answer === undefined ? {} : { [`${socket} /config`]: answer } })
 
 const placesOf = async (where: FixtureHost, engine = crio()) =>
-  await readCrioPlaces(where, engine, async path => [await where.ask(socket, path)])
+  await readCrioPlaces(where, engine, path => [where.ask(socket, path)])
 
 test('what a CRI-O runs with counts, and not what its files say since', async () => {
   assert.deepEqual(await placesOf(host(said())), { images: '/told' })
@@ -51,4 +51,14 @@ test('where neither it nor a file of its own tells, it keeps images where podman
   })
   const { dataRoot, dataPath, temporary } = answered
   assert.deepEqual({ dataRoot, dataPath, temporary }, { dataRoot: '/told', dataPath: '/told', temporary: '/var/big' })
+})
+
+test('one of its sockets that holds whoever asks, or knows of no configuration, does not hide what another one tells', async () => {
+  const where = host(said())
+  const asked = (path: string) => [
+    new Promise<undefined>(() => {}),
+    Promise.resolve({ status: 404, body: 'not found' }),
+    where.ask(socket, path),
+  ]
+  assert.deepEqual(await readCrioPlaces(where, crio(), asked), { images: '/told' })
 })

@@ -19,7 +19,7 @@ interface Crio {
 }
 
 /** Asks it for a path, on each of its sockets. */
-type Ask = (path: string) => Promise<readonly (SocketAnswer | undefined)[]>
+type Ask = (path: string) => readonly Promise<SocketAnswer | undefined>[]
 
 /** A healthy one answers within milliseconds; who looks at its pulls waits for this before all else. */
 const answerMs = 1000
@@ -31,8 +31,14 @@ export async function readCrioPlaces(host: HostView, crio: Crio, ask: Ask): Prom
 
 async function askForConfiguration({ process }: Crio, ask: Ask) {
   if (/[Tt]/.test(process.state)) return undefined
-  const answers = await Promise.race([ask('/config'), sleep(answerMs, [], { ref: false })])
-  return answers.find(answer => answer?.status === 200 && /^\s*\[crio\]/m.test(answer.body))?.body
+  const told = ask('/config').map(async asked => parseAnswer(await asked))
+  return await Promise.race([Promise.any(told), sleep(answerMs, undefined, { ref: false })]).catch(() => undefined)
+}
+
+/** @throws for what is no configuration: another socket may tell it */
+function parseAnswer(answer: SocketAnswer | undefined): string {
+  if (answer?.status === 200 && /^\s*\[crio\]/m.test(answer.body)) return answer.body
+  throw new Error('Cannot read the configuration of CRI-O: the socket does not tell it')
 }
 
 /** crio(8), the last one counts; what stands on the command line counts more. */

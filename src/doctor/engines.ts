@@ -246,8 +246,8 @@ export function askEngine(
   return host.ask(`${rootPrefix}${socket}`, path, socketOwnerOf(host, pid))
 }
 
-async function askAll(host: HostView, engine: FoundEngine, path: string) {
-  return await Promise.all(engine.sockets.map(socket => askEngine(host, engine, socket, path)))
+function askEach(host: HostView, engine: FoundEngine, path: string) {
+  return engine.sockets.map(socket => askEngine(host, engine, socket, path))
 }
 
 /** @returns undefined where the process is trusted to name whose sockets it likes */
@@ -260,7 +260,7 @@ export function socketOwnerOf(host: HostView, pid: number): number | undefined {
 async function readVersion(host: HostView, engine: FoundEngine) {
   const { kind, process, program } = engine
   if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
-    const answers = await askAll(host, engine, '/version')
+    const answers = await Promise.all(askEach(host, engine, '/version'))
     const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
     const version = versions.find(version => version !== undefined)
     if (version !== undefined) return version
@@ -325,7 +325,7 @@ export async function withGraphRoot(host: HostView, found: FoundEngine): Promise
   const { kind, args, environment, rootPrefix } = found
   if (dataRoots[kind] !== dataRoots.podman) return found
   const { images, temporary } =
-    kind === 'crio' ? await readCrioPlaces(host, found, path => askAll(host, found, path)) : {}
+    kind === 'crio' ? await readCrioPlaces(host, found, path => askEach(host, found, path)) : {}
   const engine = temporary === undefined ? found : { ...found, temporary }
   if (images !== undefined) return { ...engine, dataRoot: images, dataPath: rootPrefix + images }
   if (optionOf(args, rootOptions) !== undefined) return engine

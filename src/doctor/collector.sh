@@ -490,11 +490,13 @@ find_root() {
 find_sockets() {
   sockets=
   held=$(show "/proc/$pid/fd" 2>/dev/null)
+  inodes=" $(printf '%s\n' "$held" | sed -n 's/^[^>]*> socket:\[\([0-9]*\)\]$/\1/p' | tr '\n' ' ')"
   table_of_sockets=$newline$(sed -n 's/^[^ ]* [^ ]* [^ ]* 00010000 [^ ]* [^ ]* *\([0-9]*\) \(\/[^ ]*\)$/\1:\2/p' "/proc/$pid/net/unix" 2>/dev/null)
   for word in $table_of_sockets; do
     number=${word%%:*}
-    case $table_of_sockets in *"$newline$number:"*"$newline$number:"*) continue ;; esac
-    case $held in *"socket:[$number]"*) sockets="$sockets ${word#*:}" ;; esac
+    # A node has thousands of them, which only for a few of its own is looked through again.
+    case $inodes in *" $number "*) ;; *) continue ;; esac
+    case $table_of_sockets in *"$newline$number:"*"$newline$number:"*) ;; *) sockets="$sockets ${word#*:}" ;; esac
   done
 }
 

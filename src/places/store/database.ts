@@ -121,7 +121,7 @@ export class StoreDatabase implements Disposable {
   /** Opens and migrates; the caller holds the opening lock, unless the filesystem is read-only. */
   constructor(layout: Layout, access: 'write' | 'read' = 'write') {
     this.#layout = layout
-    this.#database = access === 'read' ? openToRead(layout) : openToWrite(layout)
+    this.#database = openDatabase(layout, access)
     try {
       if (access === 'read') {
         this.#readVersion()
@@ -496,6 +496,14 @@ export class StoreDatabase implements Disposable {
     if (this.#wal !== undefined) closeSync(this.#wal)
     this.#statements.clear()
     this.#database.close()
+  }
+}
+
+function openDatabase(layout: Layout, access: 'write' | 'read'): DatabaseSync {
+  try {
+    return access === 'read' ? openToRead(layout) : openToWrite(layout)
+  } catch (error) {
+    throw wrapDatabaseError(error, layout.root)
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
@@ -169,6 +169,17 @@ test('a store of a newer version, a foreign directory and a missing store are re
   await mkdir(join(directory, 'home'))
   await writeFile(join(directory, 'home', 'letter'), 'mine')
   await assert.rejects(Store.open(join(directory, 'home')), error => isWindlassError(error, 'FAILED'))
+})
+
+test('a database that cannot be opened is told with its store', async t => {
+  const store = await openStore(t)
+  await store[Symbol.asyncDispose]()
+  await rm(join(store.root, 'windlass.db'))
+  await mkdir(join(store.root, 'windlass.db'))
+  await assert.rejects(
+    Store.open(store.root),
+    error => isWindlassError(error, 'PERMISSION') && error.message.includes(store.root),
+  )
 })
 
 test('a store is made where the doctor has written down its cures before there was one', async t => {

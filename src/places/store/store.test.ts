@@ -172,14 +172,11 @@ test('a store of a newer version, a foreign directory and a missing store are re
 })
 
 test('a database that cannot be opened is told with its store', async t => {
-  const store = await openStore(t)
-  await store[Symbol.asyncDispose]()
-  await rm(join(store.root, 'windlass.db'))
-  await mkdir(join(store.root, 'windlass.db'))
-  await assert.rejects(
-    Store.open(store.root),
-    error => isWindlassError(error, 'PERMISSION') && error.message.includes(store.root),
-  )
+  const root = join(await makeDirectory(t), 'store')
+  await (await Store.open(root))[Symbol.asyncDispose]()
+  await rm(join(root, 'windlass.db'))
+  await mkdir(join(root, 'windlass.db'))
+  await assert.rejects(Store.open(root), error => isWindlassError(error, 'PERMISSION') && error.message.includes(root))
 })
 
 test('a store is made where the doctor has written down its cures before there was one', async t => {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { codesOf } from '../../test/checked.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
-import { collectHere, readFactsFile } from './collector.ts'
+import { collectHere, collectorScript, readFactsFile } from './collector.ts'
 import { diagnose } from './diagnose.ts'
 import { isOfHost } from './engines.ts'
 
@@ -98,4 +98,21 @@ test('a program is run by the script, too, only if it has the root and the names
   ])
   for (const other of others) assert.deepEqual(other, [false, false])
   assert.deepEqual(beside, [true, true])
+})
+
+test('the script looks for the sockets of an engine by what it has open, and by no name of a file', () => {
+  const functions = /^find_sockets\(\) \{\n.*?^\}/ms.exec(collectorScript())?.[0] ?? assert.fail()
+  const proc = join(directory, 'proc')
+  mkdirSync(join(proc, '7/net'), { recursive: true })
+  const open = (fd: number, target: string) => `lrwx------ 1 0 0 64 Jan  1 00:00 ${fd} -> ${target}\n`
+  writeFileSync(
+    join(proc, '7/fd'),
+    [5, 7, 9].map(fd => open(fd, `socket:[10${fd}]`)).join('') + open(8, '/x -> socket:[108]'),
+  )
+  const line = (inode: number, path: string) => `0: 00000002 00000000 00010000 0001 01 ${inode} ${path}\n`
+  const all = [5, 6, 7, 8, 9].map(number => line(100 + number, `/run/${number}`))
+  writeFileSync(join(proc, '7/net/unix'), [...all, line(107, '/tmp/forged'), line(1105, '/run/1105')].join(''))
+  const script = `newline='\n'\nshow() { cat "$1"; }\n${functions.replaceAll('/proc/', `${proc}/`)}\npid=7; find_sockets; echo $sockets`
+  for (const shell of ['sh', 'bash'])
+    assert.equal(execFileSync(shell, ['-c', script], { encoding: 'utf8' }), '/run/5 /run/9\n')
 })

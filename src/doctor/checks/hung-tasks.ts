@@ -26,9 +26,8 @@ export const hungTasks: CheckOf<'host'> = {
     const latest = new Map(tasks.map(task => [`${task.name} ${task.pid}`, task]))
     const newest = [...latest].toSorted(([, one], [, other]) => one.at - other.at).slice(-3)
     const evidence = newest.map(([who, { at, seconds }]) => {
-      const ago = Math.round(now - at)
-      const when = ago <= 0 ? 'just now' : `${ago} s ago`
-      return `the kernel wrote ${when} that ${who} had been held for more than ${seconds} s`
+      const ago = Math.max(0, Math.round(now - at))
+      return `the kernel wrote ${ago} s ago that ${who} had been held for more than ${seconds} s`
     })
     return [makeFinding('HUNG_TASKS', 'kernel', { evidence, facts: { tasks: latest.size } })]
   },

@@ -21,6 +21,11 @@ export function makeFinding(
   return { code, severity, subject, confidence: 'certain', evidence: [], facts: {}, ...details }
 }
 
+/** The same for what is found again in a later look. */
+export function keyOf({ code, subject }: Pick<Finding, 'code' | 'subject'>): string {
+  return `${code} ${subject}`
+}
+
 /** In a few words, for those who know the codes. */
 export function describeFinding({ code, subject }: Finding): string {
   return subject === '' ? code : `${code} (${subject})`

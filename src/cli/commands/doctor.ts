@@ -4,12 +4,12 @@ import type { ExternalProgram } from '../../codec/external/programs.ts'
 import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
 import { type Engine, settingsOf } from '../../doctor/engines.ts'
-import type { Finding } from '../../doctor/finding.ts'
+import { type Finding, keyOf } from '../../doctor/finding.ts'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import type { RecordedHost } from '../../sys/recorded-host.ts'
 import { type Context, defineCommand } from '../command.ts'
-import { printFinding, printFindings, withWords } from '../doctor/print.ts'
+import { isWrong, printFinding, printFindings, withWords } from '../doctor/print.ts'
 import { writeJson, writeJsonLine, writeNote, writeWarning } from '../output.ts'
 
 export const command = defineCommand({
@@ -348,7 +348,7 @@ async function watch(context: Context, visit: Visit, language: Language): Promis
   for (;;) {
     const { findings } = await visit()
     // What cannot be seen is told, too: silence would say that all is well.
-    const wrong = findings.filter(({ severity }) => severity !== 'ok' && severity !== 'note')
+    const wrong = findings.filter(isWrong)
     const fresh = wrong.filter(finding => !before.has(keyOf(finding)))
     for (const finding of fresh) {
       if (context.json) writeJsonLine(context, withWords(language)(finding))
@@ -358,10 +358,6 @@ async function watch(context: Context, visit: Visit, language: Language): Promis
     await new Promise(resolve => setTimeout(resolve, 2000))
     context.signal.throwIfAborted()
   }
-}
-
-function keyOf({ code, subject }: Finding): string {
-  return `${code} ${subject}`
 }
 
 /** @throws WindlassError USAGE if both are given, or what is given is no registry */

@@ -1,9 +1,9 @@
 import { catalogue, type Language, languageOf } from '../../doctor/catalogue.ts'
 import type { EngineFilter } from '../../doctor/engines.ts'
-import type { Finding } from '../../doctor/finding.ts'
+import { type Finding, keyOf } from '../../doctor/finding.ts'
 import type { Trace, TraceTimes } from '../../doctor/trace.ts'
 import { type Context, defineCommand } from '../command.ts'
-import { printFinding, withWords } from '../doctor/print.ts'
+import { isWrong, printFinding, withWords } from '../doctor/print.ts'
 import { writeJson, writeJsonLine, writeWarning } from '../output.ts'
 import { textWidth } from '../progress/width.ts'
 
@@ -122,13 +122,8 @@ class Explainer {
 /** All that may hold it up; where nothing of the pulls is wrong, whatever is seen of them. */
 function selectTold(findings: readonly Finding[]): readonly Finding[] {
   const isOfPulls = ({ code }: Finding) => catalogue[code].area === 'pulls'
-  const isBad = ({ severity }: Finding) => severity !== 'ok' && severity !== 'note'
-  const isExplained = findings.some(finding => isOfPulls(finding) && isBad(finding))
-  return findings.filter(finding => isBad(finding) || (isOfPulls(finding) && !isExplained))
-}
-
-function keyOf({ code, subject }: Finding): string {
-  return `${code} ${subject}`
+  const isExplained = findings.some(finding => isOfPulls(finding) && isWrong(finding))
+  return findings.filter(finding => isWrong(finding) || (isOfPulls(finding) && !isExplained))
 }
 
 interface Summary {

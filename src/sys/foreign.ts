@@ -1,11 +1,10 @@
 /** A program of somebody else, run as if it had been called directly: with our terminal, environment and signals. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WindlassError } from '../errors.ts'
-import { parseStat } from './stat-line.ts'
-import { familyOf, readProcess } from './tasks.ts'
+import { familyOf, hasPending, type ProcessFacts, readProcess } from './tasks.ts'
 
 export interface Foreign {
   readonly pid: number
@@ -25,8 +24,8 @@ export interface ForeignOptions {
 /** Who is told to end has so long to do it: we ourselves have three seconds. */
 const graceMs = 1500
 const lookMs = 50
-/** Who has heard a terminal's ^C is on his way out by then; a signal that was meant for us alone nobody else has heard. */
-const heardMs = 500
+/** Who is there is known as it was so long ago at most: by the time that we hear of a signal, whoever heard it with us may have ended, and what he started is nobody's. */
+const acquaintMs = 250
 
 /**
  * A signal to end that we are given is passed on to it and to what it has started; what has not ended then is killed, and none of it outlives us.
@@ -38,33 +37,22 @@ export async function startForeign(
   args: readonly string[],
   { isAside = false, ignoresHangup = false }: ForeignOptions = {},
 ): Promise<Foreign> {
-  const child = spawn(path, args, { stdio: ['inherit', isAside ? 2 : 'inherit', 'inherit'] })
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  child.once('spawn', resolve)
-  child.once('error', reject)
-  let isDone = false
-  const exited = new Promise<number>(resolve => {
-    child.once('exit', (status, signal) => resolve(status ?? 128 + constants.signals[signal ?? 'SIGKILL']))
+  // Before it runs: what it says first may be answered with a signal.
+  const relay = new SignalRelay(ignoresHangup)
+  const child = await start(path, args, isAside, relay).catch(async (error: NodeJS.ErrnoException) => {
+    await relay.end()
+    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'FAILED'
+    const hint = 'check the name of the program'
+    throw new WindlassError(code, `Cannot run ${JSON.stringify(path)}: ${error.message}`, { cause: error, hint })
   })
-  const stopPassing = passSignals(child, ignoresHangup)
-  const ended = exited.then(async status => {
-    await stopPassing()
+  let isDone = false
+  const ended = child.exited.then(async status => {
+    await relay.end()
     isDone = true
     return status
   })
-  try {
-    await promise
-  } catch (error) {
-    void stopPassing()
-    const code = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'NOT_FOUND' : 'FAILED'
-    const hint = 'check the name of the program'
-    throw new WindlassError(code, `Cannot run ${JSON.stringify(path)}: ${(error as Error).message}`, {
-      cause: error,
-      hint,
-    })
-  }
   return {
-    pid: child.pid ?? 0,
+    pid: child.pid,
     ended,
     get isDone() {
       return isDone
@@ -72,42 +60,113 @@ export async function startForeign(
   }
 }
 
-/** @returns what ends it, and waits for those that were told to end */
-function passSignals(child: ChildProcess, ignoresHangup: boolean): () => Promise<void> {
-  const told = new Map<number, number>()
-  const unsent = new Set<number>()
-  let ending: Promise<void> | undefined
-  const pass = (name: NodeJS.Signals) => {
-    const group = name === 'SIGINT' ? foregroundGroup() : undefined
-    for (const pid of child.pid === undefined ? [] : familyOf(child.pid)) {
-      const process = readProcess(pid)
-      if (process === undefined) continue
-      told.set(pid, process.startTicks)
-      // A terminal tells its whole group by itself, and who hears it twice may take it for impatience.
-      if (process.group === group) unsent.add(pid)
-      else send(pid, name)
+async function start(path: string, args: readonly string[], isAside: boolean, relay: SignalRelay) {
+  const child = spawn(path, args, { stdio: ['inherit', isAside ? 2 : 'inherit', 'inherit'] })
+  relay.passTo(child.pid)
+  const exited = new Promise<number>(resolve => {
+    child.once('exit', (status, signal) => resolve(status ?? 128 + constants.signals[signal ?? 'SIGKILL']))
+  })
+  await once(child, 'spawn')
+  return { pid: child.pid ?? 0, exited }
+}
+
+/** Passes the first signal on, to each once: who hears one again may take it for impatience, and our front repeats it. */
+class SignalRelay {
+  readonly #names: readonly NodeJS.Signals[]
+  readonly #witness = new Witness()
+  readonly #pass = (name: NodeJS.Signals) => {
+    this.#ending ??= this.#endAll(name)
+  }
+  #program: ProcessFacts | undefined
+  #family: readonly ProcessFacts[] = []
+  #acquaintance: NodeJS.Timeout | undefined
+  #ending: Promise<void> | undefined
+
+  constructor(ignoresHangup: boolean) {
+    this.#names = ['SIGTERM', 'SIGINT', ...(ignoresHangup ? [] : (['SIGHUP'] as const))]
+    for (const name of this.#names) process.on(name, this.#pass)
+  }
+
+  /** To be called in the same turn in which it was started: until then no signal is heard. */
+  passTo(pid: number | undefined): void {
+    this.#program = pid === undefined ? undefined : readProcess(pid)
+    const look = () => {
+      if (this.#ending === undefined) this.#family = this.#descendants([this.#program])
     }
-    ending ??= endAll(told, unsent)
+    look()
+    this.#acquaintance = setInterval(look, acquaintMs).unref()
   }
-  const names = ['SIGTERM', 'SIGINT', ...(ignoresHangup ? [] : (['SIGHUP'] as const))] as const
-  for (const name of names) process.on(name, pass)
-  return async () => {
-    for (const name of names) process.off(name, pass)
-    await ending
+
+  /** The program has ended, or never ran. Waits for those that were told to end. */
+  async end(): Promise<void> {
+    clearInterval(this.#acquaintance)
+    // Of the signal that it died of we may hear just after that.
+    if (this.#family.some(isThere)) await sleep(lookMs)
+    await this.#ending
+    for (const name of this.#names) process.off(name, this.#pass)
+    this.#witness.leave()
+  }
+
+  async #endAll(name: NodeJS.Signals): Promise<void> {
+    const known = new Map<number, ProcessFacts>()
+    const meet = (roots: readonly (ProcessFacts | undefined)[]) => {
+      const fresh = this.#descendants(roots).filter(({ pid, startTicks }) => known.get(pid)?.startTicks !== startTicks)
+      for (const member of fresh) known.set(member.pid, member)
+      return fresh
+    }
+    let fresh = meet([this.#program, ...this.#family])
+    await sleep(lookMs) // the kernel tells one member of a group after the other
+    if (this.#witness.hasHeard(name)) {
+      const ownGroup = readProcess(process.pid)?.group
+      fresh = fresh.filter(({ group }) => group !== ownGroup)
+    }
+    for (let ms = 0; ms < graceMs && [...known.values()].some(isThere); ms += lookMs) {
+      for (const member of fresh) if (isThere(member)) send(member.pid, name)
+      await sleep(lookMs)
+      fresh = meet([...known.values()])
+    }
+    for (const member of known.values()) if (isThere(member)) send(member.pid, 'SIGKILL')
+  }
+
+  #descendants(roots: readonly (ProcessFacts | undefined)[]): ProcessFacts[] {
+    const pids = new Set<number>()
+    for (const root of roots) {
+      if (root === undefined || pids.has(root.pid) || !isThere(root)) continue
+      for (const pid of familyOf(root.pid)) pids.add(pid)
+    }
+    return [...pids].map(pid => readProcess(pid)).filter(found => found !== undefined)
   }
 }
 
-/** @param unsent who has been sent no SIGINT by us, and perhaps by nobody */
-async function endAll(told: ReadonlyMap<number, number>, unsent: ReadonlySet<number>): Promise<void> {
-  const left = () => [...told].filter(([pid, startTicks]) => isThere(pid, startTicks)).map(([pid]) => pid)
-  for (let ms = 0; ms < graceMs && left().length > 0; ms += lookMs) {
-    if (ms === heardMs) for (const pid of left()) if (unsent.has(pid)) send(pid, 'SIGINT')
-    await sleep(lookMs)
+/**
+ * One of our group who does nothing but wait for our end: what he was told, a terminal (or whoever else) has told all of the group. The kernel shows
+ * that from the moment on in which he is told, however long he takes to die of it.
+ */
+class Witness {
+  readonly #process: ChildProcess
+
+  constructor() {
+    const env = { PATH: '/usr/bin:/bin' }
+    this.#process = spawn('cat', [], { cwd: '/', env, stdio: ['pipe', 'ignore', 'ignore'] })
+    this.#process.on('error', () => {}) // without a witness all are told
+    this.#process.unref()
+    this.#process.stdin?.on('error', () => {})
+    const input = this.#process.stdin as { unref?: () => void } | null
+    input?.unref?.()
   }
-  for (const pid of left()) send(pid, 'SIGKILL')
+
+  hasHeard(name: NodeJS.Signals): boolean {
+    const { pid, signalCode } = this.#process
+    if (signalCode !== null) return signalCode === name
+    return pid !== undefined && hasPending(pid, constants.signals[name])
+  }
+
+  leave(): void {
+    this.#process.kill('SIGKILL')
+  }
 }
 
-function isThere(pid: number, startTicks: number): boolean {
+function isThere({ pid, startTicks }: ProcessFacts): boolean {
   const process = readProcess(pid)
   return process?.startTicks === startTicks && process.state !== 'Z'
 }
@@ -116,11 +175,4 @@ function send(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {} // it has ended, or is somebody else's, to whom his parent passes it on
-}
-
-/** Our group, if it is the one that a terminal sends its signals to. */
-function foregroundGroup(): number | undefined {
-  const { field } = parseStat(readFileSync('/proc/self/stat', 'utf8')) ?? {}
-  const [group, foreground] = [5, 8]
-  return field?.(group) === field?.(foreground) ? field?.(group) : undefined
 }

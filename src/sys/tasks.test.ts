@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { gettid } from './libc.ts'
 import {
+  hasPending,
   readProcess,
   readProgram,
   readTask,
@@ -238,4 +239,20 @@ test('a process of which the kernel tells nothing but its status is there nevert
   assert.deepEqual([name, state, parent, session, threads], ['podman', 'S', 3, 5, 4])
   assert.equal(readProcess(7, view([])), undefined)
   assert.equal(readProcess(8, view(['/proc/7/stat'])), undefined)
+})
+
+test('a signal that a process has not taken, or has died of, is pending', async t => {
+  const { pid } = start(t, 'sh', '-c', 'trap "" TERM; kill -STOP $$')
+  await until(
+    () => readTask(pid),
+    ({ state }) => state === 'T',
+  )
+  const [hangup, interrupt, terminate] = [1, 2, 15] as const
+  process.kill(pid, interrupt)
+  process.kill(pid, terminate)
+  assert.deepEqual(
+    [hangup, interrupt, terminate].map(signal => hasPending(pid, signal)),
+    [false, true, false],
+  )
+  assert.equal(hasPending(0, interrupt), false)
 })

@@ -221,6 +221,12 @@ export function readTasks(pid: number, proc: ProcView = here): TaskFacts[] {
   return readSomeTasks(pid, threadIds(pid, proc).slice(0, tasksMax), proc)
 }
 
+/** Whether a process was sent a signal that it has not taken yet, or that it died of (until it is reaped): `ShdPnd` of proc_pid_status(5). */
+export function hasPending(pid: number, signal: number, proc: ProcView = here): boolean {
+  const [, mask = '0'] = /^ShdPnd:\t(\w+)$/m.exec(proc.text(`/proc/${pid}/status`) ?? '') ?? []
+  return (BigInt(`0x${mask}`) >> BigInt(signal - 1)) % 2n === 1n
+}
+
 /** A wrapper and what it starts; more is no decompressor. */
 const familyMax = 64
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeEngine } from '../../test/checked.ts'
 import { FixtureHost } from '../../test/fixture-host.ts'
-import { findClientPulls, parseClientPull } from './clients.ts'
+import { readProcessTable } from '../sys/process-files.ts'
+import { findClientPulls, mayWriteInto, parseClientPull } from './clients.ts'
 
 interface Told {
   readonly text: string
@@ -125,5 +126,28 @@ test('a podman is an engine of its own: what another one pulls is not pulled by 
   assert.deepEqual(
     found.map(({ text }) => text),
     ['host.example/app:7'],
+  )
+})
+
+test('a process that is called like what every object of JavaScript has is nobody in particular', () => {
+  const names = ['constructor', 'toString', 'valueOf', '__proto__', 'hasOwnProperty']
+  const files = Object.fromEntries(
+    names.flatMap((name, at) => [
+      [`/proc/${at + 2}/stat`, `${at + 2} (${name}) S 1 2 2 0 -1 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0`],
+      [`/proc/${at + 2}/status`, `Uid:\t${process.getuid?.()}\t0\n`],
+      [`/proc/${at + 2}/cmdline`, `${name}\0pull\0app\0`],
+    ]),
+  )
+  const host = new FixtureHost({ files })
+  const engine = makeEngine(7, { kind: 'containerd' })
+  const entries = [...readProcessTable(host).values()]
+  assert.deepEqual(
+    entries.map(({ name }) => name),
+    names,
+  )
+  assert.deepEqual(findClientPulls(host, engine), [])
+  assert.deepEqual(
+    entries.filter(entry => mayWriteInto(host, engine, entry)),
+    [],
   )
 })

@@ -42,90 +42,93 @@ function namespaceOf(line: PullLine, env: Environment): string | undefined {
   return line.valueOf('namespace') ?? (env?.get('CONTAINERD_NAMESPACE') || undefined)
 }
 
-const clients: Readonly<Record<string, Client>> = {
-  docker: {
-    kinds: ['dockerd'],
-    addresses: ['host'],
-    variables: ['DOCKER_HOST'],
-    usual: '/var/run/docker.sock',
-    elsewhere: ['context'],
-    elsewhereVariable: 'DOCKER_CONTEXT',
-    style: 'gnu',
-    commands: ['pull', 'image pull'],
-    general: optionsOf('debug/D tls tlsverify', 'config context/c host/H log-level/l tlscacert tlscert tlskey'),
-    own: optionsOf('all-tags/a disable-content-trust quiet/q', 'platform'),
-  },
-  ctr: {
-    kinds: ['containerd'],
-    addresses: ['address'],
-    variables: [containerdVariable],
-    usual: containerdSocket,
-    namespaceOf: (line, env) => namespaceOf(line, env) ?? 'default',
-    style: 'go',
-    commands: ['images pull', 'image pull', 'i pull'],
-    general: optionsOf('debug', 'address/a timeout connect-timeout namespace/n'),
-    own: optionsOf(
-      'skip-verify/k plain-http http-dump http-trace all-platforms all-metadata skip-metadata print-chainid local sync-fs',
-      'user/u refresh hosts-dir tlscacert tlscert tlskey snapshotter snapshotter-label label platform max-concurrent-downloads',
-    ),
-  },
-  nerdctl: {
-    kinds: ['containerd'],
-    addresses: ['address'],
-    variables: [containerdVariable],
-    usual: containerdSocket,
-    namespaceOf, // a file may tell another one than the default
-    style: 'gnu',
-    commands: ['pull', 'image pull'],
-    general: optionsOf(
-      'debug debug-full insecure-registry experimental kube-hide-dupe',
-      'address/a/H/host namespace/n snapshotter/storage-driver cni-path cni-netconfpath data-root cgroup-manager hosts-dir host-gateway-ip bridge-ip userns-remap cdi-spec-dirs',
-    ),
-    own: optionsOf(
-      'all-platforms quiet/q',
-      'unpack platform verify cosign-key cosign-certificate-identity cosign-certificate-identity-regexp cosign-certificate-oidc-issuer cosign-certificate-oidc-issuer-regexp soci-index-digest ipfs-address',
-    ),
-  },
-  crictl: {
-    kinds: ['containerd', 'crio'],
-    addresses: ['image-endpoint', 'runtime-endpoint'],
-    variables: ['IMAGE_SERVICE_ENDPOINT', 'CONTAINER_RUNTIME_ENDPOINT'],
-    usual: undefined, // a file may tell it
-    namespaceOf: () => 'k8s.io', // where a kubelet's images are, in containerd
-    style: 'go',
-    commands: ['pull'],
-    general: optionsOf(
-      'debug/D enable-tracing',
-      'config/c runtime-endpoint/r image-endpoint/i timeout/t max-retries tracing-sampling-rate-per-million tracing-endpoint profile-cpu profile-mem',
-    ),
-    own: optionsOf('', 'creds auth username/u pod-config annotation/a pull-timeout/pt'),
-  },
-  podman: {
-    kinds: ['podman'],
-    addresses: ['url'],
-    variables: [],
-    usual: undefined, // it pulls by itself
-    elsewhere: ['connection', 'remote'],
-    style: 'gnu',
-    commands: ['pull', 'image pull'],
-    general: optionsOf(
-      'noout remote/r syslog transient-store',
-      'cdi-spec-dir cgroup-manager config conmon connection/c events-backend hooks-dir identity imagestore log-level module namespace network-cmd-path network-config-dir out root runroot runtime runtime-flag ssh storage-driver storage-opt tls-ca tls-cert tls-key tmpdir url volumepath',
-    ),
-    own: optionsOf(
-      'all-tags/a disable-content-trust quiet/q tls-verify',
-      'arch authfile cert-dir creds decryption-key os platform policy retry retry-delay variant',
-    ),
-  },
-}
+/** By the name of the program. A map: a process may be called like what every object has. */
+const clients: ReadonlyMap<string, Client> = new Map(
+  Object.entries({
+    docker: {
+      kinds: ['dockerd'],
+      addresses: ['host'],
+      variables: ['DOCKER_HOST'],
+      usual: '/var/run/docker.sock',
+      elsewhere: ['context'],
+      elsewhereVariable: 'DOCKER_CONTEXT',
+      style: 'gnu',
+      commands: ['pull', 'image pull'],
+      general: optionsOf('debug/D tls tlsverify', 'config context/c host/H log-level/l tlscacert tlscert tlskey'),
+      own: optionsOf('all-tags/a disable-content-trust quiet/q', 'platform'),
+    },
+    ctr: {
+      kinds: ['containerd'],
+      addresses: ['address'],
+      variables: [containerdVariable],
+      usual: containerdSocket,
+      namespaceOf: (line, env) => namespaceOf(line, env) ?? 'default',
+      style: 'go',
+      commands: ['images pull', 'image pull', 'i pull'],
+      general: optionsOf('debug', 'address/a timeout connect-timeout namespace/n'),
+      own: optionsOf(
+        'skip-verify/k plain-http http-dump http-trace all-platforms all-metadata skip-metadata print-chainid local sync-fs',
+        'user/u refresh hosts-dir tlscacert tlscert tlskey snapshotter snapshotter-label label platform max-concurrent-downloads',
+      ),
+    },
+    nerdctl: {
+      kinds: ['containerd'],
+      addresses: ['address'],
+      variables: [containerdVariable],
+      usual: containerdSocket,
+      namespaceOf, // a file may tell another one than the default
+      style: 'gnu',
+      commands: ['pull', 'image pull'],
+      general: optionsOf(
+        'debug debug-full insecure-registry experimental kube-hide-dupe',
+        'address/a/H/host namespace/n snapshotter/storage-driver cni-path cni-netconfpath data-root cgroup-manager hosts-dir host-gateway-ip bridge-ip userns-remap cdi-spec-dirs',
+      ),
+      own: optionsOf(
+        'all-platforms quiet/q',
+        'unpack platform verify cosign-key cosign-certificate-identity cosign-certificate-identity-regexp cosign-certificate-oidc-issuer cosign-certificate-oidc-issuer-regexp soci-index-digest ipfs-address',
+      ),
+    },
+    crictl: {
+      kinds: ['containerd', 'crio'],
+      addresses: ['image-endpoint', 'runtime-endpoint'],
+      variables: ['IMAGE_SERVICE_ENDPOINT', 'CONTAINER_RUNTIME_ENDPOINT'],
+      usual: undefined, // a file may tell it
+      namespaceOf: () => 'k8s.io', // where a kubelet's images are, in containerd
+      style: 'go',
+      commands: ['pull'],
+      general: optionsOf(
+        'debug/D enable-tracing',
+        'config/c runtime-endpoint/r image-endpoint/i timeout/t max-retries tracing-sampling-rate-per-million tracing-endpoint profile-cpu profile-mem',
+      ),
+      own: optionsOf('', 'creds auth username/u pod-config annotation/a pull-timeout/pt'),
+    },
+    podman: {
+      kinds: ['podman'],
+      addresses: ['url'],
+      variables: [],
+      usual: undefined, // it pulls by itself
+      elsewhere: ['connection', 'remote'],
+      style: 'gnu',
+      commands: ['pull', 'image pull'],
+      general: optionsOf(
+        'noout remote/r syslog transient-store',
+        'cdi-spec-dir cgroup-manager config conmon connection/c events-backend hooks-dir identity imagestore log-level module namespace network-cmd-path network-config-dir out root runroot runtime runtime-flag ssh storage-driver storage-opt tls-ca tls-cert tls-key tmpdir url volumepath',
+      ),
+      own: optionsOf(
+        'all-tags/a disable-content-trust quiet/q tls-verify',
+        'arch authfile cert-dir creds decryption-key os platform policy retry retry-delay variant',
+      ),
+    },
+  } satisfies Record<string, Client>),
+)
 
 /** Where a client finds its engine if nothing else is said; undefined of what is none, or may read it from a file. */
 export function usualSocketOf(program: string): string | undefined {
-  return clients[basename(program)]?.usual
+  return clients.get(basename(program))?.usual
 }
 
 /** Variables that tell clients where their engine is. */
-export const addressVariables = [...new Set(Object.values(clients).flatMap(({ variables }) => variables))]
+export const addressVariables = [...new Set([...clients.values()].flatMap(({ variables }) => variables))]
 
 /** What other users write on their command lines is theirs: nobody but our own user sends us to a registry. */
 export function findClientPulls(
@@ -135,7 +138,7 @@ export function findClientPulls(
   const own = process.getuid?.()
   const listening = new Set(sockets.map(formatSocket))
   return [...readProcessTable(host).values()]
-    .filter(({ pid, name }) => clients[name]?.kinds.includes(kind) === true && readUids(host, pid)?.real === own)
+    .filter(({ pid, name }) => clients.get(name)?.kinds.includes(kind) === true && readUids(host, pid)?.real === own)
     .flatMap(({ pid, name }) =>
       parseClientPull(name, readArguments(host, pid), readEnvironment(host, pid)).filter(({ socket }) =>
         socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket),
@@ -146,7 +149,7 @@ export function findClientPulls(
 /** @returns nothing if it pulls nothing, or what it pulls cannot be told */
 export function parseClientPull(program: string, args: readonly string[], env: Environment): ClientPull[] {
   const name = basename(program)
-  const client = clients[name]
+  const client = clients.get(name)
   const line = client && parsePullLine(args, client)
   if (client === undefined || line === undefined) return []
   const socket = socketOf(client, line, env)
@@ -199,12 +202,12 @@ function isElsewhere(value: string | undefined): boolean {
 }
 
 /** What downloads by itself and hands containerd what has come, beside clients on the command line: by the options that name containerd. */
-const writers: Readonly<Record<string, readonly string[]>> = {
-  ctr: ['-a', '-address', '--address'],
-  nerdctl: ['-a', '-H', '--address', '--host'],
-  dockerd: ['--containerd'],
-  buildkitd: ['--containerd-worker-addr'],
-}
+const writers: ReadonlyMap<string, readonly string[]> = new Map([
+  ['ctr', ['-a', '-address', '--address']],
+  ['nerdctl', ['-a', '-H', '--address', '--host']],
+  ['dockerd', ['--containerd']],
+  ['buildkitd', ['--containerd-worker-addr']],
+])
 
 /** Whether a process is one that may write into this containerd what it downloads itself, as its command line and environment tell. */
 export function mayWriteInto(
@@ -212,7 +215,7 @@ export function mayWriteInto(
   { sockets, process }: Pick<Engine, 'sockets' | 'process'>,
   { pid, name }: ProcessFacts,
 ): boolean {
-  const options = writers[name]
+  const options = writers.get(name)
   if (options === undefined) return false
   const told = optionOf(readArguments(host, pid), options) || readEnvironment(host, pid)?.get(containerdVariable)
   return process.parent === pid || sockets.map(formatSocket).includes(formatSocket(told || containerdSocket))

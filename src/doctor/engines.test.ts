@@ -146,3 +146,23 @@ test("processes that are each other's parents, as a record may say, are listed o
     [8, 9],
   )
 })
+
+test('a chain of very many processes, each started by the one before, is followed to its end', () => {
+  const chain = Array.from({ length: 100_000 }, (_, at) => [at + 2, { pid: at + 2, parent: at + 1 }] as const)
+  const table = new Map(chain) as unknown as ProcessTable
+  const found = descendantsOf(table, 1)
+  assert.deepEqual([found.length, found[0]?.pid, found.at(-1)?.pid], [100_000, 2, 100_001])
+})
+
+test('what is left out goes with all that it has started, parents come first', () => {
+  const entry = (pid: number, parent: number) => [pid, { pid, parent }] as const
+  const all = [entry(3, 7), entry(9, 3), entry(4, 7), entry(2, 4), entry(8, 9)]
+  const table = new Map(all) as unknown as ProcessTable
+  const pids = (isWanted?: (entry: { readonly pid: number }) => boolean) =>
+    descendantsOf(table, 7, isWanted).map(({ pid }) => pid)
+  assert.deepEqual(pids(), [3, 9, 8, 4, 2])
+  assert.deepEqual(
+    pids(({ pid }) => pid !== 3),
+    [4, 2],
+  )
+})

@@ -6,6 +6,7 @@ import { basename } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import {
   type Descriptor,
+  descendantsOf,
   type ProcessTable,
   readArguments,
   readDescriptorState,
@@ -118,7 +119,8 @@ export function findLines(host: HostView, engines: readonly FoundEngine[], table
 }
 
 function findLinesOf(host: HostView, engine: FoundEngine, table: ProcessTable, others: ReadonlySet<number>): Line[] {
-  const children = offspring(table, engine.process.pid, others).map(entry => readChild(host, entry))
+  const mayUnpack = ({ pid, name, state }: ProcessFacts) => !others.has(pid) && !strangers.test(name) && state !== 'Z'
+  const children = descendantsOf(table, engine.process.pid, mayUnpack).map(entry => readChild(host, entry))
   if (children.length === 0) return []
   const untars = children.filter(({ args }) => untarNames.has(args[0] ?? '')).sort(byStart)
   const decompressors = children.filter(child => !untars.includes(child) && isDecompressor(child))
@@ -145,20 +147,6 @@ function isOfEngine(
   return entry.parent === pid || [input, output].some(end => end !== undefined && held.has(end.inode))
 }
 
-function offspring(table: ProcessTable, pid: number, others: ReadonlySet<number>): ProcessFacts[] {
-  const found = new Set<ProcessFacts>()
-  const add = (parent: number): void => {
-    for (const entry of table.values()) {
-      const isOther = others.has(entry.pid) || strangers.test(entry.name) || entry.state === 'Z'
-      if (entry.parent !== parent || isOther || found.has(entry)) continue
-      found.add(entry)
-      add(entry.pid)
-    }
-  }
-  add(pid)
-  return [...found]
-}
-
 function readChild(host: HostView, entry: ProcessFacts): Child {
   const { pid } = entry
   const output = pipeAt(host, pid, 1)
@@ -179,7 +167,7 @@ function isDecompressor({ entry, args, input, output, hasOutput }: Child): boole
   return words.some(word => decompressorNames.has(word)) || / -d( -c)?( -q)?$/.test(args.join(' '))
 }
 
-/** A script and what it started hold the same pipes. The one that moved last in the chain does the work. */
+/** A script and what it started hold the same pipes. The last of the chain does the work. */
 function groupByPipe(filters: readonly Child[]): Child[][] {
   const groups = new Map<string, Child[]>()
   for (const filter of filters) {

@@ -23,18 +23,24 @@ export function readProcessTable(host: HostView): ProcessTable {
   return new Map(readProcesses(names.map(Number), host).map(entry => [entry.pid, entry]))
 }
 
-/** All that descends from a process, parents first. */
-export function descendantsOf(table: ProcessTable, pid: number): ProcessFacts[] {
+/**
+ * All that descends from a process, parents first. Anybody may have made a chain of as many as a host takes.
+ * @param isWanted what is not goes with all that it has started
+ */
+export function descendantsOf(
+  table: ProcessTable,
+  pid: number,
+  isWanted: (entry: ProcessFacts) => boolean = () => true,
+): ProcessFacts[] {
+  const children = Map.groupBy(table.values(), ({ parent }) => parent)
+  // A table may have been read while it changed, or be a stranger's: then it has circles.
   const found = new Map<number, ProcessFacts>()
-  const add = (parent: number): void => {
-    for (const entry of table.values()) {
-      // A table may have been read while it changed, or be a stranger's.
-      if (entry.parent !== parent || entry.pid === pid || found.has(entry.pid)) continue
-      found.set(entry.pid, entry)
-      add(entry.pid)
-    }
+  const left = [...(children.get(pid) ?? [])].reverse()
+  for (let entry = left.pop(); entry !== undefined; entry = left.pop()) {
+    if (entry.pid === pid || found.has(entry.pid) || !isWanted(entry)) continue
+    found.set(entry.pid, entry)
+    for (const child of (children.get(entry.pid) ?? []).toReversed()) left.push(child)
   }
-  add(pid)
   return [...found.values()]
 }
 

@@ -2,11 +2,11 @@ import { askEngine } from '../engines.ts'
 import { makeFinding } from '../finding.ts'
 import { type CheckOf, describeEngine } from './check.ts'
 
-const slow: Readonly<Record<string, string>> = {
-  vfs: 'copies the whole layer below for each layer',
-  devicemapper: 'waits for udev for each layer, and was removed from docker 25',
-  aufs: 'was removed from docker 24',
-}
+const slow: ReadonlyMap<string, string> = new Map([
+  ['vfs', 'copies the whole layer below for each layer'],
+  ['devicemapper', 'waits for udev for each layer, and was removed from docker 25'],
+  ['aufs', 'was removed from docker 24'],
+])
 
 /** Which storage driver dockerd really uses: it falls back to a slow one without a word. */
 export const storageDriver: CheckOf<'engine'> = {
@@ -16,7 +16,7 @@ export const storageDriver: CheckOf<'engine'> = {
     if (engine.kind !== 'dockerd' || engine.version === undefined) return []
     const answers = await Promise.all(engine.sockets.map(socket => askEngine(host, engine, socket, '/info')))
     const [, driver = ''] = /"Driver":"([^"]+)"/.exec(answers.find(answer => answer?.status === 200)?.body ?? '') ?? []
-    const reason = slow[driver]
+    const reason = slow.get(driver)
     if (reason === undefined) return []
     const evidence = [`its storage driver is ${driver}, which ${reason}`]
     return [makeFinding('STORAGE_DRIVER_SLOW', describeEngine(engine), { evidence, facts: { driver } })]

@@ -56,6 +56,12 @@ test('how long an earlier transfer is waited for is told in minutes', () => {
   assert.deepEqual(['chan receive', 'chan receive, 3 minutes'].map(minutes), [0, 3])
 })
 
+test('of very many pulls, as whoever calls himself a dockerd may tell, the oldest is found, too', () => {
+  const many = Array.from({ length: 200_000 }, () => goroutine('select, 2 minutes', 'x.(*ImageService).PullImage'))
+  const { pulls, pullMinutes } = countPullGoroutines([...many, pulling].join('\n\n'))
+  assert.deepEqual([pulls, pullMinutes], [200_001, 606])
+})
+
 /** Goroutines as `debug=1` counts them. */
 const counted = (count: number, ...frames: string[]) =>
   [`${count} @ 0x1 0x2`, ...frames.map(frame => `#\t0x55d\t${frame}+0x39b\t\t/src/file.go:192`)].join('\n')

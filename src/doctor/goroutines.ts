@@ -140,7 +140,7 @@ function countOf(goroutines: readonly Goroutine[]): number {
 }
 
 function longestOf(goroutines: readonly Goroutine[]): number {
-  return Math.max(0, ...goroutines.map(({ minutes }) => minutes))
+  return goroutines.reduce((most, { minutes }) => Math.max(most, minutes), 0)
 }
 
 /** In Transfer itself, not in a goroutine that it started: there it waits only for a cancelled transfer to end. */

@@ -90,6 +90,15 @@ for (const [what, program] of Object.entries(programs)) {
   })
 }
 
+test('of one that somebody ends meanwhile it is told that it is gone', async () => {
+  const { pid } = await startUnderShell('sleep 60')
+  using held = await HeldProcess.hold(pid, startTicksOf(pid))
+  const exit = held.prepareExit(machine)
+  process.kill(pid, 'SIGKILL')
+  await hasState(pid, 'Z')
+  await assert.rejects(held.leave(exit), { code: 'ESRCH' })
+})
+
 test('a process that is let go goes on as before', async () => {
   const { pid } = await startUnderShell(`sh -c 'while :; do :; done'`)
   for (let rounds = 0; rounds < 3; rounds++) {

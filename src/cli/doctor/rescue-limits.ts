@@ -55,7 +55,9 @@ export class RescueLimits {
     const last = times?.at(-1)
     if (times === undefined || last === undefined) return
     this.#byProcess.set(key, times.slice(0, -1))
-    this.#all = this.#all.toSpliced(this.#all.lastIndexOf(last), 1)
+    // One that is more than an hour old is not counted any more.
+    const at = this.#all.lastIndexOf(last)
+    if (at >= 0) this.#all.splice(at, 1)
     this.#write()
   }
 

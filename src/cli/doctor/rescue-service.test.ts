@@ -48,6 +48,17 @@ test('a try that came to nothing for a reason that is gone does not count, and w
   assert.equal(limits.whyNot('1@3'), undefined)
 })
 
+test('a try that is no longer counted takes none from the count when it is forgiven', async () => {
+  const host = new FixtureHost({})
+  const limits = new RescueLimits(host)
+  limits.tried('1@1')
+  await host.pause(61 * minute)
+  for (let other = 0; other < 30; other++) limits.tried(`${other}@2`)
+  assert.match(limits.whyNot('1@3') ?? '', /30 were tried within an hour/)
+  limits.forgive('1@1')
+  assert.match(limits.whyNot('1@3') ?? '', /30 were tried within an hour/)
+})
+
 test('tries count also for the process that systemd starts in the place of one that a try has ended', async () => {
   using directory = new TestDirectory()
   const path = join(directory.path, 'not/there/tries')

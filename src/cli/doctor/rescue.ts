@@ -114,18 +114,17 @@ export async function rescueOne(
   options: RescueOptions,
 ): Promise<Outcome> {
   const about = aboutOf(stuck)
-  const outcome = await attempt(context, host, stuck, options).catch(
-    (error: unknown): Omit<Outcome, keyof typeof about> => {
-      if (error instanceof Refusal) return { result: 'refused', code: error.code, message: error.message }
-      if (error instanceof Interrupted) {
-        const next = error.isUnread ? '' : '; it stands still; the same command goes on from there'
-        return { result: 'interrupted', message: `${error.message}${next}` }
-      }
-      throw error
-    },
-  )
+  const outcome = await attempt(context, host, stuck, options).catch(endOf)
   if (!context.json) tellOutcome(context, { ...about, ...outcome })
   return { ...about, ...outcome }
+}
+
+/** @throws what is no end of a rescue */
+export function endOf(error: unknown): Pick<Outcome, 'result' | 'code' | 'message'> {
+  if (error instanceof Refusal) return { result: 'refused', code: error.code, message: error.message }
+  if (!(error instanceof Interrupted)) throw error
+  const next = error.left === 'standing' ? '; it stands still; the same command goes on from there' : ''
+  return { result: 'interrupted', message: `${error.message}${next}` }
 }
 
 export function aboutOf({ line }: Stuck) {

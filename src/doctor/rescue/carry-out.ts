@@ -1,6 +1,6 @@
 /**
  * Carries out a rescue. Until the first byte is written nothing has been taken from anybody: whatever happens, the process goes on as before. From then on it stays stopped
- * until it leaves; if we die in between, the journal and the writer's count say from where the next rescue goes on.
+ * until it leaves, or is ended where nobody reads any more; if we die in between, the journal and the writer's count say from where the next rescue goes on.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { elfMachineOf, machineOf } from '../../sys/exit-registers.ts'
@@ -11,6 +11,7 @@ import { openForeignPipe, Replaced } from '../../sys/open-foreign-pipe.ts'
 import { OutlivingWriter } from '../../sys/outliving-writer.ts'
 import { readProcessTable, readTraffic } from '../../sys/process-files.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
+import type { WrittenSoFar } from '../../sys/written-count.ts'
 import type { Journal } from '../cures/journal.ts'
 import { readNamespace } from './claim.ts'
 import { decodeFrom, PrefixDiffers } from './examine.ts'
@@ -35,7 +36,7 @@ export interface Rescued {
 }
 
 /**
- * @throws Refusal nothing has changed then · Interrupted the process stands, and a later rescue goes on
+ * @throws Refusal nothing has changed then · Interrupted the process stands, and a later rescue goes on, or is gone: see `left`
  *   · WindlassError NO_SPACE, PERMISSION if the journal cannot be written before the first byte; nothing has changed then either
  */
 export async function carryOut(host: HostView, plan: RescuePlan, options: CarryOutOptions): Promise<Rescued> {
@@ -70,7 +71,7 @@ async function rescueHeld(host: HostView, plan: RescuePlan, options: CarryOutOpt
   const wereStopped = all.filter(({ wasStopped }) => wasStopped).map(({ pid }) => pid)
   journal.write('held', { wereStopped, given: readGiven(host, subject.writer) })
   const written = await writeRest(plan, all, options).catch(async (error: unknown) => {
-    if (!(error instanceof Interrupted) || !error.isUnread) throw error
+    if (!(error instanceof Interrupted) || error.left !== 'unread') throw error
     // Nobody waits for what it would give: it must not stand here for ever.
     for (const one of all) await one.kill()
     journal.note('killed', { because: error.message })
@@ -114,7 +115,13 @@ function isOursToLetGo({ unfinished }: RescuePlan, pid: number): boolean {
 
 async function leave(waited: HeldProcess, others: readonly HeldProcess[], exit: PreparedExit): Promise<void> {
   const hasLeft = await endAll(waited, others, exit).catch((cause: unknown) => {
-    throw new Interrupted(`process ${waited.pid} was ended by somebody else before it could leave`, { cause })
+    const isGone = (cause as NodeJS.ErrnoException).code === 'ESRCH'
+    throw new Interrupted(
+      isGone
+        ? `all was given, but process ${waited.pid} was ended before it could leave, by its engine or by somebody else: whoever waits for it may have got an error`
+        : `process ${waited.pid} could not be told to leave: ${(cause as Error).message}`,
+      { left: isGone ? 'gone' : 'standing', cause },
+    )
   })
   if (!hasLeft) throw new Interrupted(`process ${waited.pid} was told to leave and is still there`)
 }
@@ -184,14 +191,14 @@ function knownMachine(host: HostView, pid: number) {
 
 /** Thrown when it was broken off after the first byte. */
 export class Interrupted extends Error {
-  /** The engine does not read any more: there is nothing to go on with. */
-  readonly isUnread: boolean
+  /** `standing`: a later rescue goes on. `unread`: the engine does not read any more, so that there is nothing to go on with, and it is ended. `gone`: it has ended. */
+  readonly left: 'standing' | 'unread' | 'gone'
   constructor(
     message: string,
-    { isUnread = false, cause }: { readonly isUnread?: boolean; readonly cause?: unknown } = {},
+    { left = 'standing', cause }: { readonly left?: Interrupted['left']; readonly cause?: unknown } = {},
   ) {
     super(message, { cause })
-    this.isUnread = isUnread
+    this.left = left
   }
 }
 
@@ -239,21 +246,12 @@ async function writeRest(
     }
   } catch (error) {
     const far = await writer.end(AbortSignal.timeout(endMs))
-    const isUnread = far?.state === 'EPIPE'
-    const left = far?.state === 'writing' ? `; process ${writer.pid} gives the engine what it still has` : ''
-    throw new Interrupted(
-      `broken off after ${far?.bytes ?? 'unknown'} of ${owed} bytes: ${describeEnd(isUnread, error)}${left}`,
-      { isUnread, cause: error },
-    )
+    const more = far?.state === 'writing' ? `; process ${writer.pid} gives the engine what it still has` : ''
+    throw brokenOff(far, owed, `${(error as Error).message}${more}`, error)
   }
   const far = await writer.end(signal)
   if (far?.bytes !== owed || far.state !== 'done')
-    throw new Interrupted(
-      `${far?.bytes ?? 'an unknown number'} of ${owed} bytes were taken (${far?.state ?? 'lost'})`,
-      {
-        isUnread: far?.state === 'EPIPE',
-      },
-    )
+    throw brokenOff(far, owed, `its writer says ${far?.state ?? 'nothing'}`)
   return far.bytes
 }
 
@@ -267,6 +265,9 @@ function openOutput({ path, inode }: ForeignPipe): number {
   }
 }
 
-function describeEnd(isUnread: boolean, error: unknown): string {
-  return isUnread ? 'the engine does not read any more; the process was ended' : (error as Error).message
+function brokenOff(far: WrittenSoFar | undefined, owed: number, because: string, cause?: unknown): Interrupted {
+  const isUnread = far?.state === 'EPIPE'
+  const state = isUnread ? 'the engine does not read any more; the process was ended' : because
+  const message = `broken off after ${far?.bytes ?? 'an unknown number'} of ${owed} bytes: ${state}`
+  return new Interrupted(message, { left: isUnread ? 'unread' : 'standing', cause })
 }

@@ -1,19 +1,31 @@
 /** Clients that wait for a pull, and what their command lines say of it. */
-import { basename } from 'node:path'
+import { basename, isAbsolute } from 'node:path'
+import { hostPlatform } from '../oci/platform.ts'
 import { parseReference, type Reference } from '../oci/reference.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { optionOf, readArguments, readEnvironment, readProcessTable, readUids } from '../sys/process-files.ts'
 import type { ProcessFacts } from '../sys/tasks.ts'
-import type { Engine } from './engines.ts'
+import {
+  type Asked,
+  askedByCrictl,
+  askedByCtr,
+  askedByDocker,
+  askedByNerdctl,
+  askedByPodman,
+  containerdSocket,
+  containerdVariable,
+  type Surroundings,
+} from './client-address.ts'
+import { type Engine, findRootPrefix } from './engines.ts'
 import { optionsOf, type PullGrammar, type PullLine, parsePullLine } from './pull-line.ts'
 
 export interface ClientPull {
   /** As it was written. */
   readonly text: string
   readonly reference: Reference
-  /** Of containerd; undefined where a file that is not read may tell it. */
+  /** Of containerd; undefined where a file that cannot be read may tell it. */
   readonly namespace: string | undefined
-  /** Where it asks; undefined where its command line and environment do not tell, and of one that pulls by itself. */
+  /** Where it asks; undefined where nothing tells, and of one that pulls by itself. */
   readonly socket: string | undefined
   /** That it asks for, as it was written: that of the host if undefined. Never of a pull of many. */
   readonly platform: string | undefined
@@ -21,25 +33,13 @@ export interface ClientPull {
   readonly isOfMany: boolean
 }
 
-type Environment = ReadonlyMap<string, string> | undefined
-
 interface Client extends PullGrammar {
   readonly kinds: readonly Engine['kind'][]
-  /** Options that name the engine, and variables, what counts most first. */
-  readonly addresses: readonly string[]
+  /** Variables that tell where its engine is. */
   readonly variables: readonly string[]
+  /** Where it finds its engine if nothing else is said, and no file can say it. */
   readonly usual: string | undefined
-  /** Options that name it elsewhere, in a file that is not read; and a variable that does, if none of the others is set. */
-  readonly elsewhere?: readonly string[]
-  readonly elsewhereVariable?: string
-  readonly namespaceOf?: (line: PullLine, env: Environment) => string | undefined
-}
-
-const containerdSocket = '/run/containerd/containerd.sock'
-const containerdVariable = 'CONTAINERD_ADDRESS'
-
-function namespaceOf(line: PullLine, env: Environment): string | undefined {
-  return line.valueOf('namespace') ?? (env?.get('CONTAINERD_NAMESPACE') || undefined)
+  readonly asked: (line: PullLine, around: Surroundings) => Promise<Asked>
 }
 
 /** By the name of the program. A map: a process may be called like what every object has. */
@@ -47,11 +47,9 @@ const clients: ReadonlyMap<string, Client> = new Map(
   Object.entries({
     docker: {
       kinds: ['dockerd'],
-      addresses: ['host'],
       variables: ['DOCKER_HOST'],
       usual: '/var/run/docker.sock',
-      elsewhere: ['context'],
-      elsewhereVariable: 'DOCKER_CONTEXT',
+      asked: askedByDocker,
       style: 'gnu',
       commands: ['pull', 'image pull'],
       general: optionsOf('debug/D tls tlsverify', 'config context/c host/H log-level/l tlscacert tlscert tlskey'),
@@ -59,10 +57,9 @@ const clients: ReadonlyMap<string, Client> = new Map(
     },
     ctr: {
       kinds: ['containerd'],
-      addresses: ['address'],
       variables: [containerdVariable],
       usual: containerdSocket,
-      namespaceOf: (line, env) => namespaceOf(line, env) ?? 'default',
+      asked: askedByCtr,
       style: 'go',
       commands: ['images pull', 'image pull', 'i pull'],
       general: optionsOf('debug', 'address/a timeout connect-timeout namespace/n'),
@@ -73,10 +70,9 @@ const clients: ReadonlyMap<string, Client> = new Map(
     },
     nerdctl: {
       kinds: ['containerd'],
-      addresses: ['address'],
       variables: [containerdVariable],
       usual: containerdSocket,
-      namespaceOf, // a file may tell another one than the default
+      asked: askedByNerdctl,
       style: 'gnu',
       commands: ['pull', 'image pull'],
       general: optionsOf(
@@ -90,10 +86,9 @@ const clients: ReadonlyMap<string, Client> = new Map(
     },
     crictl: {
       kinds: ['containerd', 'crio'],
-      addresses: ['image-endpoint', 'runtime-endpoint'],
       variables: ['IMAGE_SERVICE_ENDPOINT', 'CONTAINER_RUNTIME_ENDPOINT'],
-      usual: undefined, // a file may tell it
-      namespaceOf: () => 'k8s.io', // where a kubelet's images are, in containerd
+      usual: undefined,
+      asked: askedByCrictl,
       style: 'go',
       commands: ['pull'],
       general: optionsOf(
@@ -104,10 +99,9 @@ const clients: ReadonlyMap<string, Client> = new Map(
     },
     podman: {
       kinds: ['podman'],
-      addresses: ['url'],
       variables: [],
       usual: undefined, // it pulls by itself
-      elsewhere: ['connection', 'remote'],
+      asked: askedByPodman,
       style: 'gnu',
       commands: ['pull', 'image pull'],
       general: optionsOf(
@@ -131,46 +125,70 @@ export function usualSocketOf(program: string): string | undefined {
 export const addressVariables = [...new Set([...clients.values()].flatMap(({ variables }) => variables))]
 
 /** What other users write on their command lines is theirs: nobody but our own user sends us to a registry. */
-export function findClientPulls(
+export async function findClientPulls(
   host: HostView,
   { kind, sockets, process: engine }: Pick<Engine, 'kind' | 'sockets' | 'process'>,
-): ClientPull[] {
+): Promise<ClientPull[]> {
   const own = process.getuid?.()
   const listening = new Set(sockets.map(formatSocket))
-  return [...readProcessTable(host).values()]
+  const found = [...readProcessTable(host).values()]
     .filter(({ pid, name }) => clients.get(name)?.kinds.includes(kind) === true && readUids(host, pid)?.real === own)
-    .flatMap(({ pid, name }) =>
-      parseClientPull(name, readArguments(host, pid), readEnvironment(host, pid)).filter(({ socket }) =>
-        socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket),
-      ),
-    )
+    .map(({ pid, name }) => ({
+      pid,
+      pulls: parseClientPull(name, readArguments(host, pid), surroundingsOf(host, pid)),
+    }))
+  const isOfEngine = (pid: number, { socket }: ClientPull) =>
+    socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket)
+  const all = found.map(async ({ pid, pulls }) => (await pulls).filter(pull => isOfEngine(pid, pull)))
+  return (await Promise.all(all)).flat()
+}
+
+function surroundingsOf(host: HostView, pid: number): Surroundings {
+  const prefix = findRootPrefix(host, pid)
+  const read = async (path: string) => {
+    const at = prefix + path
+    const text = isAbsolute(path) ? await host.disk.text(at) : undefined
+    if (text !== undefined) return text
+    // A record has none of these files; of another directory than our own nothing relative is known.
+    const isKnown = host.network !== undefined && isAbsolute(path)
+    return isKnown && !host.disk.silent.has(at) && host.disk.unasked?.has(at) !== true ? '' : undefined
+  }
+  return { env: readEnvironment(host, pid), arch: host.arch, isRoot: process.getuid?.() === 0, read }
 }
 
 /** @returns nothing if it pulls nothing, or what it pulls cannot be told */
-export function parseClientPull(program: string, args: readonly string[], env: Environment): ClientPull[] {
+export async function parseClientPull(
+  program: string,
+  args: readonly string[],
+  around: Surroundings,
+): Promise<ClientPull[]> {
   const name = basename(program)
   const client = clients.get(name)
   const line = client && parsePullLine(args, client)
   if (client === undefined || line === undefined) return []
-  const socket = socketOf(client, line, env)
-  const platforms = platformsOf(line, name, env)
+  const { address, namespace } = await client.asked(line, around)
+  const socket = address === undefined ? undefined : formatSocket(address)
+  const platforms = platformsOf(line, name, around)
   const isOfMany = line.isSet('all-tags') || line.isSet('all-platforms') || platforms.length > 1
   const platform = isOfMany ? undefined : platforms[0]
   // Of the others the first counts, and a second is refused, or passed over.
   const images = name === 'podman' ? line.images.map(withoutTransport).filter(hasHost) : line.images.slice(0, 1)
   return images.flatMap(text => {
     try {
-      const reference = parseReference(text)
-      return [{ text, reference, namespace: client.namespaceOf?.(line, env), socket, platform, isOfMany }]
+      return [{ text, reference: parseReference(text), namespace, socket, platform, isOfMany }]
     } catch {
       return []
     }
   })
 }
 
-function platformsOf(line: PullLine, program: string, env: Environment): string[] {
-  const parts = ['os', 'arch', 'variant'].map(part => line.valueOf(part))
-  if (parts.some(Boolean)) return [[parts[0] ?? 'linux', ...parts.slice(1)].filter(Boolean).join('/')]
+/** Of podman each part by itself, those of the host in the place of what is not said. */
+function platformsOf(line: PullLine, program: string, { env, arch }: Surroundings): string[] {
+  const [os = 'linux', architecture = hostPlatform({ arch }).architecture, variant] = ['os', 'arch', 'variant'].map(
+    part => line.valueOf(part),
+  )
+  if (['os', 'arch', 'variant'].some(part => line.valueOf(part) !== undefined))
+    return [[os, architecture, variant].filter(part => part !== undefined).join('/')]
   const usual = program === 'docker' ? env?.get('DOCKER_DEFAULT_PLATFORM') : undefined
   const told = line
     .all('platform')
@@ -186,19 +204,6 @@ function withoutTransport(text: string): string {
 /** What has none podman looks for where its settings say. */
 function hasHost(text: string): boolean {
   return /^(?:localhost|[^/]*[.:][^/]*)\//.test(text)
-}
-
-function socketOf(client: Client, line: PullLine, env: Environment): string | undefined {
-  const { addresses, variables, usual, elsewhere = [], elsewhereVariable = '' } = client
-  if (elsewhere.some(name => isElsewhere(line.valueOf(name)))) return undefined
-  const told = [...addresses.map(name => line.valueOf(name)), ...variables.map(name => env?.get(name) || undefined)]
-  const otherwise = isElsewhere(env?.get(elsewhereVariable)) ? undefined : usual
-  const socket = told.find(address => address !== undefined) ?? otherwise
-  return socket === undefined ? undefined : formatSocket(socket)
-}
-
-function isElsewhere(value: string | undefined): boolean {
-  return value !== undefined && !['', 'default', 'false'].includes(value)
 }
 
 /** What downloads by itself and hands containerd what has come, beside clients on the command line: by the options that name containerd. */
@@ -218,6 +223,8 @@ export function mayWriteInto(
   const options = writers.get(name)
   if (options === undefined) return false
   const told = optionOf(readArguments(host, pid), options) || readEnvironment(host, pid)?.get(containerdVariable)
+  // It may have it from a file.
+  if (!told && name === 'nerdctl') return true
   return process.parent === pid || sockets.map(formatSocket).includes(formatSocket(told || containerdSocket))
 }
 

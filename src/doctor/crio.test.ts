@@ -57,16 +57,17 @@ test('its pigz and its untar are one line, whose target is the directory that th
   assert.deepEqual(told, [{ program: 'pigz', pids: [11, 12], target: staged, isFed: true }])
 })
 
-test('a crictl that pulls waits for a CRI-O, or for a containerd: its socket tells for which', () => {
-  const clientsOf = (kind: 'crio' | 'containerd', ...args: readonly string[]) => {
+test('a crictl that pulls waits for a CRI-O, or for a containerd: its socket tells for which', async () => {
+  const clientsOf = async (kind: 'crio' | 'containerd', ...args: readonly string[]) => {
     const host = new FixtureHost({ files: { ...alone, ...crictl(...args) } })
-    return findClientPulls(host, { kind, sockets: [socket], process: owner }).map(({ text }) => text)
+    const found = await findClientPulls(host, { kind, sockets: [socket], process: owner })
+    return found.map(({ text }) => text)
   }
   for (const kind of ['crio', 'containerd'] as const) {
-    assert.deepEqual(clientsOf(kind, 'pull', 'host/app:1'), ['host/app:1'])
-    assert.deepEqual(clientsOf(kind, '-r', `unix://${socket}`, 'pull', 'host/app:1'), ['host/app:1'])
-    assert.deepEqual(clientsOf(kind, '-r', 'unix:///run/other.sock', 'pull', 'host/app:1'), [])
-    assert.deepEqual(clientsOf(kind, 'images'), [])
+    assert.deepEqual(await clientsOf(kind, 'pull', 'host/app:1'), ['host/app:1'])
+    assert.deepEqual(await clientsOf(kind, '-r', `unix://${socket}`, 'pull', 'host/app:1'), ['host/app:1'])
+    assert.deepEqual(await clientsOf(kind, '-r', 'unix:///run/other.sock', 'pull', 'host/app:1'), [])
+    assert.deepEqual(await clientsOf(kind, 'images'), [])
   }
 })
 

@@ -163,7 +163,7 @@ function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Fo
 }
 
 /** A process in a mount namespace of its own is reached through /proc, whatever its paths mean here. */
-function findRootPrefix(host: HostView, pid: number): string {
+export function findRootPrefix(host: HostView, pid: number): string {
   const own = host.link('/proc/self/ns/mnt')
   const its = host.link(`/proc/${pid}/ns/mnt`)
   const root = host.link(`/proc/${pid}/root`)

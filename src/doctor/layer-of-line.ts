@@ -30,7 +30,7 @@ export async function describeLayer(host: HostView, watch: LineWatch, context: L
     ...use,
     ...(target === undefined ? [] : [`it is unpacked into ${target}`]),
     ...describeWaiting(context),
-    ...describeClients(host, engine),
+    ...(await describeClients(host, engine)),
   ]
   return { evidence, facts: digest === undefined ? {} : { layer: digest } }
 }
@@ -118,7 +118,7 @@ function describeWaiting({ counts, lines }: LayerContext): string[] {
       ]
 }
 
-function describeClients(host: HostView, engine: FoundEngine): string[] {
-  const names = [...new Set(findClientPulls(host, engine).map(({ text }) => text))]
+async function describeClients(host: HostView, engine: FoundEngine): Promise<string[]> {
+  const names = [...new Set((await findClientPulls(host, engine)).map(({ text }) => text))]
   return names.length === 0 ? [] : [`clients on this host that wait for a pull of this engine: ${names.join(', ')}`]
 }

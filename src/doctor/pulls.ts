@@ -80,7 +80,7 @@ export async function examinePulls(
     findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0].line.engine)))
   const isQuiet = (engine: FoundEngine) =>
     !isTold(engine, findings) && !ended.some(({ line }) => line.engine === engine)
-  findings.push(...engines.filter(isQuiet).flatMap(engine => findAsked(host, engine)))
+  for (const engine of engines.filter(isQuiet)) findings.push(...(await findAsked(host, engine)))
   if (findings.length === 0) findings.push(makeFinding('NO_PULL', ''))
   return { findings, lines: [...watches.values()], dumps: dumps.texts }
 }
@@ -91,8 +91,8 @@ function isTold(engine: FoundEngine, findings: readonly Finding[]): boolean {
 }
 
 /** A client waits for it, and nothing of a pull is to be seen: it asks a registry, or waits for its answer. */
-function findAsked(host: HostView, engine: FoundEngine): Finding[] {
-  const clients = findClientPulls(host, engine).map(({ text }) => text)
+async function findAsked(host: HostView, engine: FoundEngine): Promise<Finding[]> {
+  const clients = (await findClientPulls(host, engine)).map(({ text }) => text)
   const evidence = [
     `clients on this host that wait for a pull of this engine: ${[...new Set(clients)].join(', ')}`,
     'no layer is downloaded or unpacked for them: the registry may have been asked, and not have answered yet',
@@ -181,9 +181,9 @@ class Sight {
   }
 
   /** A pipeline, a download, the engine's own word, or a client that waits. */
-  hasPull(engine: FoundEngine): boolean {
+  async hasPull(engine: FoundEngine): Promise<boolean> {
     if (this.workOf(engine).isWorking || this.owners.get(engine)?.isPull === true) return true
-    return (this.dumps.countsOf(engine)?.pulls ?? 0) > 0 || findClientPulls(this.#host, engine).length > 0
+    return (this.dumps.countsOf(engine)?.pulls ?? 0) > 0 || (await findClientPulls(this.#host, engine)).length > 0
   }
 }
 
@@ -201,6 +201,9 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
   const starved = judged.filter(({ watch, finding }) => isFedByDownload(watch, finding, downloads))
   const others = judged.filter(one => !starved.includes(one))
   const blocked = others.filter(({ watch, finding }) => holdsBackDownloads(watch, finding))
+  const judgeOwner = async ([engine, owner]: readonly [FoundEngine, EngineWatch]) =>
+    owner.judge(limits, await seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads)
+  const ofOwners = (await Promise.all([...owners].map(judgeOwner))).flat()
   return [
     ...judged.map(one => (starved.includes(one) ? { ...one.finding, ...waiting } : one.finding)),
     ...downloads.judge(
@@ -208,9 +211,7 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
       new Set(blocked.map(({ watch }) => watch.line.engine)),
       engine => dumps.countsOf(engine)?.unpackingOfPulls,
     ),
-    ...[...owners].flatMap(
-      ([engine, owner]) => owner.judge(limits, seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads),
-    ),
+    ...ofOwners,
     ...dumps.judge(engine => seen.workOf(engine)),
   ]
 }

@@ -112,7 +112,7 @@ export class Trace {
     this.#lookedAt = now
     const table = readProcessTable(this.#host)
     const engines = this.#findEngines(table)
-    if (this.#looks++ % looksBetweenClients === 0) this.#countClients(engines)
+    if (this.#looks++ % looksBetweenClients === 0) await this.#countClients(engines)
     const seen = new Set<string>()
     const stages = this.#findLines(engines, table).flatMap(line => {
       const watch = this.#watches.get(line.key) ?? new LineWatch(this.#host, line)
@@ -152,8 +152,8 @@ export class Trace {
   }
 
   /** One of the clients is the command itself. */
-  #countClients(engines: readonly FoundEngine[]): void {
-    const pulls = engines.flatMap(engine => findClientPulls(this.#host, engine))
+  async #countClients(engines: readonly FoundEngine[]): Promise<void> {
+    const pulls = (await Promise.all(engines.map(engine => findClientPulls(this.#host, engine)))).flat()
     this.#otherClients = Math.max(this.#otherClients, pulls.length - 1)
   }
 

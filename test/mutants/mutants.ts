@@ -919,6 +919,7 @@ const engines: Mutant[] = [
     ['src/doctor/pull-line.ts', clients, ['isPull = commands.includes(command)', "isPull = word === 'pull'"]],
     ['src/doctor/clients.ts', clients, [': line.images.slice(0, 1)', ': line.images.slice(-1)']],
     ['src/doctor/pull-line.ts', clients, ["style === 'go' && !isOption(word)", 'false']],
+    ['src/doctor/client-address.ts', clients, ["if (name === undefined || name === 'default')", 'if (true)']],
   ]),
   ...guardsOf('an engine that is not the one', [
     ['src/doctor/cures/prove.ts', 'src/doctor/cures/prove.test.ts', ['other.dataRoot !== engine.dataRoot', 'false']],

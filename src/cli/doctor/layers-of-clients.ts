@@ -26,7 +26,7 @@ export async function fetchFromRegistry(
   host: HostView,
   { engine, named, sizeMax, moved }: FetchChoice,
 ): Promise<LayerFile[]> {
-  const wanted = listWanted(findClientPulls(host, engine), named)
+  const wanted = listWanted(await findClientPulls(host, engine), named)
   const options = await placeOptions(context, plainConnections)
   await mkdir(context.root, { recursive: true })
   const found: LayerFile[] = []

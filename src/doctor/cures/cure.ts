@@ -314,7 +314,7 @@ export async function readCureFacts(host: HostView, engine: Engine, choice: Imag
 
 async function findDelivery(host: HostView, engine: Engine, choice: ImageChoice) {
   const socket = await findApi(host, engine)
-  const images = findImages(host, engine, choice)
+  const images = await findImages(host, engine, choice)
   const isUnknown = engine.kind === 'containerd' && images.some(({ namespace }) => namespace === undefined)
   if (!isUnknown || socket === undefined) return { socket, images }
   const { defaultNamespace, readNamespaces } = await import('./engine-names.ts')
@@ -325,10 +325,14 @@ async function findDelivery(host: HostView, engine: Engine, choice: ImageChoice)
 }
 
 /** What clients of this engine are pulling, or what of that the user names: as it is asked for, in its namespace, for its platform. */
-function findImages(host: HostView, engine: Engine, { image: named, namespace }: ImageChoice): WantedImage[] {
+async function findImages(
+  host: HostView,
+  engine: Engine,
+  { image: named, namespace }: ImageChoice,
+): Promise<WantedImage[]> {
   const chosen = engine.kind === 'containerd' ? namespace : undefined
   const wanted = named === undefined ? undefined : formatReference(parseReference(named))
-  const pulls = findClientPulls(host, engine).filter(
+  const pulls = (await findClientPulls(host, engine)).filter(
     ({ reference }) => wanted === undefined || formatReference(reference) === wanted,
   )
   if (named !== undefined && pulls.length === 0)

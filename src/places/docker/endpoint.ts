@@ -33,7 +33,7 @@ export interface EndpointOptions {
 
 /** Client certificates and docker's own configuration are small files. */
 const fileSizeMax = 1024 * 1024
-const defaultHost = 'unix:///var/run/docker.sock'
+export const defaultHost = 'unix:///var/run/docker.sock'
 
 /**
  * The daemon that docker's own client would talk to: `DOCKER_HOST`, else the context of `DOCKER_CONTEXT` or of config.json, else the socket of
@@ -126,10 +126,7 @@ async function readCurrentContext(directory: string): Promise<string | undefined
   const text = await readIfThere(join(directory, 'config.json'))
   if (text === undefined) return undefined
   try {
-    return (
-      readString(parseJsonObject(Buffer.from(text), 'config.json', fileSizeMax), 'currentContext', 'config.json') ||
-      undefined
-    )
+    return parseCurrentContext(text)
   } catch (error) {
     throw new WindlassError(
       'FAILED',
@@ -142,23 +139,40 @@ async function readCurrentContext(directory: string): Promise<string | undefined
   }
 }
 
+/** @param text of config.json. @throws WindlassError if it is not what docker writes */
+export function parseCurrentContext(text: string): string | undefined {
+  const config = parseJsonObject(Buffer.from(text), 'config.json', fileSizeMax)
+  return readString(config, 'currentContext', 'config.json') || undefined
+}
+
 /** docker/cli, context store: `contexts/meta/<sha256 of the name>/meta.json`, and the certificates under `contexts/tls/`. */
 async function readContext(directory: string, name: string): Promise<DockerEndpoint> {
-  const id = createHash('sha256').update(name).digest('hex')
-  const text = await readIfThere(join(directory, 'contexts/meta', id, 'meta.json'))
+  const text = await readIfThere(contextFile(directory, name))
   if (text === undefined) {
     throw new WindlassError('NOT_FOUND', `Cannot find docker: there is no context ${quote(name)} in ${directory}`, {
       hint: "'docker context ls' lists them; DOCKER_HOST names a daemon without one",
     })
   }
+  const { host, isVerified } = parseContext(text)
+  const files = await readTlsFiles(join(directory, 'contexts/tls', idOf(name), 'docker'), isVerified)
+  const hasTls = files.ca !== undefined || files.cert !== undefined || !files.verify
+  return parseHost(host, hasTls ? files : undefined)
+}
+
+function idOf(name: string): string {
+  return createHash('sha256').update(name).digest('hex')
+}
+
+/** Where a context is told. @param directory of docker's configuration */
+export function contextFile(directory: string, name: string): string {
+  return join(directory, 'contexts/meta', idOf(name), 'meta.json')
+}
+
+/** @param text of a context's file. @throws WindlassError if it is not what docker writes */
+export function parseContext(text: string): { readonly host: string; readonly isVerified: boolean } {
   const meta = parseJsonObject(Buffer.from(text), 'docker context', fileSizeMax)
   const endpoints = readObject(meta, 'Endpoints', 'docker context') ?? {}
   const docker = asObject(readField(endpoints, 'docker') ?? {}, 'docker context')
   const host = readString(docker, 'Host', 'docker context') || defaultHost
-  const files = await readTlsFiles(
-    join(directory, 'contexts/tls', id, 'docker'),
-    readField(docker, 'SkipTLSVerify') !== true,
-  )
-  const hasTls = files.ca !== undefined || files.cert !== undefined || !files.verify
-  return parseHost(host, hasTls ? files : undefined)
+  return { host, isVerified: readField(docker, 'SkipTLSVerify') !== true }
 }

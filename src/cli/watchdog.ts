@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads'
+import { startThread } from '../sys/thread.ts'
 import type { LastReport } from './report/last.ts'
 
 /** What the thread of the watchdog is given. */
@@ -26,7 +26,7 @@ export function startWatchdog(order: Omit<WatchdogOrder, 'beat'>): Disposable {
   const beat = new SharedArrayBuffer(8)
   const words = new Int32Array(beat)
   const timer = setInterval(() => Atomics.add(words, 0, 1), everyMs).unref()
-  const worker = new Worker(threadUrl, { workerData: { ...order, beat } satisfies WatchdogOrder, env: {} })
+  const worker = startThread(threadUrl, { workerData: { ...order, beat } satisfies WatchdogOrder })
   worker.on('error', () => {}) // without it the work goes on unwatched
   worker.unref()
   return {

@@ -1,6 +1,7 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { type ErrorCode, WindlassError } from '../errors.ts'
 import { createRing, RingAborted, RingWriter } from '../flow/ring.ts'
+import { startThread } from '../sys/thread.ts'
 import type { Input } from './input.ts'
 
 /** Compressed bytes that may wait for the thread. */
@@ -63,7 +64,7 @@ class ThreadDecoder {
     this.#credit = new Int32Array(credit)
     this.#credit[0] = chunksAhead
     this.#writer = new RingWriter(ring)
-    this.#worker = new Worker(threadUrl, { workerData: { kind, ring, credit } satisfies ThreadTask })
+    this.#worker = startThread(threadUrl, { workerData: { kind, ring, credit } satisfies ThreadTask })
     this.#worker.on('message', (message: ThreadMessage) => this.#receive(message))
     this.#worker.on('error', error =>
       this.fail(new WindlassError('FAILED', this.#say('its thread failed'), { cause: error })),

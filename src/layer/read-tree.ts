@@ -1,6 +1,7 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { type ErrorCode, WindlassError } from '../errors.ts'
 import { createRing, RingAborted, type RingMemory, RingWriter } from '../flow/ring.ts'
+import { startThread } from '../sys/thread.ts'
 import { defaultTarLimits, type TarLimits } from '../tar/entry.ts'
 import { type FlatNode, type TreeNode, unflattenTree } from './layer-tree.ts'
 
@@ -54,9 +55,8 @@ export async function readTree(
   const ring = createRing(ringBytes)
   const writer = new RingWriter(ring)
   const order: TreeOrder = { ring, limits, hashes, spool }
-  const worker = new Worker(threadUrl, {
+  const worker = startThread(threadUrl, {
     workerData: order,
-    env: {},
     resourceLimits: { maxOldGenerationSizeMb: heapMiBMax },
   })
   const abort = (): void => writer.abort()

@@ -2,10 +2,11 @@ import { closeSync, open } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { WindlassError } from '../errors.ts'
 import { createRing, RingAborted, RingWriter } from '../flow/ring.ts'
 import { O } from '../sys/libc.ts'
+import { startThread } from '../sys/thread.ts'
 import { defaultTarLimits, type TarLimits } from '../tar/entry.ts'
 import type { AppliedLayer, UnpackMode } from './apply.ts'
 import { Beat, createBeat } from './beat.ts'
@@ -71,7 +72,7 @@ export class UnpackThreads implements Disposable, AsyncDisposable {
   #start(): Worker {
     // The young generation is kept small, since entries die at once.
     const limits = { maxOldGenerationSizeMb: this.#heapMiBMax, maxYoungGenerationSizeMb: 4 }
-    const worker = new Worker(threadUrl, { env: {}, resourceLimits: limits })
+    const worker = startThread(threadUrl, { resourceLimits: limits })
     // One that dies while it rests is not needed; its error must not end the process.
     worker.on('error', () => {})
     this.#alive.add(worker)

@@ -3,9 +3,10 @@
  * exchanged. Whoever has the lock may hang with it, and then whoever asks hangs, too, in a call that nobody here can end. So a thread asks, and is left behind where it does not come back.
  */
 import { closeSync, constants, readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { openForeignPipe } from './open-foreign-pipe.ts'
 import { parseStat } from './stat-line.ts'
+import { startThread } from './thread.ts'
 
 /** How a path is asked: what it has in it, where it leads, the names in it, or a descriptor of the pipe that it leads to, opened for reading and without waiting. */
 export type Question = readonly [kind: 'text' | 'link' | 'names' | 'open', path: string]
@@ -196,7 +197,7 @@ export const lockedFiles = new LockedFiles()
 /** No reason for the process to stay. What it opens is for others to close. */
 function start(url: URL): Asker {
   const shared = new SharedArrayBuffer(headBytes + answersMax)
-  const worker = new Worker(url, { workerData: shared, env: {}, trackUnmanagedFds: false })
+  const worker = startThread(url, { workerData: shared, trackUnmanagedFds: false })
   worker.on('error', () => {})
   // Nobody holds it any more.
   const words = new Int32Array(shared, 0, headBytes / 4)

@@ -1,7 +1,7 @@
 /** What is mounted, and the overlay mount with its short relative paths. */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { Worker } from 'node:worker_threads'
 import { SystemError } from './libc.ts'
+import { startThread } from './thread.ts'
 import { isInUserNamespace } from './user-namespace.ts'
 
 /** One line of mountinfo, proc_pid_mountinfo(5). */
@@ -134,7 +134,7 @@ const threadUrl = new URL(import.meta.url.endsWith('.ts') ? './mount-thread.ts' 
  * @throws SystemError
  */
 export async function mountFrom(call: MountCall): Promise<void> {
-  const worker = new Worker(threadUrl, { workerData: call })
+  const worker = startThread(threadUrl, { workerData: call })
   const failure = await new Promise<MountFailure | undefined>((resolve, reject) => {
     worker.once('message', resolve)
     worker.once('error', reject)

@@ -15,6 +15,8 @@ const whole = (state: string, ...frames: string[]) =>
 
 interface Dumps {
   readonly counts: string
+  /** When they are asked for again. */
+  readonly later?: string
   readonly whole: string
 }
 
@@ -30,8 +32,9 @@ async function visit(dumps: Dumps, work = gone): Promise<{ findings: Finding[]; 
     text: () => undefined,
     ask: (_: string, path: string) => {
       const detail = path.slice(-1)
+      const known = asked.includes('1') ? (dumps.later ?? dumps.counts) : dumps.counts
       asked.push(detail)
-      return Promise.resolve({ status: 200, body: detail === '1' ? dumps.counts : dumps.whole })
+      return Promise.resolve({ status: 200, body: detail === '1' ? known : dumps.whole })
     },
   } as Partial<HostView> as HostView
   const watch = new DumpWatch(host)
@@ -103,4 +106,26 @@ test('a pull that waits for an answer about its image for a minute and longer is
     assert.deepEqual(await codes('select, 3 minutes', other), ['PULL_WAITS note'])
     assert.deepEqual(await codes('select, 3 minutes', other, busy), [])
   }
+})
+
+test('beside pulls that move, each goroutine is asked for once, where one has no answer at first and none at last', async () => {
+  const frames = ['net/http.(*Transport).roundTrip', `${docker}/distribution.(*v2Puller).pullSchema2Config`]
+  const listed = frames.map(frame => `#\t0x1\t${frame}+0x1\t/f.go:1`)
+  const waiting = ['goroutine profile: total 70', ['1 @ 0x1 0x2', ...listed].join('\n')].join('\n\n')
+  const stack = frames.map(frame => `${frame}(0xc0)\n\t/f.go:1 +0x1`).join('\n')
+  const visitWith = async (dumps: Pick<Dumps, 'counts' | 'later'>, state: string) => {
+    const whole = `goroutine 7 [${state}]:\n${stack}`
+    const { findings, asked } = await visit({ ...dumps, whole }, { isWorking: true, isMoving: true })
+    return { codes: findings.map(({ code }) => code), asked }
+  }
+  const stuck = await visitWith({ counts: waiting }, 'select, 3 minutes')
+  assert.deepEqual(stuck, { codes: ['PULL_UNANSWERED'], asked: ['1', '1', '2'] })
+  const young = await visitWith({ counts: waiting }, 'select')
+  assert.deepEqual(young, { codes: [], asked: ['1', '1', '2'] })
+  const answered = await visitWith({ counts: waiting, later: counts(70, pull) }, 'select, 3 minutes')
+  assert.deepEqual(answered, { codes: [], asked: ['1', '1'] })
+  const begun = await visitWith({ counts: counts(70, pull), later: waiting }, 'select, 3 minutes')
+  assert.deepEqual(begun, { codes: [], asked: ['1'] })
+  const crowded = await visitWith({ counts: waiting.replace('total 70', 'total 10001') }, 'select, 3 minutes')
+  assert.deepEqual(crowded, { codes: [], asked: ['1', '1'] })
 })

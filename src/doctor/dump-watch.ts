@@ -41,18 +41,26 @@ export class DumpWatch {
     return [...this.#dumps.values()].map(countPullGoroutines).some(({ poisoned, asking }) => poisoned + asking > 0)
   }
 
-  /** Asks for all goroutines of those that have a pull which does not move; of those with a file that may be a download or not, once more for how many do what. */
+  /**
+   * Asks for all goroutines of those that have a pull which does not move, or, beside others that do, one that waited for an answer at first and still does; of those with a file
+   * that may be a download or not, once more for how many do what.
+   */
   async complete(workOf: (engine: FoundEngine) => EngineWork): Promise<void> {
     await this.#asked
     const answers = [...this.#dumps].map(async ([engine, counts]) => {
-      const work = workOf(engine)
-      const isWanted = isStill(countPullGoroutines(counts), work)
-      const whole = isWanted ? await readGoroutines(this.#host, engine, counts) : undefined
-      const isUnclear = whole === undefined && work.isUnclear === true
-      const now = isUnclear ? await readAnyGoroutines(this.#host, engine) : whole
+      const now = await this.#askAgain(engine, counts, workOf(engine))
       if (now !== undefined) this.#dumps.set(engine, now)
     })
     await Promise.all(answers)
+  }
+
+  async #askAgain(engine: FoundEngine, counts: string, work: EngineWork): Promise<string | undefined> {
+    const first = countPullGoroutines(counts)
+    const whole = isStill(first, work) ? await readGoroutines(this.#host, engine, counts) : undefined
+    if (whole !== undefined || (work.isUnclear !== true && first.unanswered === 0)) return whole
+    const last = await readAnyGoroutines(this.#host, engine)
+    if (last === undefined || first.unanswered === 0 || countPullGoroutines(last).unanswered === 0) return last
+    return (await readGoroutines(this.#host, engine, last)) ?? last
   }
 
   /** By process. */
@@ -99,7 +107,7 @@ type Unanswered = Pick<PullGoroutines, 'unanswered' | 'unansweredMinutes'>
 /** Other pulls may go on beside it. */
 function tellUnanswered(engine: FoundEngine, facts: Unanswered, requests: string): Finding {
   const { unanswered, unansweredMinutes } = facts
-  const waits = `${unanswered} of its pulls wait for an answer about the image itself, the oldest for ${unansweredMinutes} minutes`
+  const waits = `${unanswered} questions of its pulls to a registry have no answer, or not all of it, the oldest for ${unansweredMinutes} minutes`
   return makeFinding('PULL_UNANSWERED', describeEngine(engine), { evidence: [waits, requests], facts: { ...facts } })
 }
 

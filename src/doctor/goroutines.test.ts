@@ -112,6 +112,72 @@ test('who waits in Transfer itself waits for an earlier transfer; the goroutines
   assert.equal(countPullGoroutines([pulling, waiting, started].join('\n\n')).poisoned, 1)
 })
 
+/** Frames of real engines that wait for a registry, from the innermost on: of those in between only what matters. */
+const asks = ['net/http.(*persistConn).roundTrip', 'net/http.(*Transport).roundTrip', 'net/http.(*Client).Do']
+const reads = (body: string) => [body, 'io.ReadAll', 'io/ioutil.ReadAll']
+const read1 = reads('net/http.(*bodyEOFSignal).Read')
+const handles = ['distribution.Pull', 'daemon/images.(*ImageService).PullImage'].map(name => `${packages}/${name}`)
+const config = (puller: string) => [
+  `${packages}/distribution.(*${puller}).pullSchema2Config.func1`,
+  `${packages}/distribution.(*${puller}).pullSchema2Config`,
+  `${packages}/distribution.(*${puller}).pullSchema2Layers.func1`,
+]
+const part = (fetch: string) => [fetch, `${packages}/images.Dispatch.func1`]
+
+test('a pull has no answer, whatever part of an image it has asked for, by which protocol, in which version', () => {
+  const unanswered = (frames: readonly string[]) => {
+    const { unanswered } = countPullGoroutines(counts(counted(2, ...frames)))
+    const whole = frames.map(frame => `${frame}({0xc0?, 0x1})\n\t/src/file.go:1 +0x1`).join('\n')
+    const dump = countPullGoroutines(`goroutine 12 [select, 3 minutes]:\n${whole}`)
+    assert.equal(dump.unanswered, unanswered / 2)
+    assert.equal(dump.unansweredMinutes, 3 * dump.unanswered)
+    return unanswered
+  }
+  const remotes = 'github.com/containerd/containerd/remotes'
+  for (const frames of [
+    [...asks, ...handles],
+    [...read1, ...handles],
+    // To Go 1.26, from 1.27 on, and of the module that both come from.
+    [...reads('net/http.http2transportResponseBody.Read'), ...handles],
+    [...reads('net/http/internal/http2.transportResponseBody.Read'), ...handles],
+    [...reads('golang.org/x/net/http2.transportResponseBody.Read'), ...handles],
+    [...reads('net/http.(*http2transportResponseBody).Read'), ...handles],
+    [...asks, ...config('v2Puller')],
+    [...read1, ...config('puller')],
+    // Of a deep stack the outermost frames are not told.
+    [...read1, `${packages}/distribution.(*puller).pullTag`, `${packages}/distribution.(*puller).pullRepository`],
+    [...read1, `${packages}/distribution.(*v2Puller).pullV2Tag`],
+    [...asks, `${packages}/daemon/images.(*ImageService).pullImageWithReference`, `${packages}/x.pullForBuilder`],
+    [...asks, `${remotes}/docker.(*dockerResolver).Resolve`, `${packages}/plugin.(*Manager).fetch`],
+    [...asks, ...part(`${remotes}.fetch`)],
+    [...asks, ...part('github.com/containerd/containerd/v2/core/remotes.Fetch')],
+    [...asks, `${remotes}/docker.(*dockerResolver).Resolve`, 'github.com/moby/buildkit/util/imageutil.Config'],
+  ])
+    assert.equal(unanswered(frames), 2, frames.join(' '))
+  for (const frames of [
+    handles,
+    ['runtime.selectgo', ...config('puller')],
+    // A layer, and what may be one.
+    [...asks, `${packages}/distribution.(*layerDescriptor).Download`],
+    [...read1, ...part(`${remotes}.fetch`)],
+    [...asks, `${packages}/distribution.(*pusher).pushTag`],
+  ])
+    assert.equal(unanswered(frames), 0, frames.join(' '))
+})
+
+test('pulls for a build and of plugins are pulls; what of a pull runs beside it is none', () => {
+  const pulls = (...frames: string[]) => countPullGoroutines(counts(counted(1, ...frames))).pulls
+  assert.equal(pulls(`${packages}/daemon/images.(*ImageService).pullImageWithReference`, `${packages}/x.Build`), 1)
+  assert.equal(pulls('x/errgroup.(*Group).Wait', `${packages}/plugin.(*Manager).fetch`), 1)
+  assert.equal(pulls(...asks, ...config('puller')), 0)
+})
+
+test('layers that are downloaded are known in older and newer versions', () => {
+  const downloading = (name: string) =>
+    countPullGoroutines(counts(counted(3, `${packages}/distribution.(*${name}).Download`))).downloading
+  assert.deepEqual(['v2LayerDescriptor', 'layerDescriptor'].map(downloading), [3, 3])
+})
+
 const grpc = (state: string, ...frames: string[]) =>
   `goroutine 7 [${state}]:\n${frames.map(frame => `google.golang.org/grpc${frame}\n\t/src/file.go:1 +0x1`).join('\n')}`
 const reader = grpc('IO wait, 10 minutes', '/internal/transport.(*http2Client).reader(0xc000)')
@@ -125,8 +191,10 @@ test('a pull that waits for containerd, on a connection that has lost its writer
   const asking = `${grpc('select, 6 minutes', '/internal/transport.(*Stream).waitOnHeader(0xc000)', '.invoke({0x1})')}\ngithub.com/containerd/containerd/api/services/leases/v1.(*leasesClient).Create(0xc000)\n${goroutine('x', 'daemon/images.(*ImageService).PullImage').split('\n').slice(1).join('\n')}`
   const dead = countPullGoroutines([reader, reader, writer, asking].join('\n\n'))
   assert.deepEqual([dead.pulls, dead.asking, dead.askingMinutes, dead.mute], [1, 1, 6, 1])
-  const well = countPullGoroutines([reader, writer, pulling].join('\n\n'))
-  assert.deepEqual([well.pulls, well.asking, well.mute], [1, 0, 0])
+  for (const own of [writer, writer.replace('newHTTP2Client.func3', 'NewHTTP2Client.func6')]) {
+    const well = countPullGoroutines([reader, own, pulling].join('\n\n'))
+    assert.deepEqual([well.pulls, well.asking, well.mute], [1, 0, 0])
+  }
 })
 
 test('what is no dump counts nothing', () => {

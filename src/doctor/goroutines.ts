@@ -11,7 +11,7 @@ export interface PullGoroutines {
   readonly pulls: number
   /** The one that waits longest, as the dump says, in minutes. */
   readonly pullMinutes: number
-  /** Those of them that wait for an answer of a registry, or whoever it sends them to, about the image itself: no layer is begun. */
+  /** Requests of pulls to a registry, or whoever it sends them to, that wait for an answer about the image itself, for the rest of it, or for the beginning of a part that no layer's download shows. */
   readonly unanswered: number
   /** The one of these that waits longest, in minutes. */
   readonly unansweredMinutes: number
@@ -98,20 +98,41 @@ async function askFor(host: HostView, engine: FoundEngine, detail: 1 | 2, head: 
   return answers.find(answer => answer?.status === 200 && answer.body.startsWith(head))?.body
 }
 
-/** Sends a request and waits for its answer, or reads that: whether by HTTP/1 or HTTP/2. Who waits for layers, or between two tries, does neither. */
+/**
+ * Sends a request and waits for its answer, or reads that: whether by HTTP/1 or HTTP/2, which is bundled into net/http under longer names, and has a package of its own since
+ * Go 1.27. Who waits for layers, or between two tries, does neither.
+ */
 const inRequest =
-  /^net\/http\.\(\*(?:Transport\)\.roundTrip|bodyEOFSignal\)\.Read|http2transportResponseBody\)\.Read)\(/
+  /^net\/http\.\(\*(?:Transport\)\.roundTrip|bodyEOFSignal\)\.Read)\(|\.(?:\(\*)?(?:http2t|t)ransportResponseBody\)?\.Read\(/
+/** Nothing has come of the answer. */
+const unbegun = /^net\/http\.\(\*Transport\)\.roundTrip\(/
+
+/**
+ * Requests of clients, of a build (pullForBuilder), of a swarm, and for a plugin. Counts of an engine that was built with Go below 1.23 show the innermost 32 frames of each alone: that of PullImage may not
+ * be among them, below a body that is read over TLS, and those of the distribution package are.
+ */
+const pulling =
+  /\(\*ImageService\)\.(?:PullImage|pullImage|pullImageWithReference|pullTag)\(|\/distribution\.\(\*(?:v2P|p)uller\)\.pull(?:V2)?Tag\(|\/plugin\.\(\*Manager\)\.fetch\(/
+/** The configuration of an image is asked for beside its layers. */
+const asksConfig = /\/distribution\.\(\*(?:v2P|p)uller\)\.pullSchema2Config\(/
+/** What containerd's code asks in dockerd: for the image that a build begins with, and for parts of a plugin, or of any image where containerd keeps them. What comes of these may be a layer, and slow. */
+const asksPart = /\/remotes(?:\.[Ff]etch|\/docker\.\(\*dockerResolver\)\.Resolve)\(/
+
+function isUnanswered({ frames }: Goroutine): boolean {
+  const does = (pattern: RegExp) => frames.some(frame => pattern.test(frame))
+  return (does(inRequest) && (does(pulling) || does(asksConfig))) || (does(unbegun) && does(asksPart))
+}
 
 /** @param dump of either kind */
 export function countPullGoroutines(dump: string): PullGoroutines {
   const all = parseDump(dump)
   const holding = (pattern: RegExp) => all.filter(({ frames }) => frames.some(frame => pattern.test(frame)))
-  const pulls = holding(/\(\*ImageService\)\.(PullImage|pullImage)\(/)
+  const pulls = holding(pulling)
   const unpacking = holding(/\(\*layerStore\)\.(Register|registerWithDescriptor)\(/)
   const isOfPull = ({ frames }: Goroutine) =>
     frames.some(frame => /LayerDownloadManager\)\.makeDownloadFunc/.test(frame))
   const poisoned = all.filter(isPoisoned)
-  const unanswered = pulls.filter(({ frames }) => frames.some(frame => inRequest.test(frame)))
+  const unanswered = all.filter(isUnanswered)
   return {
     pulls: countOf(pulls),
     pullMinutes: longestOf(pulls),
@@ -120,7 +141,8 @@ export function countPullGoroutines(dump: string): PullGoroutines {
     waiting: countOf(holding(/\(\*LayerDownloadManager\)\.Download\(/)),
     unpacking: countOf(unpacking),
     unpackingOfPulls: countOf(unpacking.filter(isOfPull)),
-    downloading: countOf(holding(/LayerDescriptor\)\.Download\(/)),
+    // Of 20.10 and older it is called v2LayerDescriptor.
+    downloading: countOf(holding(/[lL]ayerDescriptor\)\.Download\(/)),
     poisoned: countOf(poisoned),
     poisonedMinutes: longestOf(poisoned),
     ...countAsking(all, pulls),
@@ -131,7 +153,8 @@ export function countPullGoroutines(dump: string): PullGoroutines {
 function countAsking(all: readonly Goroutine[], pulls: readonly Goroutine[]) {
   const asking = pulls.filter(({ frames }) => frames.some(frame => frame.includes('.(*leasesClient).')))
   const running = (pattern: RegExp) => countOf(all.filter(({ frames }) => frames.some(frame => pattern.test(frame))))
-  const mute = running(/\/transport\.\(\*http2Client\)\.reader\(/) - running(/\/transport\.newHTTP2Client\.func\d+\(/)
+  const mute =
+    running(/\/transport\.\(\*http2Client\)\.reader\(/) - running(/\/transport\.[nN]ewHTTP2Client\.func\d+\(/)
   return { asking: countOf(asking), askingMinutes: longestOf(asking), mute: Math.max(0, mute) }
 }
 

@@ -28,6 +28,8 @@ export interface Bed {
   /** One that comes with some 30 KB a second, and one in which a directory with many files gives way to a file. */
   readonly slow: string
   readonly replaced: string
+  /** One whose configuration never comes. */
+  readonly unconfigured: string
   /** A command of a client that sends an archive of images, which it reads from its input; empty where there is none. */
   readonly send: readonly string[]
   /** An archive, as such commands take it. */
@@ -703,11 +705,31 @@ const containerdStopped: Scenario = {
     process.kill(containerd, 'SIGSTOP')
     engine.startPull(image)
     await sleep(3000)
-    // A dump counts whole minutes since a collection of garbage, which comes every two minutes by itself.
-    await run('curl', ['-sf', '-o', '/dev/null', '--unix-socket', socket, 'http://localhost/debug/pprof/heap?gc=1'])
+    await collectGarbage(socket)
     await sleep(62_000)
     return { [Symbol.asyncDispose]: async () => void process.kill(containerd, 'SIGCONT') }
   },
+}
+
+/** Its layers are there: nothing of it is to be seen any more. */
+const unconfigured: Scenario = {
+  name: 'registry that never sends the configuration of an image, beside a pull that goes on',
+  codes: ['PULL_UNANSWERED', 'PULL_MOVES'],
+  without: ['containerd', 'podman', 'crio'],
+  short: [],
+  async arrange({ engine, unconfigured, slow, socket }) {
+    engine.startPull(unconfigured)
+    await sleep(10_000)
+    await collectGarbage(socket)
+    engine.startPull(slow)
+    await sleep(62_000)
+    return { [Symbol.asyncDispose]: nothing }
+  },
+}
+
+/** A dump counts whole minutes since a collection of garbage, which comes every two minutes by itself. */
+async function collectGarbage(socket: string): Promise<void> {
+  await run('curl', ['-sf', '-o', '/dev/null', '--unix-socket', socket, 'http://localhost/debug/pprof/heap?gc=1'])
 }
 
 const none: Scenario = {
@@ -745,6 +767,7 @@ export const scenarios: readonly Scenario[] = [
   poisoned,
   poisonedByProxy,
   containerdStopped,
+  unconfigured,
   none,
   memory,
 ]

@@ -9,6 +9,7 @@ import { catalogue } from '../../src/doctor/catalogue.ts'
 import { diagnose } from '../../src/doctor/diagnose.ts'
 import { isWindlassError } from '../../src/errors.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
+import { mute } from '../servers/faulty-registry.ts'
 import { digestOf } from '../servers/push.ts'
 import { collectResult, run, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
@@ -28,6 +29,7 @@ import {
   makeFile,
   makeLayer,
   makeNoise,
+  ofConfig,
   type ServedImage,
   serveImage,
   trickle,
@@ -41,6 +43,7 @@ let silent: ServedImage
 let single: ServedImage
 let slow: ServedImage
 let replaced: ServedImage
+let unconfigured: ServedImage
 
 /** Ends as it should, but before that what the directory holds has to be removed. */
 function makeReplaced(count: number): MadeLayer {
@@ -53,6 +56,7 @@ before(async () => {
   single = await serveImage([makeNoise('single', 6 << 20)])
   slow = await serveImage([makeNoise('slow', 4 << 20)], { 0: trickle(600) })
   replaced = await serveImage([makeReplaced(isLong ? 100_000 : 1)])
+  unconfigured = await serveImage([makeNoise('unconfigured', 1 << 20)], { [ofConfig]: mute() })
   silent = await serveImage([makeNoise('silent', 12 << 20)], { 0: holdBack(9_000_000, gate.promise) })
 })
 after(async () => {
@@ -62,6 +66,7 @@ after(async () => {
   await single?.[Symbol.asyncDispose]()
   await slow?.[Symbol.asyncDispose]()
   await replaced?.[Symbol.asyncDispose]()
+  await unconfigured?.[Symbol.asyncDispose]()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -80,7 +85,12 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   const shims = mkdtempSync(join(directory, 'shims-'))
   const proxy = await startBufferingProxy(silent.registry.host)
   const { reference } = silent
-  const others = { buffered: `${proxy.host}/team/app:v1`, slow: slow.reference, replaced: replaced.reference }
+  const others = {
+    buffered: `${proxy.host}/team/app:v1`,
+    slow: slow.reference,
+    replaced: replaced.reference,
+    unconfigured: unconfigured.reference,
+  }
   const references = { image: image.reference, silent: reference, ...others }
   const archive = join(below.directory, 'archive.tar')
   if (isLong)

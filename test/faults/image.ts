@@ -51,8 +51,11 @@ export function makeManyFiles(prefix: string, count: number): MadeLayer {
   return makeLayer(Array.from({ length: count }, (_, number) => makeFile(`${prefix}-${number}`)))
 }
 
+/** The number of what is no layer. */
+export const ofConfig = -1
+
 /**
- * Serves an image as `team/app:v1`. `faults` say how the blob of the layer with that number is sent; the others are sent well.
+ * Serves an image as `team/app:v1`. `faults` say how the blob of the layer with that number is sent, or the configuration; the others are sent well.
  * @param images several images of some of the layers each, as `v1`, `v2`, …; one image of all if absent
  */
 export async function serveImage(

@@ -95,8 +95,8 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['they are freed when what is reported beside this comes to its end', '同时报告的那件事结束后，它们就会被释放'],
   ['no decompressor, untar or download of it is left', '它已没有剩余的解压程序、untar 或下载'],
   [
-    '{} of its pulls wait for an answer about the image itself, the oldest for {} minutes',
-    '它有 {0} 个拉取在等待关于镜像本身的应答，最久的已 {1} 分钟',
+    '{} questions of its pulls to a registry have no answer, or not all of it, the oldest for {} minutes',
+    '其拉取向镜像仓库发出的 {0} 个询问没有得到应答，或应答不完整，最久的已 {1} 分钟',
   ],
   [
     '{} of its pulls wait for an answer of containerd, the oldest for {} minutes',

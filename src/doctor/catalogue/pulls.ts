@@ -400,7 +400,7 @@ export const pulls = {
     en: {
       title: 'A pull has asked, and has had no answer for a minute or longer',
       meaning:
-        'The engine has a request for a pull, and neither downloads nor unpacks a layer for it: it waits for a manifest, a token, or the beginning of a body. No engine bounds this wait. The registry, its token service, or a proxy has taken the question and says nothing.',
+        'A pull waits for a manifest, for the configuration of its image, for the beginning of another part, or for the rest of one of the first two, whatever other pulls of the engine do meanwhile. No engine bounds this wait (dockerd that of a token alone). The registry, its token service, or a proxy has taken the question and says nothing.',
       advice: [
         'windlass doctor --image REF asks the same registry as the engine would, and says where it is met with silence.',
         'Cancel and pull again; windlass pull gives up a question after 30 s, and asks again.',
@@ -409,7 +409,7 @@ export const pulls = {
     zh: {
       title: '拉取已发出请求，一分钟以上没有得到应答',
       meaning:
-        '引擎有拉取请求，却既不下载也不解包任何层：它在等待清单、令牌或响应的开头。没有引擎限制这种等待。镜像仓库、其令牌服务或代理接受了请求却没有应答。',
+        '某个拉取在等待清单、镜像配置或其他部分的开头，或等待前两者的其余内容，不论该引擎的其他拉取是否在进行。没有引擎限制这种等待（dockerd 只限制令牌的等待）。镜像仓库、其令牌服务或代理接受了请求却没有应答。',
       advice: [
         'windlass doctor --image REF 会像引擎一样询问同一镜像仓库，并说明在哪里得不到应答。',
         '取消后重新拉取；windlass pull 在 30 秒后放弃一次询问并重新发出。',

@@ -9,6 +9,8 @@ import type { LineWatch } from './sample.ts'
 
 interface Scene {
   readonly looks?: number
+  /** The look at which it grew. */
+  readonly grewAt?: number
   /** By the file's time, at the last look. */
   readonly idleMs?: number
   /** Of the host and the engine. */
@@ -18,7 +20,7 @@ interface Scene {
 }
 
 /** What is said of a download of dockerd that does not grow, looked at four times a second. */
-async function told({ looks = 24, idleMs = 20_000, ageMs = 60_000, filesystem = 'ext4' }: Scene): Promise<string> {
+async function told({ looks = 24, grewAt = 0, idleMs = 20_000, ageMs = 60_000, filesystem = 'ext4' }: Scene) {
   const host = new FixtureHost({
     links: { '/proc/7/fd/9': '/data/tmp/GetImageBlob1' },
     files: {
@@ -31,7 +33,7 @@ async function told({ looks = 24, idleMs = 20_000, ageMs = 60_000, filesystem = 
   Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
   const mtimeMs = 1_000_000 + endMs - idleMs
   Object.assign(host.disk, {
-    file: async () => ({ size: 100, mtimeMs, mode: 0o100600 }),
+    file: async () => ({ size: host.elapsed() < grewAt * 250 ? 50 : 100, mtimeMs, mode: 0o100600 }),
   })
   const watch = new DownloadWatch(host, [makeEngine(7, { dataRoot: '/data' })])
   for (let at = 0; at < looks; at++) {
@@ -47,6 +49,11 @@ async function told({ looks = 24, idleMs = 20_000, ageMs = 60_000, filesystem = 
 test('a download is silent that was seen not to grow, and by its time has not for longer', async () => {
   assert.equal(await told({}), 'DOWNLOAD_SILENT likely')
   assert.equal(await told({ idleMs: 14_000 }), 'PULL_WAITS certain')
+})
+
+test('what grew goes on, until it has not for as long as a look must be to say something', async () => {
+  assert.equal(await told({ grewAt: 4, looks: 24, idleMs: 4750 }), 'PULL_MOVES certain')
+  assert.equal(await told({ grewAt: 4, looks: 25, idleMs: 5000 }), 'PULL_WAITS certain')
 })
 
 test('a look that was too short accuses nobody, whatever the time of the file says', async () => {

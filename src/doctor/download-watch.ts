@@ -31,7 +31,7 @@ interface Growth {
   readonly bytes: number
   readonly hasGrown: boolean
   readonly atMs: number
-  /** For how long it did not grow while it was looked at; time in which the watcher was held up is left out. */
+  /** For how long it did not grow while it was looked at, until now; time in which the watcher was held up is left out. */
   readonly seenMs: number
   /** What the file's time says was contradicted by what we saw. */
   readonly isTimeWrong: boolean
@@ -109,7 +109,8 @@ export class DownloadWatch {
 
   /** Some have not grown since they were first seen, and not for so long that it says something. */
   get isWaiting(): boolean {
-    return this.#latest.some(({ path, isSent }) => !isSent && !this.#hasGrown(path) && this.#seenMs(path) < seenMs)
+    const isNew = (path: string) => this.#growth.get(path)?.hasGrown !== true && this.#seenMs(path) < seenMs
+    return this.#latest.some(({ path, isSent }) => !isSent && isNew(path))
   }
 
   has(engine: FoundEngine): boolean {
@@ -118,12 +119,12 @@ export class DownloadWatch {
 
   /** Whether one of this engine was seen to grow. */
   moves(engine: FoundEngine): boolean {
-    return this.#latest.some(download => download.engine === engine && this.#hasGrown(download.path))
+    return this.#latest.some(download => download.engine === engine && this.#hasGrown(download))
   }
 
   /** Whether one of this engine was seen, and not to grow. */
   hasStill(engine: FoundEngine): boolean {
-    return this.#latest.some(download => download.engine === engine && !this.#hasGrown(download.path))
+    return this.#latest.some(download => download.engine === engine && !this.#hasGrown(download))
   }
 
   feeds(watch: LineWatch): boolean {
@@ -146,7 +147,7 @@ export class DownloadWatch {
     const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine))))
     return this.#latest
       .filter(download => !read.has(download))
-      .filter(download => !blocked.has(download.engine) || this.#hasGrown(download.path))
+      .filter(download => !blocked.has(download.engine) || this.#hasGrown(download))
       .map(download => this.#judgeOne(download))
   }
 
@@ -162,7 +163,7 @@ export class DownloadWatch {
     const lines = own.filter(({ line }) => !isForClient(line)).length
     const all = told ?? lines - countOtherLayers(this.#host, engine)
     const count = Math.max(0, all - unpacked.length - piped.length)
-    const still = this.#of(engine).filter(download => !piped.includes(download) && !this.#hasGrown(download.path))
+    const still = this.#of(engine).filter(download => !piped.includes(download) && !this.#hasGrown(download))
     return [...piped, ...still.sort((a, b) => b.idleMs - a.idleMs).slice(0, count)]
   }
 
@@ -175,7 +176,7 @@ export class DownloadWatch {
       ? `by the time of the file the last were written ${seconds(idleMs)} ago`
       : 'the time of the file contradicts what was seen: for how long it was so before cannot be known'
     const evidence = [
-      `${path} has ${size}; ${this.#hasGrown(path) ? 'it grew while it was looked at' : `it did not grow in the ${seconds(this.#seenMs(path))} in which it was looked at`}`,
+      `${path} has ${size}; ${this.#describeGrowth(path)}`,
       ...(code === 'PULL_MOVES' ? [] : [byTime]),
       ...this.#describeConnections(download, code),
       ...(isSent
@@ -210,13 +211,13 @@ export class DownloadWatch {
   }
 
   #codeOf(download: Download): 'PULL_MOVES' | 'PULL_WAITS' | 'DOWNLOAD_SILENT' {
-    if (this.#hasGrown(download.path)) return 'PULL_MOVES'
+    if (this.#hasGrown(download)) return 'PULL_MOVES'
     if (download.isSent) return 'PULL_WAITS'
     return this.#isStill(download) && !this.#mayCome(download) ? 'DOWNLOAD_SILENT' : 'PULL_WAITS'
   }
 
   #isStill(download: Download): boolean {
-    if (this.#hasGrown(download.path) || download.isSent) return false
+    if (this.#hasGrown(download) || download.isSent) return false
     return this.#isTimeUsable(download) && download.idleMs >= silentMs && this.#seenMs(download.path) >= seenMs
   }
 
@@ -231,7 +232,7 @@ export class DownloadWatch {
   /** As many connections bring something as there are layers, and of those that do not grow each has one that has not brought a whole piece since. */
   #isSlow({ engine, idleMs }: Download): boolean {
     const layers = this.#of(engine).filter(({ isSent }) => !isSent)
-    const still = layers.filter(({ path }) => !this.#hasGrown(path))
+    const still = layers.filter(layer => !this.#hasGrown(layer))
     const speeds = this.#speeds(engine).filter(speed => speed >= bytesPerSecondMin)
     const slow = speeds.filter(speed => (speed * idleMs) / 1000 < keptBytesMax)
     return speeds.length >= layers.length && slow.length >= still.length
@@ -248,8 +249,17 @@ export class DownloadWatch {
     })
   }
 
-  #hasGrown(path: string): boolean {
-    return this.#growth.get(path)?.hasGrown === true
+  /** What stood still since for as long as says something goes on no more; what comes in pieces is between two of them. */
+  #hasGrown(download: Download): boolean {
+    const { path } = download
+    return this.#growth.get(path)?.hasGrown === true && (isInPieces(download) || this.#seenMs(path) < seenMs)
+  }
+
+  #describeGrowth(path: string): string {
+    const still = seconds(this.#seenMs(path))
+    if (this.#growth.get(path)?.hasGrown !== true) return `it did not grow in the ${still} in which it was looked at`
+    if (this.#seenMs(path) < seenMs) return 'it grew while it was looked at'
+    return `it grew while it was looked at, and no more in the last ${still}`
   }
 
   #seenMs(path: string): number {

@@ -36,6 +36,8 @@ export interface Line {
   /** A process of its own that unpacks; undefined where a thread of the engine does. */
   readonly untar: ProcessFacts | undefined
   readonly untarStdin: PipeEnd | undefined
+  /** Whether the engine may still write to it, or that cannot be seen. */
+  readonly isUntarFed: boolean
   /** What the engine calls it: `docker-untar`, `docker-applyLayer`. */
   readonly untarName: string | undefined
   /** The directory that is unpacked to, where the command line tells it. */
@@ -124,13 +126,16 @@ function findLinesOf(host: HostView, engine: FoundEngine, table: ProcessTable, o
   if (children.length === 0) return []
   const untars = children.filter(({ args }) => untarNames.has(args[0] ?? '')).sort(byStart)
   const decompressors = children.filter(child => !untars.includes(child) && isDecompressor(child))
-  const opened = decompressors.length === 0 ? [] : readDescriptors(host, engine.process.pid)
+  const opened = decompressors.length + untars.length === 0 ? [] : readDescriptors(host, engine.process.pid)
   const ends = opened.filter(({ target }) => target.startsWith('pipe:['))
   const held = new Set(ends.map(({ target }) => target.slice(6, -1)))
   const filters = groupByPipe(decompressors.filter(child => isOfEngine(host, engine, child, held)))
-  const writers = filters.length === 0 ? new Set<string>() : findWriters(host, engine, ends)
-  const lines = filters.map(group => makeLine(host, engine, group, { untar: takeUntar(untars, group), writers }))
-  const rest = untars.map(untar => makeLine(host, engine, [], { untar, writers }))
+  const writers = filters.length + untars.length === 0 ? new Set<string>() : findWriters(host, engine, ends)
+  const isSeen = opened.length > 0
+  const lines = filters.map(group =>
+    makeLine(host, engine, group, { untar: takeUntar(untars, group), writers, isSeen }),
+  )
+  const rest = untars.map(untar => makeLine(host, engine, [], { untar, writers, isSeen }))
   return [...lines, ...rest]
 }
 
@@ -201,7 +206,11 @@ function makeLine(
   host: HostView,
   engine: FoundEngine,
   group: readonly Child[],
-  { untar, writers }: { readonly untar: Child | undefined; readonly writers: ReadonlySet<string> },
+  {
+    untar,
+    writers,
+    isSeen,
+  }: { readonly untar: Child | undefined; readonly writers: ReadonlySet<string>; readonly isSeen: boolean },
 ): Line {
   const [filter] = group
   const named = group.flatMap(({ entry, args }) => [...args.slice(0, 3), entry.name].map(word => basename(word)))
@@ -217,6 +226,7 @@ function makeLine(
     isFed: filter?.input !== undefined && writers.has(filter.input.inode),
     untar: untar?.entry,
     untarStdin: untar?.input,
+    isUntarFed: !isSeen || untar?.input === undefined || writers.has(untar.input.inode),
     untarName: untar?.args[0],
     target: untar === undefined ? undefined : targetOf(host, untar),
   }

@@ -49,6 +49,21 @@ test('who burns processor time and moves nothing spins, however little of a busy
   assert.equal(codeOf([running], 10, 300), 'DECOMPRESSOR_SPINS_IN_KERNEL')
 })
 
+test('who was stopped while it unpacked is the untar, or where there is none the engine', () => {
+  const verdict: Verdict = { ...verdictOf('stopped'), facts: { stage: 'unpack' } }
+  const alone = makeLooks([locked], 0)
+  const [untar] = alone[0]?.decompressor ?? []
+  assert.equal(reasonOf(verdict, alone, here)?.code, 'ENGINE_STOPPED')
+  assert.equal(
+    reasonOf(
+      verdict,
+      alone.map(look => ({ ...look, untar })),
+      here,
+    )?.code,
+    'UNTAR_STOPPED',
+  )
+})
+
 test('a watcher that was held up still counts all that was burnt meanwhile', () => {
   const looks = makeLooks([running], 40, 0, 5000)
   assert.equal(reasonOf(verdictOf('stuck-decompressor'), looks, here)?.code, 'DECOMPRESSOR_SPINS')

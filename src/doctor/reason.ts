@@ -30,7 +30,7 @@ export function reasonOf(
   circumstances: Circumstances,
 ): Reason | undefined {
   const { kind } = verdict
-  if (kind === 'stopped') return { code: stoppedCode(verdict), evidence: [] }
+  if (kind === 'stopped') return { code: stoppedCode(verdict, looks), evidence: [] }
   if (kind === 'disk-wait') return kernelReason(verdict, circumstances.disk)
   if (kind === 'stuck-decompressor') return decompressorReason(verdict, looks, circumstances.isOutputClosed)
   if (kind === 'dribbling-decompressor') return { code: 'DECOMPRESSOR_DRIBBLES', evidence: [] }
@@ -42,9 +42,10 @@ export function reasonOf(
   return { code: 'PULL_UNEXPLAINED', evidence: [] }
 }
 
-function stoppedCode({ facts }: Verdict): FindingCode {
+/** Where no process of its own unpacks, the engine does. */
+function stoppedCode({ facts }: Verdict, looks: readonly LineLook[]): FindingCode {
   if (facts['stage'] === 'decompress') return 'DECOMPRESSOR_STOPPED'
-  return facts['stage'] === 'unpack' ? 'UNTAR_STOPPED' : 'ENGINE_STOPPED'
+  return facts['stage'] === 'unpack' && looks.at(-1)?.untar !== undefined ? 'UNTAR_STOPPED' : 'ENGINE_STOPPED'
 }
 
 /**

@@ -150,7 +150,8 @@ export class LineWatch {
     const entry = currentEntry(this.#host, pid)
     const own = { bytesIn: read, bytesOut: written, waits: waits === 'output' ? undefined : waits, item: entry }
     const name = `untar (process ${pid})`
-    return { name, kind: 'unpack', ...own, inputBytes: last?.bytes, ...this.#task('unpack', unpacker) }
+    const input = { inputBytes: last?.bytes, inputEnded: !this.line.isUntarFed }
+    return { name, kind: 'unpack', ...own, ...input, ...this.#task('unpack', unpacker) }
   }
 
   #unpackInside(written: number, from: PipeFill | undefined, owner: ProcessLook | undefined): StageFacts {

@@ -154,6 +154,26 @@ export class SickEngine {
     return { decompressor, untar: untar ?? decompressor }
   }
 
+  /**
+   * Pulls, and stops what decompresses or unpacks then. One that was just about to end cannot be stopped, and the pull goes on: then all is begun anew.
+   * @param start what pulls that reference
+   */
+  async stopInPull(
+    which: 'decompressor' | 'untar',
+    withUntar: boolean,
+    reference: string,
+    start = () => this.startPull(reference),
+  ): Promise<{ readonly client: ChildProcess; readonly decompressor: number; readonly untar: number }> {
+    for (let tries = 1; ; tries++) {
+      const client = start()
+      const seen = await this.unpacking(withUntar)
+      signal(seen[which], 'SIGSTOP')
+      if (await isStopped(seen[which])) return { client, ...seen }
+      assert.ok(tries < 5, `the ${which} ended before it was stopped, ${tries} times`)
+      await this.free()
+    }
+  }
+
   useHealthy(): void {
     this.useScript(`exec /usr/bin/${this.decompressor} "$@"`)
   }
@@ -206,6 +226,13 @@ function findBelow(pid: number, wanted: string): number | undefined {
     if (found !== undefined) return found
   }
   return undefined
+}
+
+/** Whether it heeds the signal: who ends does not. */
+async function isStopped(pid: number): Promise<boolean> {
+  const state = () => /^\d+ \(.*\) (\S)/s.exec(readIfThere(`/proc/${pid}/stat`))?.[1]
+  await waitUntil('it is stopped, or gone', 20_000, () => /[TZX]/.test(state() ?? 'Z'))
+  return state() === 'T'
 }
 
 /** Holds processes while `work` runs, so that nothing goes on meanwhile; those that have just ended are none of them. */

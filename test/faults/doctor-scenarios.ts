@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Fault, plantBroken } from '../broken-decompressors/plant.ts'
@@ -24,6 +24,8 @@ export interface Bed {
   /** References: one that comes as it should, one whose registry falls silent, one behind a proxy that keeps all until it has all. */
   readonly image: string
   readonly silent: string
+  /** One of a single layer: nothing of it is downloaded any more while it is unpacked. */
+  readonly single: string
   readonly buffered: string
   /** One that comes with some 30 KB a second, and one in which a directory with many files gives way to a file. */
   readonly slow: string
@@ -152,6 +154,7 @@ function makeGroup(controller: string, settings: Readonly<Record<string, string>
   return {
     add: (pid: number) => writeFileSync(join(path, 'cgroup.procs'), String(pid)),
     set: (name: string, value: string) => writeFileSync(join(path, name), value),
+    get: (name: string) => readFileSync(join(path, name), 'utf8'),
     empty(pids: readonly number[]) {
       for (const pid of pids) {
         try {
@@ -295,8 +298,7 @@ const stopped: Scenario = {
   codes: ['DECOMPRESSOR_STOPPED'],
   short: [],
   async arrange(bed) {
-    const { decompressor } = await unpack(bed)
-    process.kill(decompressor, 'SIGSTOP')
+    await bed.engine.stopInPull('decompressor', bed.hasUntar, bed.single)
     return { [Symbol.asyncDispose]: nothing }
   },
 }
@@ -307,9 +309,7 @@ const untarStopped: Scenario = {
   without: ['containerd'],
   short: [],
   async arrange(bed) {
-    bed.engine.startPull(bed.image)
-    const { untar } = await bed.engine.unpacking(true)
-    process.kill(untar, 'SIGSTOP')
+    await bed.engine.stopInPull('untar', true, bed.single)
     return { [Symbol.asyncDispose]: nothing }
   },
 }
@@ -418,11 +418,11 @@ const memory: Scenario = {
   without: ['podman'],
   short: ['docker'],
   async arrange(bed) {
-    const { engine } = bed
+    const { engine, single } = bed
     const group = makeGroup('memory', { 'memory.limit_in_bytes': String(100 << 20), 'memory.oom_control': '1' })
     group.add(engine.pid)
     engine.useScript(`exec perl -e '$memory .= "x" x 1048576 while 1' -- "$@"`)
-    engine.startPull(bed.image)
+    engine.startPull(single)
     const sickness = {
       async [Symbol.asyncDispose]() {
         const pids = [engine.pid, ...engine.children().map(({ pid }) => pid)]
@@ -435,7 +435,7 @@ const memory: Scenario = {
     }
     return await unlessItFails(sickness, async () => {
       await engine.unpacking(false)
-      await sleep(1500)
+      await waitUntil('somebody waits for memory', 60_000, () => /^under_oom 1$/m.test(group.get('memory.oom_control')))
     })
   },
 }
@@ -445,8 +445,7 @@ const freezer: Scenario = {
   codes: ['CGROUP_FROZEN'],
   short: [],
   async arrange(bed) {
-    const { decompressor } = await unpack(bed)
-    process.kill(decompressor, 'SIGSTOP')
+    const { decompressor } = await bed.engine.stopInPull('decompressor', bed.hasUntar, bed.single)
     const group = makeGroup('freezer', {})
     group.add(decompressor)
     group.set('freezer.state', 'FROZEN')
@@ -501,13 +500,11 @@ const poisoned: Scenario = {
   without: ['containerd', 'podman'],
   short: ['docker'],
   async arrange(bed) {
-    const { engine, image, hasUntar } = bed
-    const client = engine.startPull(image)
-    const { decompressor } = await engine.unpacking(hasUntar)
-    process.kill(decompressor, 'SIGSTOP')
+    const { engine, single, hasUntar } = bed
+    const { client } = await engine.stopInPull('decompressor', hasUntar, single)
     client.kill('SIGINT')
     await once(client, 'exit')
-    engine.startPull(image)
+    engine.startPull(single)
     await sleep(1500)
     return { [Symbol.asyncDispose]: nothing }
   },

@@ -91,7 +91,7 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
     replaced: replaced.reference,
     unconfigured: unconfigured.reference,
   }
-  const references = { image: image.reference, silent: reference, ...others }
+  const references = { image: image.reference, single: single.reference, silent: reference, ...others }
   const archive = join(below.directory, 'archive.tar')
   if (isLong)
     await run('skopeo', [
@@ -186,9 +186,7 @@ const namedLayer = {
 function testNamedLayer(bed: () => Bed, wanted: readonly RegExp[]): void {
   test('that stands still: its layer is named, and who waits for it', row, async () => {
     const { engine, hasUntar } = bed()
-    engine.startPull(single.reference)
-    const { decompressor } = await engine.unpacking(hasUntar)
-    process.kill(decompressor, 'SIGSTOP')
+    await engine.stopInPull('decompressor', hasUntar, single.reference)
     engine.startPull(single.reference)
     await sleep(1000)
     const seen = await visit(engine.pid)
@@ -226,13 +224,16 @@ function testTrace(bed: () => Bed): void {
     row,
     async () => {
       const { engine, image, hasUntar } = bed()
-      const traced = engine.startTraced(image)
       let said = ''
-      traced.stderr?.setEncoding('utf8').on('data', (text: string) => {
-        said += text
-      })
-      const { decompressor, untar } = await engine.unpacking(hasUntar)
-      process.kill(decompressor, 'SIGSTOP')
+      const start = () => {
+        const traced = engine.startTraced(image)
+        traced.stderr?.setEncoding('utf8').on('data', (text: string) => {
+          said += text
+        })
+        return traced
+      }
+      const { client: traced, ...seen } = await engine.stopInPull('decompressor', hasUntar, image, start)
+      const { decompressor, untar } = seen
       const code = decompressor === untar && hasUntar ? 'UNTAR_STOPPED' : 'DECOMPRESSOR_STOPPED'
       await waitUntil('it is explained', 60_000, () => said.includes(`[${code}]`))
       assert.equal(traced.exitCode, null)
@@ -280,9 +281,7 @@ describe('the doctor looks at', { concurrency: true }, () => {
     afterEach(() => sick.free())
 
     test('whose healthy decompressor is stopped by a signal: the pull goes on when it is let', row, async () => {
-      const client = sick.startPull(image.reference)
-      const { decompressor } = await sick.unpacking(true)
-      process.kill(decompressor, 'SIGSTOP')
+      const { client, decompressor } = await sick.stopInPull('decompressor', true, single.reference)
       const seen = await visit(sick.pid)
       process.kill(decompressor, 'SIGCONT')
       assert.deepEqual(pullCodes(seen), ['DECOMPRESSOR_STOPPED'], JSON.stringify(seen.findings))
@@ -292,9 +291,7 @@ describe('the doctor looks at', { concurrency: true }, () => {
     testTrace(() => open.bed)
 
     test('whose processes it may not look into: it says so, and accuses nobody of standing still', row, async () => {
-      sick.startPull(image.reference)
-      const { decompressor } = await sick.unpacking(true)
-      process.kill(decompressor, 'SIGSTOP')
+      await sick.stopInPull('decompressor', true, single.reference)
       const seen = await visit(sick.pid, ['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace'])
       assert.deepEqual(pullCodes(seen), ['PULLS_HIDDEN'], JSON.stringify(seen.findings))
       assert.equal(seen.status, 10)

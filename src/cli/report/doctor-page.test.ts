@@ -61,6 +61,7 @@ function makeLines(): Diagnosis['lines'] {
     decompressor: [{ ...engine.process, pid: 8 }],
     program: 'unpigz',
     isFed: true,
+    isUntarFed: true,
   }
   const pipes = { stdin: undefined, stdout: undefined, untar: undefined, untarStdin: undefined, target: undefined }
   return [{ line: { ...line, ...pipes }, looks } as unknown as Diagnosis['lines'][number]]

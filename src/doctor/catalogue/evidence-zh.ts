@@ -140,6 +140,14 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['{} (state {})', '{0}（状态 {1}）'],
   ['{} has {} bytes; it grew while it was looked at', '{0} 有 {1} 字节；查看期间有增长'],
   ['{} has {} of {} bytes; it grew while it was looked at', '{0} 有 {1} 字节（共 {2}）；查看期间有增长'],
+  [
+    '{} has {} bytes; it grew while it was looked at, and no more in the last {}',
+    '{0} 有 {1} 字节；查看期间有增长，但最近 {2} 内没有',
+  ],
+  [
+    '{} has {} of {} bytes; it grew while it was looked at, and no more in the last {}',
+    '{0} 有 {1} 字节（共 {2}）；查看期间有增长，但最近 {3} 内没有',
+  ],
   ['{} has {} bytes; it did not grow in the {} in which it was looked at', '{0} 有 {1} 字节；查看的 {2} 内没有增长'],
   [
     '{} has {} of {} bytes; it did not grow in the {} in which it was looked at',

@@ -2,7 +2,7 @@
 # What `windlass doctor --from FILE` reads: the facts of this host about its container engines and their pulls, on stdout.
 #   sh collector.sh >facts.txt         # best as root: others see only their own processes
 #   sh collector.sh PID >facts.txt     # of the engine with this process alone
-# POSIX sh with grep, sed, ls, cat, tr, sleep and uname; stat, curl, perl, dpkg, rpm and ldd are used where they are. It reads only: nothing is changed, stopped or traced.
+# POSIX sh with grep, sed, ls, cat, tr, sleep and uname; stat, curl, perl, dmesg, dpkg, rpm and ldd are used where they are. It reads only: nothing is changed, stopped or traced.
 # Of an engine's environment only the settings that matter for pulls are told, and no credentials.
 
 LC_ALL=C
@@ -884,6 +884,14 @@ look_at_agents() {
   ls /proc/1/fd >/dev/null 2>&1 || echo '!/proc/1/fd'
 }
 
+#: kernel_log and hung_task: see checks/hung-tasks.ts
+
+# Tasks of engines and disks that the kernel has held for minutes, and of its log nothing else.
+tell_hung_tasks() {
+  printf 'rsh -c %s\n' "$kernel_log"
+  sh -c "$kernel_log" | grep -oE -e '^now at [0-9]+ nsecs$' -e "$hung_task" | indent
+}
+
 main() {
   echo 'windlass-facts 2'
   printf '=%s\n' "arch $(uname -m)" "kernel $(uname -sr)" "ls $how" "uid $own"
@@ -899,6 +907,7 @@ main() {
     known="$known$pid "
     look_at_engine
   done
+  within_told 30 tell_hung_tasks | sed "/^$late\$/d"
   look_at_orphans
   look_at_agents
   look_at_holders

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { codesOf } from '../../test/checked.ts'
+import { promisify } from 'node:util'
+import { codesOf, runCheck } from '../../test/checked.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
+import { hungTasks } from './checks/hung-tasks.ts'
 import { collectHere, collectorScript, readFactsFile } from './collector.ts'
 import { diagnose } from './diagnose.ts'
 import { isOfHost } from './engines.ts'
@@ -98,6 +100,24 @@ test('a program is run by the script, too, only if it has the root and the names
   ])
   for (const other of others) assert.deepEqual(other, [false, false])
   assert.deepEqual(beside, [true, true])
+})
+
+test('of the log of the kernel the script tells the complaints about tasks of engines and disks, and nothing else', async () => {
+  const shims = join(directory, 'shims')
+  mkdirSync(shims)
+  const now = Number(process.hrtime.bigint() / 1_000_000_000n)
+  const complaint = (task: string) => `[${now}.5] INFO: task ${task} blocked for more than 122 seconds. my words`
+  const log = ['[ 1.0] my words', complaint('unpigz:77'), complaint('jbd2/sda1-8:9'), complaint('my words:12')]
+  writeFileSync(join(shims, 'dmesg'), `#!/bin/sh\ncat <<'.'\n${log.join('\n')}\n.\n`, { mode: 0o755 })
+  const env = { ...process.env, PATH: `${shims}:${process.env['PATH']}` }
+  // Of no engine: it takes two seconds.
+  const { stdout } = await promisify(execFile)('sh', ['-c', collectorScript(), 'sh', '1'], { env })
+  assert.doesNotMatch(stdout, /my words/)
+  const told = (await runCheck(hungTasks, new RecordedHost(stdout))).flatMap(({ evidence }) => evidence)
+  const held = (who: string) =>
+    new RegExp(`^the kernel wrote \\d+ s ago that ${who} had been held for more than 122 s$`)
+  assert.equal(told.length, 2)
+  for (const [at, who] of ['unpigz 77', 'jbd2/sda1-8 9'].entries()) assert.match(told[at] ?? '', held(who))
 })
 
 test('the script looks for the sockets of an engine by what it has open, and by no name of a file', () => {

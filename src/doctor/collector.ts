@@ -7,6 +7,7 @@ import { gunzip } from 'node:zlib'
 import { WindlassError, wrapError } from '../errors.ts'
 import { factsMax, RecordedHost } from '../sys/recorded-host.ts'
 import { parseSshHost, runHere, runOverSsh, type ShellScript, type SshHost } from '../sys/ssh.ts'
+import { hungTask, kernelLog } from './checks/hung-tasks.ts'
 import { redactionScript } from './secrets.ts'
 
 export { parseSshHost }
@@ -17,7 +18,9 @@ const idleMs = 60_000
 /** For any POSIX shell. */
 export function collectorScript(): string {
   const script = readFileSync(fileURLToPath(new URL('collector.sh', import.meta.url)), 'utf8')
-  return script.replace(/^#: .*$/m, () => redactionScript())
+  return script
+    .replace(/^#: redact .*$/m, () => redactionScript())
+    .replace(/^#: kernel_log .*$/m, () => `kernel_log="${kernelLog}"\nhung_task='${hungTask}'`)
 }
 
 export interface CollectOptions {

@@ -259,14 +259,14 @@ test('kernels on which ext4 is known to hang are told, where images are on ext4'
 test('tasks about which the kernel has complained of late are told, if they may be those of a pull', async t => {
   const directory = mkdtempSync(join(tmpdir(), 'windlass-log-'))
   t.after(() => rmSync(directory, { recursive: true }))
-  const log = join(directory, 'log')
+  const [log, clock] = [join(directory, 'log'), join(directory, 'clock')]
   const complaint = (at: string, task: string, caller = '') =>
     `[${at}]${caller} INFO: task ${task} blocked for more than 122 seconds.`
   const told = async (...lines: readonly string[]) => {
     const host = new FixtureHost({ files: { '/proc/uptime': '9000.00 1.00\n' } })
     // As a program is run, and what it says is cut.
     host.tell = async (file, args) => {
-      const script = `dmesg() { cat "${log}"; }; ${args.at(-1) ?? file}`
+      const script = `dmesg() { cat "${log}"; }; sed() { cat "${clock}" 2>/dev/null; }; ${args.at(-1) ?? file}`
       return execFileSync('sh', ['-c', script], { encoding: 'utf8', maxBuffer: 2 ** 24 }).slice(0, 2 ** 20)
     }
     writeFileSync(log, lines.join('\n'))
@@ -290,4 +290,12 @@ test('tasks about which the kernel has complained of late are told, if they may 
   const filled = Array.from({ length: 30_000 }, () => '[ 8970.0] something else that the kernel wrote down')
   const [last] = await told(complaint('8960.0', 'unpigz:77'), ...filled, ...others, complaint('8999.0', 'unpigz:77'))
   assert.match(last?.evidence.join('\n') ?? '', /unpigz 3 .*\n.*unpigz 4 .*\n.* 1 s ago that unpigz 77 /)
+  // The machine was suspended: its log has not counted that.
+  writeFileSync(clock, 'now at 700000000000 nsecs\n')
+  const { evidence: [awake] = [] } = (await told(complaint('  640.0', 'unpigz:77')))[0] ?? {}
+  assert.equal(awake, 'the kernel wrote 60 s ago that unpigz 77 had been held for more than 122 s')
+  // In fifty days the clocks have come apart.
+  writeFileSync(clock, 'now at 4320000000000000 nsecs\n')
+  assert.equal((await told(complaint('4318000.0', 'unpigz:77'))).length, 1)
+  assert.deepEqual(await told(complaint('4316000.0', 'unpigz:77')), [])
 })

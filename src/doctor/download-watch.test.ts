@@ -79,6 +79,10 @@ interface Ingest {
   /** Of each, in the same order; the engine listens on 9000. */
   readonly ports?: readonly number[]
   readonly layers?: number
+  /** Of each layer, if not 100 bytes that are as old as all. */
+  readonly files?: readonly { readonly bytes: number; readonly idleMs: number }[]
+  /** Of the descriptors of the first so many of them: they are read, and not written. */
+  readonly reread?: number
 }
 
 const digest = '0a'.repeat(32)
@@ -91,8 +95,10 @@ async function toldOfIngest({
   speeds = [],
   ports = [],
   layers = 1,
+  files = Array.from({ length: layers }, () => ({ bytes: 100, idleMs })),
+  reread = 0,
 }: Ingest): Promise<string[]> {
-  const directories = Array.from({ length: layers }, (_, at) => `/data/io.containerd.content.v1.content/ingest/a${at}`)
+  const directories = files.map((_, at) => `/data/io.containerd.content.v1.content/ingest/a${at}`)
   const sockets = (received ?? []).map((_, at) => [`/proc/7/fd/${20 + at}`, `socket:[${50 + at}]`])
   const told = (elapsedMs: number) =>
     (received ?? []).map((ms, at) => {
@@ -110,6 +116,9 @@ async function toldOfIngest({
     },
     files: {
       ...Object.fromEntries(directories.map(directory => [`${directory}/ref`, ref])),
+      ...Object.fromEntries(
+        files.slice(0, reread).map((_, at) => [`/proc/7/fdinfo/${at}`, 'pos:\t9\nflags:\t0100000\n']),
+      ),
       '/proc/uptime': '900.00 0.00\n',
     },
   })
@@ -120,9 +129,12 @@ async function toldOfIngest({
       return `${told(host.elapsed()).join('')}0 0 10.0.0.1:5 10.0.0.2:6 ino:9 sk:1\n\t lastrcv:1\n`
     },
   })
-  const mtimeMs = 1_000_000 + 24 * 250 - idleMs
   Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
-  Object.assign(host.disk, { file: async () => ({ size: 100, mtimeMs, mode: 0o100600 }) })
+  const file = async (path: string) => {
+    const { bytes = 0, idleMs = 0 } = files[Number(/\/a(\d+)\/data$/.exec(path)?.[1])] ?? {}
+    return { size: bytes, mtimeMs: 1_000_000 + 24 * 250 - idleMs, mode: 0o100600 }
+  }
+  Object.assign(host.disk, { file })
   const watch = new DownloadWatch(host, [makeEngine(7, { kind: 'containerd', dataRoot: '/data', dataPath: '/data' })])
   for (let at = 0; at < 24; at++) {
     await watch.look()
@@ -143,25 +155,86 @@ test('containerd, which writes in pieces of 1 MiB, is silent where nothing comes
   const codes = async (scene: Ingest) => [...new Set((await toldOfIngest(scene)).map(text => text.split(' ')[0]))]
   assert.deepEqual(await codes({ received: [20_000, 16_000] }), ['DOWNLOAD_SILENT'])
   assert.deepEqual(await codes({ received: [20_000, 200] }), ['PULL_WAITS'])
-  // It cannot be seen, or two layers have one connection: then it takes longer.
+  // It cannot be seen, or another layer has that connection: then it takes longer.
   assert.deepEqual(await codes({}), ['PULL_WAITS'])
   assert.deepEqual(await codes({ idleMs: 130_000 }), ['DOWNLOAD_SILENT'])
-  assert.deepEqual(await codes({ idleMs: 130_000, received: [200], layers: 2 }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ idleMs: 130_000, received: [200, 125_000], layers: 2 }), ['DOWNLOAD_SILENT'])
   // Each of them has one, and each is at work.
   const two = { received: [200, 300], layers: 2 }
   assert.deepEqual(await codes({ ...two, idleMs: 130_000, speeds: [5000, 7000] }), ['PULL_WAITS'])
-  assert.deepEqual(await codes({ ...two, idleMs: 130_000, speeds: [5000, 0] }), ['DOWNLOAD_SILENT'])
+  const one = { ...two, received: [200, 125_000] }
+  assert.deepEqual(await codes({ ...one, idleMs: 130_000, speeds: [5000] }), ['DOWNLOAD_SILENT'])
 })
 
 test('a connection that something came on excuses a silence only for as long as a piece of 1 MiB takes on it', async () => {
   const codes = async (scene: Ingest) =>
     (await toldOfIngest({ received: [200], ...scene })).map(text => text.split(' ')[0])
-  assert.deepEqual(await codes({ idleMs: 130_000 }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ idleMs: 130_000, received: [9000, 129_000] }), ['DOWNLOAD_SILENT'])
   assert.deepEqual(await codes({ idleMs: 130_000, speeds: [100] }), ['DOWNLOAD_SILENT'])
   assert.deepEqual(await codes({ idleMs: 130_000, speeds: [5000] }), ['PULL_WAITS'])
-  assert.deepEqual(await codes({ idleMs: 600_000, speeds: [5000] }), ['DOWNLOAD_SILENT'])
-  // It is another one that goes on.
-  assert.deepEqual(await codes({ idleMs: 130_000, speeds: [500_000] }), ['DOWNLOAD_SILENT'])
+  // It is another one that goes on, and its own is there, too.
+  const beside = { idleMs: 850_000, received: [200, 840_000] }
+  for (const speed of [5000, 500_000])
+    assert.deepEqual(await codes({ ...beside, speeds: [speed] }), ['DOWNLOAD_SILENT'])
+  // It has none: nobody was asked for it yet.
+  assert.deepEqual(await codes({ idleMs: 850_000, speeds: [500_000] }), ['PULL_WAITS'])
+})
+
+test('layers of containerd that wait until others are there are not silent, for however long they wait', async () => {
+  const begun = { bytes: 1 << 20, idleMs: 30_000 }
+  const waiting = { bytes: 0, idleMs: 600_000 }
+  const codes = async (scene: Ingest) => (await toldOfIngest(scene)).map(text => text.split(' ')[0])
+  const files = [begun, begun, waiting, waiting]
+  const come = { received: [100, 100], speeds: [30_000, 30_000] }
+  assert.deepEqual(
+    await codes({ files, ...come }),
+    files.map(() => 'PULL_WAITS'),
+  )
+  // That cannot be seen.
+  assert.deepEqual(
+    await codes({ files }),
+    files.map(() => 'PULL_WAITS'),
+  )
+  // Somebody has been asked, and has not answered.
+  const asked = await codes({ files, received: [...come.received, 90_000], speeds: come.speeds })
+  assert.deepEqual(asked, ['PULL_WAITS', 'PULL_WAITS', 'DOWNLOAD_SILENT', 'DOWNLOAD_SILENT'])
+  // It was asked for just now, since others are there.
+  assert.deepEqual(await codes({ files: [waiting], received: [100], speeds: [30_000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ files: [waiting], received: [20_000] }), ['DOWNLOAD_SILENT'])
+})
+
+test('what an earlier pull of containerd has left is read before anybody is asked for the rest', async () => {
+  const codes = async (scene: Ingest) => (await toldOfIngest(scene)).map(text => text.split(' ')[0])
+  const scene = { idleMs: 600_000, received: [20_000], reread: 1 }
+  assert.deepEqual(await codes(scene), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ ...scene, reread: 0 }), ['DOWNLOAD_SILENT'])
+  // A slow one beside it has the connection.
+  const beside = {
+    ...scene,
+    files: [
+      { bytes: 100, idleMs: 600_000 },
+      { bytes: 100, idleMs: 150_000 },
+    ],
+  }
+  assert.deepEqual(await codes({ ...beside, received: [100], speeds: [6000] }), ['PULL_WAITS', 'PULL_WAITS'])
+})
+
+test('of layers of containerd that are slower than others each is held against a connection that is as slow', async () => {
+  const files = [
+    { bytes: 0, idleMs: 160_000 },
+    { bytes: 1 << 20, idleMs: 150_000 },
+    { bytes: 1 << 20, idleMs: 40_000 },
+    { bytes: 1 << 20, idleMs: 10_000 },
+  ]
+  const received = [100, 100, 100, 12_000]
+  const codes = async (speeds: number[]) =>
+    (await toldOfIngest({ files, received, speeds })).map(text => text.split(' ')[0])
+  assert.deepEqual(
+    await codes([6000, 6000, 25_000, 0]),
+    files.map(() => 'PULL_WAITS'),
+  )
+  // Of what has not begun nobody knows whether it waits.
+  assert.deepEqual((await codes([100, 90_000, 90_000, 0])).slice(0, 2), ['PULL_WAITS', 'DOWNLOAD_SILENT'])
 })
 
 test('what others have connected to the engine excuses no silence', async () => {
@@ -177,6 +250,8 @@ interface Unpacking {
   readonly targets?: readonly string[]
   /** How many layers of pulls the engine says that it unpacks. */
   readonly told?: number
+  /** How many it says that it downloads. */
+  readonly downloading?: number | undefined
   /** Of a file of its own, 100 bytes long, that another descriptor is in. */
   readonly position?: number
   readonly flags?: string
@@ -192,6 +267,7 @@ interface Unpacking {
 async function toldWhile({
   targets = [],
   told,
+  downloading,
   position,
   flags = '0100002',
   other,
@@ -218,11 +294,12 @@ async function toldWhile({
     await watch.look()
     await host.pause(250)
   }
+  const dump = told === undefined ? undefined : { waiting: 1, unpackingOfPulls: told, downloading }
   const line = (target: string) => ({ engine, target, untarName: 'docker-untar' }) as Line
   const open = targets.map(target => ({ line: line(target), looks: [] }) as unknown as LineWatch)
   const decompressing = piped.map(one => ({ ...one, line: { ...one, engine } }) as unknown as LineWatch)
   return watch
-    .judge([...open, ...decompressing], new Set(), () => told)
+    .judge([...open, ...decompressing], new Set(), () => dump)
     .map(({ code }) => code)
     .join()
 }
@@ -235,6 +312,13 @@ test('a file that was read to its end and is unpacked is no silent download, how
   assert.equal(await toldWhile({ name: '/mnt/scratch/GetImageBlob1' }), 'DOWNLOAD_SILENT')
   // Opened anew, to read.
   assert.equal(await toldWhile({ flags: '0100000' }), '')
+})
+
+test('a file of dockerd is not silent while the engine says that it downloads none that does not grow', async () => {
+  // Not all may have been counted.
+  for (const downloading of [1, undefined]) assert.equal(await toldWhile({ told: 0, downloading }), 'DOWNLOAD_SILENT')
+  // Its connection has broken, and it waits for its next try.
+  assert.equal(await toldWhile({ told: 0, downloading: 0 }), 'PULL_WAITS')
 })
 
 test('what another decompressor has taken excuses no silence', async () => {

@@ -8,20 +8,13 @@ import { type Connection, readConnections } from './connections.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
+import type { PullGoroutines } from './goroutines.ts'
 import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
 import type { LineWatch } from './sample.ts'
+import { type Flow, findExcused, pieceMs } from './slow-layers.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
 const seenMs = 5000
-
-/** containerd writes what has come in pieces of 1 MiB: what is slower than these 9 KB a second, and cannot be seen to come otherwise, is called silent. */
-export const pieceMs = 120_000
-
-/** What has come since the last piece is less than one. A few seconds tell a speed but roughly: twice as much may have been seen. */
-const keptBytesMax = 2 * 1024 * 1024
-
-/** What brings less than these bytes a second brings no layer. */
-const bytesPerSecondMin = 1024
 
 /** Times that should go on by as much may differ by so much: whole seconds in a record, a look that took its time. */
 const slackMs = 2000
@@ -44,6 +37,12 @@ interface Seen {
   readonly connections: readonly Connection[] | undefined
 }
 
+/** What a dockerd says of the layers of its pulls. */
+export interface ToldOfLayers extends Pick<PullGoroutines, 'waiting' | 'unpackingOfPulls'> {
+  /** Undefined where not all of them may have been counted. */
+  readonly downloading: number | undefined
+}
+
 export class DownloadWatch {
   readonly #host: HostView
   readonly #engines: readonly FoundEngine[]
@@ -52,6 +51,8 @@ export class DownloadWatch {
   /** Of engines whose files say too little by themselves: as soon as that was seen, and at the end. */
   readonly #first = new Map<FoundEngine, Seen>()
   readonly #last = new Map<FoundEngine, Seen>()
+  /** Engines that say that they download nothing of what does not grow. */
+  #resting: ReadonlySet<FoundEngine> = new Set()
   /** Files that are there, and that engines are in the middle of. */
   #unpacked: Download[] = []
 
@@ -137,18 +138,26 @@ export class DownloadWatch {
 
   /**
    * @param blocked engines that take nothing from a registry, since what they unpack stands still
-   * @param told how many layers of pulls an engine says that it unpacks
+   * @param told how many layers of pulls an engine says that it unpacks, and how many it downloads
    */
   judge(
     open: readonly LineWatch[],
     blocked: ReadonlySet<FoundEngine> = new Set(),
-    told: (engine: FoundEngine) => number | undefined = () => undefined,
+    told: (engine: FoundEngine) => ToldOfLayers | undefined = () => undefined,
   ): Finding[] {
-    const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine))))
+    const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine)?.unpackingOfPulls)))
+    this.#resting = new Set(this.#engines.filter(engine => this.#isResting(engine, told(engine))))
     return this.#latest
       .filter(download => !read.has(download))
       .filter(download => !blocked.has(download.engine) || this.#hasGrown(download))
       .map(download => this.#judgeOne(download))
+  }
+
+  /** A dockerd whose connection has broken waits for up to 25 s before it asks again, and keeps the file open. */
+  #isResting(engine: FoundEngine, told: ToldOfLayers | undefined): boolean {
+    if (told?.downloading === undefined || told.waiting === 0) return false
+    const growing = this.#of(engine).filter(download => this.#hasGrown(download))
+    return told.downloading <= growing.length
   }
 
   /**
@@ -168,7 +177,7 @@ export class DownloadWatch {
   }
 
   #judgeOne(download: Download): Finding {
-    const { engine, path, bytes, total, reference, idleMs, isSent } = download
+    const { engine, path, bytes, total, reference, idleMs, isSent, isReread } = download
     const size = total === undefined ? `${number(bytes)} bytes` : `${number(bytes)} of ${number(total)} bytes`
     const code = this.#codeOf(download)
     const isTimeUsable = this.#isTimeUsable(download)
@@ -182,6 +191,10 @@ export class DownloadWatch {
       ...(isSent
         ? ['no registry is asked for it: a client of the engine sends it (ctr images import), or makes it']
         : []),
+      ...(this.#resting.has(engine) && code === 'PULL_WAITS'
+        ? ['the engine says that it downloads no layer that does not grow: it waits for its next try']
+        : []),
+      ...(isReread ? ['the engine reads what an earlier pull has left of it, before it asks for the rest'] : []),
       ...(reference === undefined ? [] : [`the engine calls it ${reference}`]),
     ]
     const facts = { engine: engine.kind, enginePid: engine.process.pid, path, bytes, seenMs: this.#seenMs(path) }
@@ -197,11 +210,11 @@ export class DownloadWatch {
 
   #describeConnections(download: Download, code: FindingCode): string[] {
     if (!isInPieces(download) || code === 'PULL_MOVES' || !this.#isStill(download)) return []
-    const connections = this.#last.get(download.engine)?.connections
-    if (connections === undefined)
+    const flows = this.#flows(download.engine)
+    if (flows === undefined)
       return ['the engine writes in pieces of 1 MiB, and when something came last on its connections cannot be seen']
-    const latest = seconds(Math.min(...connections.map(({ idleMs }) => idleMs)))
-    const speed = this.#speeds(download.engine).reduce((sum, one) => sum + one, 0)
+    const latest = seconds(Math.min(...flows.map(({ idleMs }) => idleMs)))
+    const speed = flows.reduce((sum, { bytesPerSecond = 0 }) => sum + bytesPerSecond, 0)
     return [
       `the engine writes in pieces of 1 MiB; on the connections that it and its clients have made something came last ${latest} ago`,
       ...(speed > 0
@@ -212,40 +225,34 @@ export class DownloadWatch {
 
   #codeOf(download: Download): 'PULL_MOVES' | 'PULL_WAITS' | 'DOWNLOAD_SILENT' {
     if (this.#hasGrown(download)) return 'PULL_MOVES'
-    if (download.isSent) return 'PULL_WAITS'
     return this.#isStill(download) && !this.#mayCome(download) ? 'DOWNLOAD_SILENT' : 'PULL_WAITS'
   }
 
   #isStill(download: Download): boolean {
-    if (this.#hasGrown(download) || download.isSent) return false
+    const { engine, isSent, isReread } = download
+    if (this.#hasGrown(download) || isSent || isReread || this.#resting.has(engine)) return false
     return this.#isTimeUsable(download) && download.idleMs >= silentMs && this.#seenMs(download.path) >= seenMs
   }
 
-  /** Bytes may have come that are not in the file yet. */
+  /** Bytes may have come that are not in the file yet, or it waits for its turn. */
   #mayCome(download: Download): boolean {
     if (!isInPieces(download)) return false
-    const connections = this.#last.get(download.engine)?.connections
-    if (connections?.every(({ idleMs }) => idleMs >= silentMs) === true) return false
-    return download.idleMs < pieceMs || this.#isSlow(download)
+    const { engine, idleMs } = download
+    const flows = this.#flows(engine)
+    if (flows?.every(({ idleMs }) => idleMs >= silentMs) === true) return false
+    return idleMs < pieceMs || findExcused(this.#of(engine).filter(isAskedFor), flows).includes(download)
   }
 
-  /** As many connections bring something as there are layers, and of those that do not grow each has one that has not brought a whole piece since. */
-  #isSlow({ engine, idleMs }: Download): boolean {
-    const layers = this.#of(engine).filter(({ isSent }) => !isSent)
-    const still = layers.filter(layer => !this.#hasGrown(layer))
-    const speeds = this.#speeds(engine).filter(speed => speed >= bytesPerSecondMin)
-    const slow = speeds.filter(speed => (speed * idleMs) / 1000 < keptBytesMax)
-    return speeds.length >= layers.length && slow.length >= still.length
-  }
-
-  /** Bytes a second that came between two looks on each connection that was there at both. */
-  #speeds(engine: FoundEngine): number[] {
+  /** With the bytes a second that came between two looks, on what was there at both. */
+  #flows(engine: FoundEngine): Flow[] | undefined {
     const [first, last] = [this.#first.get(engine), this.#last.get(engine)]
     const before = new Map(first?.connections?.map(({ socket, bytes }) => [socket, bytes]))
     const passedMs = (last?.atMs ?? 0) - (first?.atMs ?? 0)
-    return (last?.connections ?? []).flatMap(({ socket, bytes }) => {
+    return last?.connections?.map(connection => {
+      const { socket, bytes } = connection
       const had = before.get(socket)
-      return bytes === undefined || had === undefined || passedMs <= 0 ? [] : [((bytes - had) * 1000) / passedMs]
+      const isKnown = bytes !== undefined && had !== undefined && passedMs > 0
+      return { ...connection, bytesPerSecond: isKnown ? ((bytes - had) * 1000) / passedMs : undefined }
     })
   }
 
@@ -311,6 +318,10 @@ function take<T>(values: T[], isWanted: (value: T) => boolean): boolean {
 /** containerd's content.Copy fills its buffer before it writes. */
 export function isInPieces({ engine, isSent }: Download): boolean {
   return !isSent && (engine.kind === 'containerd' || engine.kind === 'buildkitd')
+}
+
+function isAskedFor(download: Download): boolean {
+  return isInPieces(download) && !download.isReread
 }
 
 function number(value: number): string {

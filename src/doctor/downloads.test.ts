@@ -54,6 +54,24 @@ test('of what anybody may put beside a layer that is downloaded only what belong
   }
 })
 
+test('a layer that the engine only reads from is one that it goes on with', async () => {
+  const at = join(directory, 'ingest', 'left')
+  mkdirSync(at, { recursive: true })
+  put(join(at, 'ref'), layer)
+  put(join(at, 'total'), '9000')
+  writeFileSync(join(at, 'data'), 'some')
+  const isReread = async () => {
+    const found = await findDownloads(new LiveHost(), makeEngine(process.pid, { kind: 'containerd' }))
+    return found.map(download => download.isReread)
+  }
+  await using data = await open(join(at, 'data'), 'r')
+  assert.deepEqual(await isReread(), [true])
+  await data.close()
+  await using writer = await open(join(at, 'data'), 'a')
+  assert.deepEqual(await isReread(), [false])
+  await writer.close()
+})
+
 test('of resolv.conf the collector tells the servers and how they are asked', () => {
   const file = join(directory, 'resolv.conf')
   const lines = [

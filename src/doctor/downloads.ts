@@ -22,6 +22,8 @@ export interface Download {
   readonly position?: number
   /** A client writes it into the engine: what comes late does not come late from a registry. */
   readonly isSent: boolean
+  /** It is read from its beginning, to go on where an earlier pull has stopped: nobody is asked for the rest meanwhile. */
+  readonly isReread: boolean
 }
 
 /** From here on a silent body is called so: as long as our own pulls wait for one. */
@@ -54,9 +56,17 @@ export async function findLayerFiles(host: HostView, engine: FoundEngine): Promi
     return await collect(files.map(({ fd, target }) => readTemporary(host, engine, fd, target)))
   }
   if (kind !== 'containerd' && kind !== 'buildkitd') return []
-  const open = opened.flatMap(({ target }) => ingest.exec(target)?.[1] ?? [])
-  const named = new Set(open.map(directory => asEngineNames(host, process.pid, directory)))
-  return await collect([...named].map(directory => readIngest(host, engine, placeOf(engine, directory))))
+  // Whether somebody only reads there.
+  const named = new Map<string, boolean>()
+  for (const { fd, target } of opened) {
+    const [, open] = ingest.exec(target) ?? []
+    if (open === undefined) continue
+    const directory = asEngineNames(host, process.pid, open)
+    const isReader = readDescriptorState(host, process.pid, fd)?.isWriter === false
+    named.set(directory, isReader || named.get(directory) === true)
+  }
+  const found = [...named].map(([directory, isReread]) => ({ directory: placeOf(engine, directory), isReread }))
+  return await collect(found.map(({ directory, isReread }) => readIngest(host, engine, directory, isReread)))
 }
 
 /** The same directory as we reach it. */
@@ -88,7 +98,7 @@ async function readTemporary(
   const idleMs = host.now() - file.mtimeMs
   const { position } = state
   const common = { engine, path, bytes: file.size, total: undefined, reference: undefined }
-  return { ...common, idleMs, isUnpacked, position, isSent: false }
+  return { ...common, idleMs, isUnpacked, position, isSent: false, isReread: false }
 }
 
 /** The kernel has told where it is: if there is a symlink now, somebody wants to have something else read. */
@@ -99,14 +109,20 @@ const referenceOf = /^[\w./-]{0,200}?sha(?:256|384|512):[0-9a-f]{64,128}(?=\s*$)
 const fetched = /^(?!(?:[^/\n]*\/\d+\/)?tar-)[^\n]*sha(?:256|384|512):[0-9a-f]{64,128}\s*$/
 
 /** containerd writes down beside the data what it is, and how much it will be. */
-async function readIngest(host: HostView, engine: FoundEngine, directory: string): Promise<Download | undefined> {
+async function readIngest(
+  host: HostView,
+  engine: FoundEngine,
+  directory: string,
+  isReread: boolean,
+): Promise<Download | undefined> {
   const file = await host.disk.file(join(directory, 'data'))
   if (file === undefined) return undefined
   const total = Number((await host.disk.text(join(directory, 'total'), asTold)) ?? Number.NaN)
   const name = await host.disk.text(join(directory, 'ref'), asTold)
   const [reference] = referenceOf.exec(name ?? '') ?? []
   const isSent = name !== undefined && !fetched.test(name)
-  const common = { engine, path: join(directory, 'data'), bytes: file.size, reference, isUnpacked: false, isSent }
+  const path = join(directory, 'data')
+  const common = { engine, path, bytes: file.size, reference, isUnpacked: false, isSent, isReread }
   if (total === file.size) return undefined
   const idleMs = host.now() - file.mtimeMs
   return { ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }

@@ -73,6 +73,11 @@ export class DumpWatch {
     return dump === undefined ? undefined : countPullGoroutines(dump)
   }
 
+  /** Whether what it says is of every goroutine: counts may lack the outer frames of each. */
+  isWhole(engine: FoundEngine): boolean {
+    return countAll(this.#dumps.get(engine) ?? '') === 0
+  }
+
   /** Pulls that the engine itself knows of, and that no process, pipe or file carries out. */
   judge(workOf: (engine: FoundEngine) => EngineWork): Finding[] {
     const seenMs = this.#host.elapsed() - this.#startMs

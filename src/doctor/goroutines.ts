@@ -21,7 +21,7 @@ export interface PullGoroutines {
   readonly unpacking: number
   /** Those of them that pulls have brought; the others were sent by a client (load, import, build). */
   readonly unpackingOfPulls: number
-  /** Layers of which bytes are being read from the network. */
+  /** Layers of which bytes are being read from the network: not those whose connection has broken, and that wait for the next try. */
   readonly downloading: number
   /** Requests that wait for an earlier transfer of the same layer to go away, which a cancel does not reach. */
   readonly poisoned: number

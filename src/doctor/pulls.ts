@@ -7,7 +7,7 @@ import { catalogue } from './catalogue.ts'
 import { findClientPulls } from './clients.ts'
 import { findFrozenGroup } from './control-groups.ts'
 import type { DiskProgress } from './disk-watch.ts'
-import { DownloadWatch } from './download-watch.ts'
+import { DownloadWatch, type ToldOfLayers } from './download-watch.ts'
 import { DumpWatch, type EngineWork } from './dump-watch.ts'
 import { EngineWatch } from './engine-watch.ts'
 import { describeEngine, type FoundEngine, isGone, isStreaming, withGraphRoot } from './engines.ts'
@@ -209,11 +209,18 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
     ...downloads.judge(
       others.map(({ watch }) => watch),
       new Set(blocked.map(({ watch }) => watch.line.engine)),
-      engine => dumps.countsOf(engine)?.unpackingOfPulls,
+      engine => toldBy(dumps, engine),
     ),
     ...ofOwners,
     ...dumps.judge(engine => seen.workOf(engine)),
   ]
+}
+
+function toldBy(dumps: DumpWatch, engine: FoundEngine): ToldOfLayers | undefined {
+  const counts = dumps.countsOf(engine)
+  if (counts === undefined) return undefined
+  const { waiting, unpackingOfPulls, downloading } = counts
+  return { waiting, unpackingOfPulls, downloading: dumps.isWhole(engine) ? downloading : undefined }
 }
 
 /** Time in which something could be seen, as the judgement counts it too: while the watcher was held up, perhaps all was. */

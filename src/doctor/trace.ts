@@ -4,11 +4,12 @@ import type { HostView } from '../sys/host-view.ts'
 import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { findClientPulls } from './clients.ts'
 import { readConnections } from './connections.ts'
-import { isInPieces, pieceMs } from './download-watch.ts'
+import { isInPieces } from './download-watch.ts'
 import { type Download, findDownloads, findLayerFiles } from './downloads.ts'
 import { type EngineFilter, type FoundEngine, listEngines } from './engines.ts'
 import { findLines, type Line } from './lines.ts'
 import { LineWatch } from './sample.ts'
+import { pieceMs } from './slow-layers.ts'
 
 /** Milliseconds. The first four are all the time that was watched; what stands below them is a part of it. */
 export interface TraceTimes {

@@ -32,6 +32,8 @@ export interface Bed {
   readonly replaced: string
   /** One whose configuration never comes. */
   readonly unconfigured: string
+  /** One whose layers take minutes. */
+  readonly slowest: string
   /** A command of a client that sends an archive of images, which it reads from its input; empty where there is none. */
   readonly send: readonly string[]
   /** An archive, as such commands take it. */

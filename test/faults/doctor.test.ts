@@ -7,6 +7,7 @@ import { after, afterEach, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { catalogue } from '../../src/doctor/catalogue.ts'
 import { diagnose } from '../../src/doctor/diagnose.ts'
+import type { Finding } from '../../src/doctor/finding.ts'
 import { isWindlassError } from '../../src/errors.ts'
 import { LiveHost } from '../../src/sys/host-view.ts'
 import { mute } from '../servers/faulty-registry.ts'
@@ -44,6 +45,7 @@ let single: ServedImage
 let slow: ServedImage
 let replaced: ServedImage
 let unconfigured: ServedImage
+let slowest: ServedImage
 
 /** Ends as it should, but before that what the directory holds has to be removed. */
 function makeReplaced(count: number): MadeLayer {
@@ -51,10 +53,18 @@ function makeReplaced(count: number): MadeLayer {
   return makeLayer([makeDirectory('many'), ...files, makeFile('many/last'), makeFile('many', 'one')])
 }
 
+/** Two layers come so slowly that a piece of 1 MiB takes longer than two minutes, and four so that who fetches three at a time has begun some of them by then, and others not. */
+async function serveSlowest(): Promise<ServedImage> {
+  const sizes = isLong ? [2 << 20, 2 << 20, 4 << 20, 4 << 20, 4 << 20, 4 << 20] : []
+  const layers = sizes.map((bytes, at) => makeNoise(`slowest-${at}`, bytes))
+  return await serveImage(layers, Object.fromEntries(layers.map((_, at) => [at, trickle(at < 2 ? 120 : 600)])))
+}
+
 before(async () => {
   image = await serveImage(layers)
   single = await serveImage([makeNoise('single', 6 << 20)])
   slow = await serveImage([makeNoise('slow', 4 << 20)], { 0: trickle(600) })
+  slowest = await serveSlowest()
   replaced = await serveImage([makeReplaced(isLong ? 100_000 : 1)])
   unconfigured = await serveImage([makeNoise('unconfigured', 1 << 20)], { [ofConfig]: mute() })
   silent = await serveImage([makeNoise('silent', 12 << 20)], { 0: holdBack(9_000_000, gate.promise) })
@@ -67,6 +77,7 @@ after(async () => {
   await slow?.[Symbol.asyncDispose]()
   await replaced?.[Symbol.asyncDispose]()
   await unconfigured?.[Symbol.asyncDispose]()
+  await slowest?.[Symbol.asyncDispose]()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -85,11 +96,12 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   const shims = mkdtempSync(join(directory, 'shims-'))
   const proxy = await startBufferingProxy(silent.registry.host)
   const { reference } = silent
+  const slows = { slow: slow.reference, slowest: slowest.reference }
   const others = {
     buffered: `${proxy.host}/team/app:v1`,
-    slow: slow.reference,
     replaced: replaced.reference,
     unconfigured: unconfigured.reference,
+    ...slows,
   }
   const references = { image: image.reference, single: single.reference, silent: reference, ...others }
   const archive = join(below.directory, 'archive.tar')
@@ -170,6 +182,9 @@ function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[
     testTrace(() => open.bed)
     test('40 looks at pulls that go on, fast and slow: nobody is ever accused', { timeout: 600_000 }, async t =>
       t.diagnostic(`${kind}: ${await lookAtMoving(open.bed, 40)}`),
+    )
+    test('40 looks at a pull over a slow link: nobody is ever accused', { timeout: 600_000 }, async t =>
+      t.diagnostic(`${kind}: ${await lookAtSlow(open.bed, 40)}`),
     )
   }
   for (const scenario of rows.filter(({ isLast }) => isLast)) look(scenario)
@@ -347,26 +362,46 @@ async function unlessGone<T>(looking: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Looks so many times, from several sides, at pulls that go on: one as fast as it can, one whose processes run a fifth of the time, and so on. @returns how often what was said */
-async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<string> {
-  const found: string[] = []
-  const said = new Map<string, number>()
-  const { signal } = new AbortController()
-  for (let pulls = 1; found.filter(code => code === 'visit').length < wanted; pulls++) {
-    const client = engine.startPull(image)
+/** What was said of pulls that go on. */
+class Looks {
+  readonly #accused: string[] = []
+  readonly #said = new Map<string, number>()
+  count = 0
+
+  /** Looks from several sides, as long as it is wanted. */
+  async lookWhile(isWanted: () => boolean, engine: SickEngine): Promise<void> {
     const { pid } = engine
+    const { signal } = new AbortController()
     const visits = async () => {
-      while (client.exitCode === null) {
+      while (isWanted()) {
         // A command that pulls may end between two looks.
         const seen = await unlessGone(diagnose(new LiveHost(), { signal, pid }))
-        if (seen === undefined) continue
-        const { findings } = seen
-        const pulls = findings.filter(({ code }) => catalogue[code].area === 'pulls')
-        for (const code of new Set(pulls.map(({ code }) => code))) said.set(code, (said.get(code) ?? 0) + 1)
-        const accused = pulls.filter(({ severity }) => severity === 'problem')
-        found.push(...accused.map(finding => JSON.stringify(finding)), 'visit')
+        if (seen !== undefined) this.#note(seen.findings)
       }
     }
+    await Promise.all(Array.from({ length: visitorsCount }, visits))
+  }
+
+  #note(findings: readonly Finding[]): void {
+    const pulls = findings.filter(({ code }) => catalogue[code].area === 'pulls')
+    for (const code of new Set(pulls.map(({ code }) => code))) this.#said.set(code, (this.#said.get(code) ?? 0) + 1)
+    const accused = pulls.filter(({ severity }) => severity === 'problem')
+    this.#accused.push(...accused.map(finding => JSON.stringify(finding)))
+    this.count++
+  }
+
+  /** @returns how often what was said, once it is known that nobody was accused */
+  tell(): string {
+    assert.deepEqual(this.#accused, [])
+    return `${this.count} looks, ${[...this.#said].map(([code, count]) => `${count} times ${code}`).join(', ')}`
+  }
+}
+
+/** Looks so many times at pulls that go on: one as fast as it can, one whose processes run a fifth of the time, and so on. */
+async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<string> {
+  const looks = new Looks()
+  for (let pulls = 1; looks.count < wanted; pulls++) {
+    const client = engine.startPull(image)
     const slow = async () => {
       while (client.exitCode === null) {
         const pids = engine.children().map(({ pid }) => pid)
@@ -376,12 +411,25 @@ async function lookAtMoving({ engine, image }: Bed, wanted: number): Promise<str
         await sleep(100)
       }
     }
-    await Promise.all([...Array.from({ length: visitorsCount }, visits), ...(pulls % 2 === 1 ? [slow()] : [])])
+    await Promise.all([looks.lookWhile(() => client.exitCode === null, engine), ...(pulls % 2 === 1 ? [slow()] : [])])
     assert.equal(client.exitCode, 0)
     await engine.free()
   }
-  assert.deepEqual([...new Set(found)], ['visit'])
-  return `${found.length} looks, ${[...said].map(([code, count]) => `${count} times ${code}`).join(', ')}`
+  return looks.tell()
+}
+
+/** Nothing is written for so long where little comes, and still it comes. */
+const slowMs = 122_000
+
+/** Looks so many times at a pull that has been slow for minutes. */
+async function lookAtSlow({ engine, slowest }: Bed, wanted: number): Promise<string> {
+  const looks = new Looks()
+  const client = engine.startPull(slowest)
+  await sleep(slowMs)
+  await looks.lookWhile(() => client.exitCode === null && looks.count < wanted, engine)
+  assert.equal(client.exitCode, null)
+  await engine.free()
+  return looks.tell()
 }
 
 function signalAll(pids: readonly number[], name: NodeJS.Signals): void {

@@ -193,6 +193,14 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '它不向任何镜像仓库请求：由引擎的客户端发送（ctr images import）或生成',
   ],
   [
+    'the engine says that it downloads no layer that does not grow: it waits for its next try',
+    '引擎称它没有在下载任何未增长的层：它在等待下一次重试',
+  ],
+  [
+    'the engine reads what an earlier pull has left of it, before it asks for the rest',
+    '引擎正在读取先前的拉取留下的部分，之后才会请求其余部分',
+  ],
+  [
     'no layer of a pull that the engine has open fits: what it unpacks here is sent by a client of it (docker load, import, build or cp), and it waits for that one',
     '引擎打开的任何拉取的层都对不上：此处解包的内容由它的客户端发送（docker load、import、build 或 cp），它在等待该客户端',
   ],

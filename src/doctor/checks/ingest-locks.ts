@@ -15,7 +15,9 @@ export const ingestLocks: CheckOf<'engine'> = {
   async look(engine, { host, table }) {
     // A record does not have all connections.
     if (engine.kind !== 'containerd' || !engine.isOpen || host.network === undefined) return []
-    const held = (await findDownloads(host, engine)).filter(({ idleMs, isSent }) => idleMs >= abandonedMs && !isSent)
+    const held = (await findDownloads(host, engine)).filter(
+      ({ idleMs, isSent, isReread }) => idleMs >= abandonedMs && !isSent && !isReread,
+    )
     if (held.length === 0) return []
     const mayWrite = [engine.process, ...[...table.values()].filter(entry => mayWriteInto(host, engine, entry))]
     if (mayWrite.some(({ pid }) => hasConnection(host, pid))) return []

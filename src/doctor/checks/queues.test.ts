@@ -86,4 +86,6 @@ test('a layer is locked where containerd has it open and no connection at all', 
   const toAnother = { '/proc/8/stat': stat(8, 'ctr', 1, 5), '/proc/8/cmdline': 'ctr\0-a\0/other.sock\0' }
   for (const other of [{ '/proc/8/stat': stat(8, 'sshd', 1, 5) }, toAnother])
     assert.deepEqual(codesOf(await look(line(12), other)), ['INGEST_LOCKED'])
+  // It reads what an earlier pull has left, and asks for the rest after that.
+  assert.deepEqual(codesOf(await look(line(99), { '/proc/7/fdinfo/3': 'pos:\t2\nflags:\t0100000\n' })), [])
 })

@@ -243,14 +243,15 @@ function testDeadlock(patient: () => Patient): void {
   })
 }
 
-/** What must be true of any engine. */
-function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFastToStop: boolean): void {
-  afterEach(async () => {
-    const { sick } = patient()
-    rmSync(join(sick.shims, 'igzip'), { force: true })
-    await sick.free()
-  })
+type EngineTests = (patient: () => Patient) => void
 
+/** What must be true of any engine. */
+const withFaults =
+  (faults: readonly Fault[], isTooFastToStop = false): EngineTests =>
+  patient =>
+    testRescues(patient, faults, isTooFastToStop)
+
+function testRescues(patient: () => Patient, faults: readonly Fault[], isTooFastToStop: boolean): void {
   for (const fault of faults) {
     test(`whose decompressor does this: ${fault}; a second pull waits for it`, row, async () => {
       await rescueBoth(patient(), await startStuckPull(patient(), fault))
@@ -466,8 +467,8 @@ function testAnotherLayer(patient: () => Patient): void {
   })
 }
 
-/** What must be refused, and leaves all as it was, and what makes no difference between engines: tried with one of them. */
-function testWithOne(patient: () => Patient): void {
+/** Odd decompressors and odd layers, and what must be refused, and leaves all as it was: it makes no difference between engines, and is tried with one of them. */
+function testOddities(patient: () => Patient): void {
   testDeadlock(patient)
   testWritesElsewhere(patient)
   testComplains(patient)
@@ -594,7 +595,10 @@ function testRefusals(patient: () => Patient): void {
     await sleep(1000) // its input fills
     await assertRefused(decompressor, 'RESCUE_ARCHITECTURE')
   })
+}
 
+/** Rescues that are stopped half-way; tried with one engine as well. */
+function testBreaks(patient: () => Patient): void {
   test(
     'whose journal has no room: before the first byte nothing is changed, after it the rescue comes to its end',
     row,
@@ -846,12 +850,8 @@ function factsOf(pid: number): readonly string[] {
   return [state, /wchar: \d+/.exec(readFileSync(`/proc/${pid}/io`, 'latin1'))?.[0] ?? '']
 }
 
-function testEngine(
-  open: () => Promise<Bed>,
-  faults: readonly Fault[],
-  more?: (patient: () => Patient) => void,
-  isTooFastToStop = false,
-) {
+/** An engine of its own, and what is tried with it, one after the other. */
+function testEngine(open: () => Promise<Bed>, ...tests: readonly EngineTests[]): void {
   let bed: Bed
   before(async () => {
     bed = await open()
@@ -860,20 +860,27 @@ function testEngine(
     await bed?.daemon[Symbol.asyncDispose]()
     await bed?.loop[Symbol.asyncDispose]()
   })
-  testRescues(() => bed.patient, faults, isTooFastToStop)
-  more?.(() => bed.patient)
+  afterEach(async () => {
+    const { sick } = bed.patient
+    rmSync(join(sick.shims, 'igzip'), { force: true })
+    await sick.free()
+  })
+  for (const add of tests) add(() => bed.patient)
 }
 
 const everyFault: readonly Fault[] = ['spin', 'sleep', 'stop-reading', 'stop-itself', 'ignore-sigterm']
 const fewFaults = (inShortRuns: Fault): readonly Fault[] => (isLong ? everyFault : [isLarge ? 'sleep' : inShortRuns])
+const unlessLarge = (tests: EngineTests): readonly EngineTests[] => (isLarge ? [] : [tests])
 
 // A large layer takes the memory and the disk of one engine at a time.
 describe('a rescue of', { concurrency: !isLarge }, () => {
   describe('a docker pull', { concurrency: 1 }, () =>
-    testEngine(() => openDocker(directory), fewFaults('spin'), isLarge ? undefined : testWithOne),
+    testEngine(() => openDocker(directory), withFaults(fewFaults('spin')), ...unlessLarge(testOddities)),
   )
+  if (!isLarge)
+    describe('a pull of another docker', { concurrency: 1 }, () => testEngine(() => openDocker(directory), testBreaks))
   describe('a containerd pull', { concurrency: 1 }, () =>
-    testEngine(() => openContainerd(directory), fewFaults('stop-itself'), isLarge ? undefined : testNotedBefore),
+    testEngine(() => openContainerd(directory), withFaults(fewFaults('stop-itself')), ...unlessLarge(testNotedBefore)),
   )
   const newest = newestEngines()
   if (newest === undefined) return
@@ -881,6 +888,7 @@ describe('a rescue of', { concurrency: !isLarge }, () => {
 })
 
 function testNewest(engines: Engines): void {
+  const newestFaults = isLarge ? fewFaults('sleep') : everyFault
   describe('a pull of the newest podman', { concurrency: 1 }, () => {
     test('that is refused: what it has downloaded is not all of the layer', row, async () => {
       const { loop, daemon, patient } = await openPodmanBed(directory, engines)
@@ -898,14 +906,13 @@ function testNewest(engines: Engines): void {
     })
   })
   describe('a pull of the newest docker', { concurrency: 1 }, () =>
-    testEngine(() => openDocker(directory, engines), isLarge ? fewFaults('sleep') : everyFault),
+    testEngine(() => openDocker(directory, engines), withFaults(newestFaults)),
   )
   describe('a pull of the newest containerd', { concurrency: 1 }, () =>
     testEngine(
       () => openContainerd(directory, engines),
-      isLarge ? fewFaults('sleep') : everyFault,
-      isLarge ? undefined : testNotedBefore,
-      !isLarge,
+      withFaults(newestFaults, !isLarge),
+      ...unlessLarge(testNotedBefore),
     ),
   )
 }

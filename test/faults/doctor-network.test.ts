@@ -13,9 +13,9 @@ import { windlassProgram } from '../testbed/windlass.ts'
 
 const row = { timeout: 120_000 }
 const directory = mkdtempSync(join(tmpdir(), 'windlass-network-'))
-const [here, there] = [`wl-here-${process.pid}`, `wl-there-${process.pid}`]
-const processes: ChildProcess[] = []
+after(() => rmSync(directory, { recursive: true, force: true }))
 const address = '10.99.7.2'
+let networks = 0
 
 /** Both sides are told that 1500 bytes pass; what is larger than the MTU of the side that receives is dropped by its end of the pair. */
 const network = `
@@ -37,25 +37,7 @@ const server = `
   createServer((_, response) => response.writeHead(200, { 'x-long': '-'.repeat(Number(process.argv[1])) }).end('{}')).listen(Number(process.argv[2]))
 `
 
-/** A process of that name in that network, with these arguments: all that the doctor needs to know of an engine. */
-function startEngine(wrapper: readonly string[] = []): number {
-  const program = join(directory, 'dockerd')
-  cpSync('/bin/bash', program)
-  const script = ['-c', 'read -t 600 <> <(:); :', 'dockerd', '--insecure-registry', '10.99.7.0/24']
-  const child = spawn('nsenter', [`--net=/run/netns/${here}`, ...wrapper, program, ...script], { stdio: 'ignore' })
-  processes.push(child)
-  return child.pid ?? 0
-}
-
-async function visit(args: readonly string[]): Promise<readonly Finding[]> {
-  const command = [`--net=/run/netns/${here}`, windlassProgram, 'doctor', '--json', ...args]
-  const { stdout, stderr } = await runCommand('nsenter', command)
-  assert.notEqual(stdout, '', stderr)
-  return (JSON.parse(stdout) as { findings: readonly (Finding & { area: string })[] }).findings.filter(
-    ({ area }) => area === 'network',
-  )
-}
-
+const dockerd = join(directory, 'dockerd')
 const codes = (findings: readonly Finding[]) => findings.map(({ code }) => code)
 
 /** Beyond the other side, which drops what it should pass on. */
@@ -64,48 +46,92 @@ const nowhere = `
   ip -n "$1" -6 route replace fd78::/64 via fd77::2; ip -n "$2" -6 route replace blackhole fd78::/64
 `
 
-describe('a path that drops large packets', { concurrency: 1 }, () => {
-  let engine = 0
-  before(async () => {
-    await runScript(network, [here, there, String(process.pid)])
+/** Two hosts, each the only other one that the other has, servers on one of them, and what is looked at on the other. */
+class Network implements AsyncDisposable {
+  readonly #number = `${process.pid}-${networks++}`
+  readonly #here = `wl-here-${this.#number}`
+  readonly #there = `wl-there-${this.#number}`
+  readonly #processes: ChildProcess[] = []
+  /** What runs a program on this side. */
+  readonly enter = [`--net=/run/netns/${this.#here}`]
+
+  static async open(): Promise<Network> {
+    await using stack = new AsyncDisposableStack()
+    const opened = stack.use(new Network())
+    await opened.shape(network)
     for (const [bytes, port] of [
       ['10', '8000'],
       ['6000', '8001'],
     ] as const)
-      processes.push(
-        spawn('nsenter', [`--net=/run/netns/${there}`, process.execPath, '-e', server, bytes, port], {
-          stdio: 'ignore',
-        }),
-      )
-    engine = startEngine()
+      opened.#start([`--net=/run/netns/${opened.#there}`, process.execPath, '-e', server, bytes, port])
     const answers = async (port: number) =>
-      (await runCommand('nsenter', [`--net=/run/netns/${here}`, 'curl', '-sf', `http://${address}:${port}/v2/`]))
-        .status === 0
+      (await runCommand('nsenter', [...opened.enter, 'curl', '-sf', `http://${address}:${port}/v2/`])).status === 0
     await waitUntil('the servers answer', 20_000, async () => (await answers(8000)) && (await answers(8001)))
-  })
-  after(async () => {
-    for (const child of processes) {
+    stack.move()
+    return opened
+  }
+
+  async shape(script: string, ...args: string[]): Promise<void> {
+    await runScript(script, [this.#here, this.#there, this.#number, ...args])
+  }
+
+  async useMtu(own: number, other: number): Promise<void> {
+    await this.shape(setMtu, String(own), String(other))
+  }
+
+  /** A process of that name, with these arguments: all that the doctor needs to know of an engine. @returns its number */
+  startEngine(wrapper: readonly string[] = []): number {
+    const script = ['-c', 'read -t 600 <> <(:); :', 'dockerd', '--insecure-registry', '10.99.7.0/24']
+    return this.#start([...this.enter, ...wrapper, dockerd, ...script])
+  }
+
+  #start(args: readonly string[]): number {
+    const child = spawn('nsenter', args, { stdio: 'ignore' })
+    this.#processes.push(child)
+    return child.pid ?? 0
+  }
+
+  /** What the doctor finds of the way to the server at that port. */
+  async visit(port: number): Promise<readonly Finding[]> {
+    const pid = this.startEngine()
+    await waitUntil('it is there', 20_000, () => isEngine(pid))
+    const args = ['doctor', '--json', '--pid', String(pid), '--registry', `${address}:${port}`]
+    const { stdout, stderr } = await runCommand('nsenter', [...this.enter, windlassProgram, ...args])
+    assert.notEqual(stdout, '', stderr)
+    return (JSON.parse(stdout) as { findings: readonly (Finding & { area: string })[] }).findings.filter(
+      ({ area }) => area === 'network',
+    )
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#processes) {
       child.kill('SIGKILL')
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     }
-    await runCommand('ip', ['netns', 'del', here])
-    await runCommand('ip', ['netns', 'del', there])
-    rmSync(directory, { recursive: true, force: true })
-  })
-  const useMtu = (own: number, other: number) =>
-    runScript(setMtu, [here, there, String(process.pid), String(own), String(other)])
-  const tried = (port: number) => ['--pid', String(engine), '--registry', `${address}:${port}`]
+    await runCommand('ip', ['netns', 'del', this.#here])
+    await runCommand('ip', ['netns', 'del', this.#there])
+  }
+}
+
+function isEngine(pid: number): boolean {
+  return readIfThere(`/proc/${pid}/comm`) === 'dockerd\n'
+}
+
+describe('a path that drops large packets', { concurrency: true }, () => {
+  before(() => cpSync('/bin/bash', dockerd))
 
   test('on the way there is named when a long request does not pass, and a short one does', row, async () => {
-    await useMtu(1500, 1000)
-    const findings = await visit(tried(8000))
+    await using network = await Network.open()
+    await network.useMtu(1500, 1000)
+    const findings = await network.visit(8000)
     assert.deepEqual(codes(findings), ['MTU_BLACK_HOLE', 'REGISTRY_ANSWERS'], JSON.stringify(findings))
     assert.match(findings[0]?.evidence[0] ?? '', /came through in segments of 536 bytes/)
   })
 
   test('on the way back is named when the answer does not come', row, async () => {
-    await useMtu(1000, 1500)
-    const findings = await visit(tried(8001))
+    await using network = await Network.open()
+    await network.useMtu(1000, 1500)
+    const findings = await network.visit(8001)
     assert.deepEqual(codes(findings), ['MTU_BLACK_HOLE'], JSON.stringify(findings))
   })
 
@@ -113,17 +139,18 @@ describe('a path that drops large packets', { concurrency: 1 }, () => {
     'a registry whose IPv6 address swallows all, while the other answers, is named; one that refuses is not',
     row,
     async () => {
-      await useMtu(1500, 1500)
-      await runScript(nowhere, [here, there, String(process.pid)])
+      await using network = await Network.open()
+      await network.useMtu(1500, 1500)
+      await network.shape(nowhere)
       const hosts = join(directory, 'hosts')
       writeFileSync(hosts, '')
       // The name is in a file of its own, which it shares with who looks at it.
       const script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-      const named = startEngine(['unshare', '-m', 'sh', '-c', script, hosts])
-      await waitUntil('it is there', 20_000, () => readIfThere(`/proc/${named}/comm`) === 'dockerd\n')
+      const named = network.startEngine(['unshare', '-m', 'sh', '-c', script, hosts])
+      await waitUntil('it is there', 20_000, () => isEngine(named))
       const tryNamed = async (six: string) => {
         writeFileSync(hosts, `${address} registry.test\n${six} registry.test\n`)
-        const places = [`--net=/run/netns/${here}`, `--mount=/proc/${named}/ns/mnt`]
+        const places = [...network.enter, `--mount=/proc/${named}/ns/mnt`]
         const args = ['doctor', '--json', '--pid', String(named), '--registry', 'registry.test:8000']
         const { stdout, stderr } = await runCommand('nsenter', [...places, windlassProgram, ...args])
         return codes((JSON.parse(stdout || assert.fail(stderr)) as { findings: Finding[] }).findings)
@@ -134,7 +161,8 @@ describe('a path that drops large packets', { concurrency: 1 }, () => {
   )
 
   test('is not named where large packets pass', row, async () => {
-    await useMtu(1500, 1500)
-    assert.deepEqual(codes(await visit(tried(8001))), ['REGISTRY_ANSWERS'])
+    await using network = await Network.open()
+    await network.useMtu(1500, 1500)
+    assert.deepEqual(codes(await network.visit(8001)), ['REGISTRY_ANSWERS'])
   })
 })

@@ -56,7 +56,7 @@ function pullCommand(root: string, reference: string): string[] {
 }
 
 // Each is a pull and a filesystem of its own: all of the long form at once would wait for a processor.
-describe('a store on a filesystem', { concurrency: 4 }, () => {
+describe('a store on a filesystem', { concurrency: 5 }, () => {
   let image: ServedImage
   before(async () => {
     image = await serveImage(deathLayers)

@@ -29,7 +29,7 @@ const hanging: ReadonlySet<Fault> = new Set<Fault>([
   'dribble',
   'stop-itself',
 ])
-const hangMs = { yes: 1500, perhaps: 15_000 }
+const hangMs = { yes: 1500, perhaps: 30_000 }
 const newest = newestEngines()
 const hostKinds = [dockerKind('docker'), containerdKind('containerd'), podmanKind('podman')]
 const newestKinds =
@@ -50,7 +50,10 @@ after(async () => {
   await bed?.[Symbol.asyncDispose]()
 })
 
-for (const kind of [...hostKinds, ...newestKinds]) describe(kind.name, () => testKind(kind))
+// Each has directories of its own.
+describe('into', { concurrency: 3 }, () => {
+  for (const kind of [...hostKinds, ...newestKinds]) describe(kind.name, { concurrency: 1 }, () => testKind(kind))
+})
 
 function testKind(kind: EngineKind): void {
   const directoryName = kind.name.replaceAll(' ', '-')

@@ -1,4 +1,7 @@
-/** The doctor beside a process that holds a lock of its own and does not answer: who asks the kernel about it hangs, as ps does. */
+/**
+ * The doctor beside a process that holds a lock of its own and does not answer: who asks the kernel about it hangs, as ps does.
+ * So would tests beside these that look among all processes for theirs.
+ */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,9 +11,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LiveHost } from '../../src/sys/host-view.ts'
+import { program, startInUnit, type Visit } from '../faults/doctor-bed.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
-import { program, startInUnit, type Visit } from './doctor-bed.ts'
 
 const sources = join(import.meta.dirname, '../../src/sys')
 

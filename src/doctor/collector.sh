@@ -645,9 +645,26 @@ users_of() { sed -n 's/^Uid:[[:space:]]*\([0-9]*\)[[:space:]]*\([0-9]*\).*/\1 \2
 own=$(users_of self 2>/dev/null)
 own=${own#* }
 
+# A file of the host may be run, by its own name, whoever has started it, in whatever root and namespaces, if nobody but root can put another one in its place.
+is_host_file() {
+  read -r kind <"/proc/$pid/comm"
+  at=$(show "/proc/$pid/exe")
+  plain "${at##*-> }" || return 1
+  at=$path
+  runnable=$path
+  [ "${at##*/}" = "$kind" ] && [ "/proc/$pid/exe" -ef "$at" ] || return 1
+  while :; do
+    ls -nd "$at" | grep -qE '^[d-]....-..-[^ ]* +[0-9]+ +0 ' || return 1
+    [ "$at" != / ] || return 0
+    at=${at%/*}
+    at=${at:-/}
+  done
+}
+
 tell_version() {
-  is_of_host || return 0
-  said=$("/proc/$pid/exe" --version 2>/dev/null) || return 0
+  runnable=/proc/$pid/exe
+  is_of_host || is_host_file || return 0
+  said=$("$runnable" --version 2>/dev/null) || return 0
   printf 'r%s\n' "/proc/$pid/exe --version"
   printf '%s\n' "$said" | indent
 }

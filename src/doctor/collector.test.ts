@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFile, execFileSync, spawn } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { codesOf, runCheck } from '../../test/checked.ts'
-import { RecordedHost } from '../sys/recorded-host.ts'
+import { factsMax, RecordedHost } from '../sys/recorded-host.ts'
 import { hungTasks } from './checks/hung-tasks.ts'
 import { collectHere, collectorScript, readFactsFile } from './collector.ts'
 import { diagnose } from './diagnose.ts'
@@ -79,11 +79,13 @@ test('what a PowerShell has written to a file is read', async () => {
   assert.equal(host.link('/proc/7/exe'), '/usr/bin/dockerd')
 })
 
-test('a program is run by the script, too, only if it has the root and the namespaces of the host', {
+test('a program is run by the script, too, only if it has the root and the namespaces of the host, or is a file that root alone can replace', {
   skip: process.getuid?.() !== 0,
 }, async t => {
   const program = join(directory, 'podman')
-  copyFileSync('/bin/sleep', program)
+  const installed = mkdtempSync('/var/lib/windlass-facts-')
+  t.after(() => rmSync(installed, { recursive: true }))
+  for (const place of [directory, installed]) copyFileSync('/bin/sleep', join(place, 'podman'))
   const look = async (file: string, ...args: readonly string[]) => {
     const child = spawn(file, args, { stdio: 'ignore' })
     t.after(() => child.kill('SIGKILL'))
@@ -93,13 +95,19 @@ test('a program is run by the script, too, only if it has the root and the names
     const version = await host.tell(`/proc/${pid}/exe`, ['--version'])
     return [/ \d+\.\d+/.test(version ?? ''), await isOfHost(host, pid)]
   }
-  const [beside, ...others] = await Promise.all([
+  const apart = ['--mount', join(installed, 'podman'), '60']
+  const [beside, ofRoot, ...others] = await Promise.all([
     look(program, '60'),
+    look('unshare', ...apart),
     look('unshare', '--mount', program, '60'),
     look('unshare', '--user', '--map-root-user', program, '60'),
   ])
   for (const other of others) assert.deepEqual(other, [false, false])
   assert.deepEqual(beside, [true, true])
+  assert.deepEqual(ofRoot, [true, false])
+  // Somebody else might replace it.
+  chmodSync(installed, 0o775)
+  assert.deepEqual(await look('unshare', ...apart), [false, false])
 })
 
 test('of the log of the kernel the script tells the complaints about tasks of engines and disks, and nothing else', async () => {
@@ -111,7 +119,10 @@ test('of the log of the kernel the script tells the complaints about tasks of en
   writeFileSync(join(shims, 'dmesg'), `#!/bin/sh\ncat <<'.'\n${log.join('\n')}\n.\n`, { mode: 0o755 })
   const env = { ...process.env, PATH: `${shims}:${process.env['PATH']}` }
   // Of no engine: it takes two seconds.
-  const { stdout } = await promisify(execFile)('sh', ['-c', collectorScript(), 'sh', '1'], { env })
+  const { stdout } = await promisify(execFile)('sh', ['-c', collectorScript(), 'sh', '1'], {
+    env,
+    maxBuffer: factsMax,
+  })
   assert.doesNotMatch(stdout, /my words/)
   const told = (await runCheck(hungTasks, new RecordedHost(stdout))).flatMap(({ evidence }) => evidence)
   const held = (who: string) =>

@@ -13,7 +13,7 @@ import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { findEngines, isOfHost, settingsOf, withGraphRoot } from './engines.ts'
 
-test('a program is run to tell its version only if root or we have started it', {
+test('a program is run to tell its version only if root or we have started it beside us, or nobody but root can replace it', {
   skip: process.getuid?.() !== 0,
 }, async t => {
   const directory = mkdtempSync(join(tmpdir(), 'windlass-engine-'))
@@ -35,6 +35,21 @@ test('a program is run to tell its version only if root or we have started it', 
   assert.equal(await versionOf(65_534), undefined)
   // As in a container that has the processes of the host.
   assert.equal(await versionOf(0, ['unshare', '--mount', program, '30']), undefined)
+  // A rootless podman, and a daemon with mounts of its own (MountFlags of systemd).
+  const installed = mkdtempSync('/var/lib/windlass-engine-')
+  t.after(() => rmSync(installed, { recursive: true }))
+  chmodSync(installed, 0o755)
+  const file = join(installed, 'podman')
+  copyFileSync('/bin/sleep', file)
+  const all = () => Promise.all([versionOf(65_534, [file, '30']), versionOf(0, ['unshare', '--mount', file, '30'])])
+  for (const version of await all()) assert.match(version ?? 'none', /^\d/)
+  for (const place of [installed, file]) {
+    chmodSync(place, 0o775)
+    assert.deepEqual(await all(), [undefined, undefined], place)
+    chmodSync(place, 0o755)
+  }
+  chownSync(installed, 65_534, 0)
+  assert.deepEqual(await all(), [undefined, undefined])
 })
 
 test('what is not known of a process is not taken for that of the host', async () => {

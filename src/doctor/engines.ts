@@ -228,6 +228,24 @@ export async function isOfHost(host: HostView, pid: number): Promise<boolean> {
   return host.disk.isOne === undefined || (await host.disk.isOne(root, '/')) === true
 }
 
+/** The file that an engine runs, by a name under which it may be run here: beside users, mounts or a root of its own it may still be one of the host. */
+async function findRunnable(host: HostView, pid: number, program: string): Promise<string | undefined> {
+  const running = `/proc/${pid}/exe`
+  // Of a record nothing is run: its script has judged that.
+  if (host.disk.isOne === undefined || (await isOfHost(host, pid))) return running
+  const isSame = (await host.disk.isOne(running, program)) === true
+  return isSame && (await isOfRootAlone(host, program)) ? program : undefined
+}
+
+const writableByOthers = 0o022
+
+/** Whether nobody else can put another file in its place. */
+async function isOfRootAlone(host: HostView, path: string): Promise<boolean> {
+  const places = path.split('/').map((_, at, names) => names.slice(0, at + 1).join('/') || '/')
+  const files = await Promise.all(places.map(place => host.disk.file(place)))
+  return files.every(file => file?.uid === 0 && (file.mode & writableByOthers) === 0)
+}
+
 /** Root's, or that of who looks. */
 export function isTrusted(
   { real, effective }: { readonly real: number; readonly effective: number },
@@ -266,8 +284,8 @@ async function readVersion(host: HostView, engine: FoundEngine) {
     if (version !== undefined) return version
   }
   if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return undefined
-  if (!(await isOfHost(host, process.pid))) return undefined
-  const told = await host.tell(`/proc/${process.pid}/exe`, ['--version'])
+  const runnable = await findRunnable(host, process.pid, program)
+  const told = runnable && (await host.tell(runnable, ['--version']))
   return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
 }
 

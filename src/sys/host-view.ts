@@ -24,6 +24,8 @@ export interface FileFacts {
   /** When it came to be what and where it is; a package's installation cannot set it back, as it does with `mtimeMs`. */
   readonly ctimeMs?: number
   readonly inode?: number
+  /** Whose it is. */
+  readonly uid?: number
 }
 
 /** What statfs(2) tells; 0 inodes in all where the filesystem does not count them. */
@@ -273,8 +275,8 @@ class LiveDisk implements DiskView {
   async file(path: string): Promise<FileFacts | undefined> {
     const facts = await this.#ask(path, place => stat(place))
     if (facts === undefined) return undefined
-    const { size, mtimeMs, mode, ctimeMs, ino } = facts
-    return { size, mtimeMs, mode, ctimeMs, inode: ino }
+    const { size, mtimeMs, mode, ctimeMs, ino, uid } = facts
+    return { size, mtimeMs, mode, ctimeMs, inode: ino, uid }
   }
 
   async filesystem(path: string): Promise<FilesystemFacts | undefined> {

@@ -155,7 +155,7 @@ export class SickEngine {
   }
 
   /**
-   * Pulls, and stops what decompresses or unpacks then. One that was just about to end cannot be stopped, and the pull goes on: then all is begun anew.
+   * Pulls, and stops what decompresses or unpacks then. Of one that was just about to end, or has not been seen, the pull goes on: then all is begun anew.
    * @param start what pulls that reference
    */
   async stopInPull(
@@ -166,9 +166,9 @@ export class SickEngine {
   ): Promise<{ readonly client: ChildProcess; readonly decompressor: number; readonly untar: number }> {
     for (let tries = 1; ; tries++) {
       const client = start()
-      const seen = await this.unpacking(withUntar)
-      signal(seen[which], 'SIGSTOP')
-      if (await isStopped(seen[which])) return { client, ...seen }
+      const seen = await Promise.race([this.unpacking(withUntar), once(client, 'exit').then(() => undefined)])
+      if (seen !== undefined) signal(seen[which], 'SIGSTOP')
+      if (seen !== undefined && (await isStopped(seen[which]))) return { client, ...seen }
       assert.ok(tries < 5, `the ${which} ended before it was stopped, ${tries} times`)
       await this.free()
     }

@@ -62,7 +62,7 @@ async function serveSlowest(): Promise<ServedImage> {
 
 before(async () => {
   image = await serveImage(layers)
-  single = await serveImage([makeNoise('single', 6 << 20)])
+  single = await serveImage([makeNoise('single', 24 << 20)])
   slow = await serveImage([makeNoise('slow', 4 << 20)], { 0: trickle(600) })
   slowest = await serveSlowest()
   replaced = await serveImage([makeReplaced(isLong ? 100_000 : 1)])

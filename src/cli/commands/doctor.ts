@@ -249,12 +249,30 @@ async function readFacts(path: string): Promise<RecordedHost> {
 /** Says what the record lacks. */
 function openRecord(context: Context, record: RecordedHost): RecordedHost {
   const { missing, isWhole, only } = record
-  if (!isWhole) writeWarning(context, 'the facts end early: the collector was stopped, or the file was cut')
-  if (only !== undefined)
-    writeNote(context, `These are facts about process ${only} alone: other engines were not looked at`)
-  if (missing.length > 0) writeNote(context, `That host has no ${missing.join(', no ')}: less could be seen`)
+  const say = noteWords[languageOf(context.env)]
+  if (!isWhole) writeWarning(context, say.cut)
+  if (only !== undefined) writeNote(context, say.only(only))
+  if (missing.length > 0) writeNote(context, say.missing(missing))
   return record
 }
+
+/** What is said beside the findings. */
+const noteWords = {
+  en: {
+    cut: 'the facts end early: the collector was stopped, or the file was cut',
+    only: (pid: number) => `These are facts about process ${pid} alone: other engines were not looked at`,
+    missing: (programs: readonly string[]) => `That host has no ${programs.join(', no ')}: less could be seen`,
+    noFacts: 'The facts of the host itself are not in it: they could not be collected',
+    bundle: (path: string) => `The evidence is in ${path}`,
+  },
+  zh: {
+    cut: '记录提前结束：收集脚本被中止，或文件被截断',
+    only: (pid: number) => `这些只是关于进程 ${pid} 的记录：没有查看其他引擎`,
+    missing: (programs: readonly string[]) => `该主机没有 ${programs.join('、')}：能看到的较少`,
+    noFacts: '其中没有主机本身的记录：无法收集',
+    bundle: (path: string) => `证据在 ${path} 中`,
+  },
+} as const
 
 /** Whether it can be written is known before anybody is looked at. */
 async function openReport(context: Context, path: string, options: Places) {
@@ -308,8 +326,9 @@ async function writeBundle(context: Context, path: string, { diagnosis, facts }:
   const found = await Promise.all([...paths].map(path => (path === undefined ? {} : find(path))))
   const probes = found.flatMap(({ certificate }: KnownProgram) => certificate ?? [])
   await writePrivately(path, await makeBundle(diagnosis, { about, facts, probes }))
-  if (facts === undefined) writeNote(context, 'The facts of the host itself are not in it: they could not be collected')
-  writeNote(context, `The evidence is in ${path}`)
+  const say = noteWords[languageOf(context.env)]
+  if (facts === undefined) writeNote(context, say.noFacts)
+  writeNote(context, say.bundle(path))
 }
 
 async function checkBundle(path: string): Promise<void> {

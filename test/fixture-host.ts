@@ -5,8 +5,8 @@ interface FixtureOptions {
   /** Files of /proc, /sys and disks, by path. */
   readonly files?: Readonly<Record<string, string>>
   readonly links?: Readonly<Record<string, string>>
-  /** What programs say, by their command line. */
-  readonly tells?: Readonly<Record<string, string>>
+  /** What programs say, by their command line. Where nothing is said of it, nobody is connected to a Unix socket; undefined: there is no such program. */
+  readonly tells?: Readonly<Record<string, string | undefined>>
   /** What sockets answer, by `SOCKET PATH`. */
   readonly answers?: Readonly<Record<string, string>>
   readonly nowMs?: number
@@ -53,7 +53,14 @@ export class FixtureHost extends LiveHost {
   }
 
   override text(path: string): string | undefined {
-    return this.#files[path]
+    return this.#files[path] ?? this.#listSockets(path)
+  }
+
+  /** Where nothing else is said, a process holds sockets of its own network alone. */
+  #listSockets(path: string): string | undefined {
+    const [, pid] = /^\/proc\/(\d+)\/net\/unix$/.exec(path) ?? []
+    const links = Object.entries(this.#options.links ?? {})
+    return pid && links.flatMap(([name, to]) => (name.startsWith(`/proc/${pid}/fd/`) ? [to] : [])).join('\n')
   }
 
   override texts(paths: readonly string[]): (string | undefined)[] {
@@ -77,7 +84,8 @@ export class FixtureHost extends LiveHost {
   }
 
   override async tell(file: string, args: readonly string[]): Promise<string | undefined> {
-    return this.#options.tells?.[[file, ...args].join(' ')]
+    const told: FixtureOptions['tells'] = { 'ss -xpnH': '', ...this.#options.tells }
+    return told[[file, ...args].join(' ')]
   }
 
   override async ask(socket: string, path: string) {

@@ -5,7 +5,8 @@ import { FixtureHost } from '../../test/fixture-host.ts'
 import { contextFile } from '../places/docker/endpoint.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { elsewhere } from './client-address.ts'
-import { findClientPulls, mayWriteInto, parseClientPull } from './clients.ts'
+import { findClientPulls, parseClientPull } from './clients.ts'
+import { findWriters } from './writers.ts'
 
 interface Told {
   readonly text: string
@@ -217,8 +218,5 @@ test('a process that is called like what every object of JavaScript has is nobod
     names,
   )
   assert.deepEqual(await findClientPulls(host, engine), [])
-  assert.deepEqual(
-    entries.filter(entry => mayWriteInto(host, engine, entry)),
-    [],
-  )
+  assert.deepEqual((await findWriters(host, engine, readProcessTable(host))).pids, [])
 })

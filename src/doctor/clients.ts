@@ -3,8 +3,7 @@ import { basename, isAbsolute } from 'node:path'
 import { hostPlatform } from '../oci/platform.ts'
 import { parseReference, type Reference } from '../oci/reference.ts'
 import type { HostView } from '../sys/host-view.ts'
-import { optionOf, readArguments, readEnvironment, readProcessTable, readUids } from '../sys/process-files.ts'
-import type { ProcessFacts } from '../sys/tasks.ts'
+import { readArguments, readEnvironment, readProcessTable, readUids } from '../sys/process-files.ts'
 import {
   type Asked,
   askedByCrictl,
@@ -206,29 +205,7 @@ function hasHost(text: string): boolean {
   return /^(?:localhost|[^/]*[.:][^/]*)\//.test(text)
 }
 
-/** What downloads by itself and hands containerd what has come, beside clients on the command line: by the options that name containerd. */
-const writers: ReadonlyMap<string, readonly string[]> = new Map([
-  ['ctr', ['-a', '-address', '--address']],
-  ['nerdctl', ['-a', '-H', '--address', '--host']],
-  ['dockerd', ['--containerd']],
-  ['buildkitd', ['--containerd-worker-addr']],
-])
-
-/** Whether a process is one that may write into this containerd what it downloads itself, as its command line and environment tell. */
-export function mayWriteInto(
-  host: HostView,
-  { sockets, process }: Pick<Engine, 'sockets' | 'process'>,
-  { pid, name }: ProcessFacts,
-): boolean {
-  const options = writers.get(name)
-  if (options === undefined) return false
-  const told = optionOf(readArguments(host, pid), options) || readEnvironment(host, pid)?.get(containerdVariable)
-  // It may have it from a file.
-  if (!told && name === 'nerdctl') return true
-  return process.parent === pid || sockets.map(formatSocket).includes(formatSocket(told || containerdSocket))
-}
-
 /** /var/run is a link to /run. */
-function formatSocket(address: string): string {
+export function formatSocket(address: string): string {
   return address.replace(/^unix:\/\//, '').replace(/^\/var\/run\//, '/run/')
 }

@@ -47,3 +47,22 @@ test('they are unknown where not all can be seen: of a client whose descriptors 
   assert.equal(await read({ links: ofClient, tells: { [established]: quiet + others } }), undefined)
   assert.equal(await read({ links: ofClient, tells: { [established]: '' } }), undefined)
 })
+
+test('those of who is connected to containerd are known, too, whatever its name; all are unknown where somebody is who cannot be seen', async () => {
+  const pair = 'u_str ESTAB 0 0 /run/containerd/containerd.sock 60 * 61\nu_str ESTAB 0 0 * 61 * 60'
+  const links = {
+    ...ofClient,
+    ...{ '/proc/7/fd/4': 'socket:[60]', '/proc/9/fd/3': 'socket:[61]', '/proc/9/fd/4': 'socket:[52]' },
+  }
+  const both = quiet + quiet.replace('ino:50', 'ino:52').replace('lastrcv:600000', 'lastrcv:20')
+  const told = (holder: string) => ({ [established]: both, 'ss -xpnH': `${pair} ${holder}` })
+  const seen = await read({ links, tells: told('users:(("host-ctr",pid=9,fd=3))') })
+  assert.deepEqual(
+    seen?.map(({ socket, idleMs }) => [socket, idleMs]),
+    [
+      ['50', 600_000],
+      ['52', 20],
+    ],
+  )
+  assert.equal(await read({ links, tells: told('') }), undefined)
+})

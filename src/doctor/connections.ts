@@ -2,8 +2,8 @@
 import type { HostView } from '../sys/host-view.ts'
 import { type ProcessTable, readDescriptors } from '../sys/process-files.ts'
 import { stdoutMax } from '../sys/tool.ts'
-import { mayWriteInto } from './clients.ts'
 import type { FoundEngine } from './engines.ts'
+import { findWriters } from './writers.ts'
 
 export interface Connection {
   readonly socket: string
@@ -28,8 +28,10 @@ export async function readConnections(
   engine: FoundEngine,
   table: ProcessTable,
 ): Promise<Connection[] | undefined> {
-  const writers = [...table.values()].filter(entry => mayWriteInto(host, engine, entry))
-  const pids = [engine.process.pid, ...writers.map(({ pid }) => pid)]
+  const writers = await findWriters(host, engine, table)
+  // A record tells of those with known names alone.
+  if (!writers.isWhole && host.network !== undefined) return undefined
+  const pids = [engine.process.pid, ...writers.pids]
   const own = host.link('/proc/self/ns/net')
   if (pids.some(pid => ![own, undefined].includes(host.link(`/proc/${pid}/ns/net`)))) return undefined
   const established = await readLines(host, 'established')

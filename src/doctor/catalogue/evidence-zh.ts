@@ -111,6 +111,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '它同时下载 {0} 层，其中 {1} 层已有 {2} 秒或更久没有收到数据',
   ],
   [
+    'who else is connected to it cannot be seen, and one of those may be the writer (ss tells it, to root)',
+    '无法看到还有谁与它相连，其中之一可能就是写者（ss 可以告诉 root）',
+  ],
+  [
     '{} is open with {} bytes, nothing was written for {} s, and neither it nor a client has a connection to any registry',
     '{0} 处于打开状态，有 {1} 字节，已有 {2} 秒没有写入，且它和任何客户端都没有到仓库的连接',
   ],

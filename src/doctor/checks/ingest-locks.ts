@@ -1,8 +1,8 @@
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptors } from '../../sys/process-files.ts'
-import { mayWriteInto } from '../clients.ts'
 import { findDownloads } from '../downloads.ts'
 import { makeFinding } from '../finding.ts'
+import { findWriters } from '../writers.ts'
 import { type CheckOf, describeEngine } from './check.ts'
 
 /** A writer that waits for a registry is told as a silent download long before. */
@@ -19,19 +19,25 @@ export const ingestLocks: CheckOf<'engine'> = {
       ({ idleMs, isSent, isReread }) => idleMs >= abandonedMs && !isSent && !isReread,
     )
     if (held.length === 0) return []
-    const mayWrite = [engine.process, ...[...table.values()].filter(entry => mayWriteInto(host, engine, entry))]
-    if (mayWrite.some(({ pid }) => hasConnection(host, pid))) return []
+    const { pids, isWhole } = await findWriters(host, engine, table)
+    if ([engine.process.pid, ...pids].some(pid => hasConnection(host, pid))) return []
     const evidence = held
       .slice(0, 3)
       .map(
         ({ path, reference, idleMs, bytes }) =>
           `${reference ?? path} is open with ${bytes.toLocaleString('en-US')} bytes, nothing was written for ${Math.floor(idleMs / 1000)} s, and neither it nor a client has a connection to any registry`,
       )
+    const facts = { count: held.length }
+    const subject = describeEngine(engine)
+    if (isWhole) return [makeFinding('INGEST_LOCKED', subject, { evidence, confidence: 'likely', facts })]
+    const unseen =
+      'who else is connected to it cannot be seen, and one of those may be the writer (ss tells it, to root)'
     return [
-      makeFinding('INGEST_LOCKED', describeEngine(engine), {
-        evidence,
-        confidence: 'likely',
-        facts: { count: held.length },
+      makeFinding('INGEST_LOCKED', subject, {
+        evidence: [...evidence, unseen],
+        confidence: 'unknown',
+        severity: 'note',
+        facts,
       }),
     ]
   },

@@ -60,7 +60,11 @@ test('a layer is locked where containerd has it open and no connection at all', 
   const directory = '/var/lib/containerd/io.containerd.content.v1.content/ingest/ab'
   const line = (inode: number) =>
     `   0: 0100007F:1234 0200630A:1388 01 00000000:00000000 01:00000100 0 0 0 ${inode} 1\n`
-  const look = async (connection: string, client: Readonly<Record<string, string>> = {}) => {
+  const look = async (
+    connection: string,
+    client: Readonly<Record<string, string>> = {},
+    tells = { 'ss -xpnH': '' },
+  ) => {
     const files = {
       [`${directory}/data`]: 'some',
       [`${directory}/ref`]: `default/7/layer-sha256:${'a'.repeat(64)}`,
@@ -75,14 +79,22 @@ test('a layer is locked where containerd has it open and no connection at all', 
       dataRoot: '/var/lib/containerd',
       dataPath: '/var/lib/containerd',
     })
-    return await runCheck(ingestLocks, new FixtureHost({ files, links }), { engines: [engine] })
+    return await runCheck(ingestLocks, new FixtureHost({ files, links, tells }), { engines: [engine] })
   }
   const [locked] = await look(line(99))
   assert.equal(locked?.code, 'INGEST_LOCKED')
+  assert.equal(locked?.severity, 'warning')
   assert.match(locked?.evidence[0] ?? '', /^default\/7\/layer-sha256:a{64} is open with 4 bytes/)
   assert.deepEqual(codesOf(await look(line(11))), [])
   // A ctr of 1.6 downloads by itself, and containerd writes what it is given.
   assert.deepEqual(codesOf(await look(line(12), { '/proc/8/stat': stat(8, 'ctr', 1, 5) })), [])
+  // And so may do what has another name, and is connected to it.
+  const pair = 'u_str ESTAB 0 0 /run/containerd/containerd.sock 11 * 12\nu_str ESTAB 0 0 * 12 * 11 '
+  const connected = { 'ss -xpnH': `${pair}users:(("host-ctr",pid=8,fd=4))` }
+  const hostCtr = { '/proc/8/stat': stat(8, 'host-ctr', 1, 5) }
+  assert.deepEqual(codesOf(await look(line(12), hostCtr, connected)), [])
+  const [unseen] = await look(line(12), hostCtr, { 'ss -xpnH': pair })
+  assert.deepEqual([unseen?.code, unseen?.severity], ['INGEST_LOCKED', 'note'])
   const toAnother = { '/proc/8/stat': stat(8, 'ctr', 1, 5), '/proc/8/cmdline': 'ctr\0-a\0/other.sock\0' }
   for (const other of [{ '/proc/8/stat': stat(8, 'sshd', 1, 5) }, toAnother])
     assert.deepEqual(codesOf(await look(line(12), other)), ['INGEST_LOCKED'])

@@ -17,8 +17,8 @@ export const kernelLog =
   "sed -n '/^now at/{p;q;}' /proc/timer_list; dmesg | grep 'blocked for more than' | tail -n 1000"
 /** Older ones may be about what is over. */
 const recentSeconds = 600
-/** The log's clock is the processor's own, which nobody sets right: as far as an oscillator may be off. */
-const driftMax = 500e-6
+/** The log's clock is the processor's own, which nobody sets right: as far as it was measured badly at the boot. */
+const driftMax = 100e-6
 
 /** Whether the kernel has complained of late about tasks that may be those of a pull. Only who may read its log is told. */
 export const hungTasks: CheckOf<'host'> = {

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 
 // Each disk that does not answer takes threads of the doctor, and libuv reads this before its first one.
 if (process.argv.includes('doctor')) process.env['UV_THREADPOOL_SIZE'] ??= '16'
+/** What ends before has no time to tidy up. */
+const trimMs = 5000
 keepCompiledCode()
 const { start } = await import('./run.ts')
 await start(process)
@@ -20,8 +22,17 @@ function keepCompiledCode(): void {
     // Even a mkdir of what is there waits for a frozen filesystem.
     if (!existsSync(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 })
     const { uid, mode } = lstatSync(directory)
-    if (uid === process.geteuid?.() && (mode & 0o170022) === 0o040000) enableCompileCache(directory)
+    if (uid !== process.geteuid?.() || (mode & 0o170022) !== 0o040000) return
+    const { directory: current } = enableCompileCache(directory)
+    if (current !== undefined) setTimeout(trimLater, trimMs, directory, current).unref()
   } catch {
     // A read-only or missing home only costs the milliseconds.
   }
+}
+
+function trimLater(directory: string, current: string): void {
+  import('./compiled-code.ts').then(
+    ({ trimCompiledCode }) => trimCompiledCode(directory, current),
+    () => {}, // it was removed meanwhile
+  )
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../sys/process-files.ts'
 import { asEngineNames, type FoundEngine } from './engines.ts'
+import { temporaryLayers } from './layer-names.ts'
 
 /** One layer on its way. */
 export interface Download {
@@ -29,16 +30,7 @@ export interface Download {
 /** From here on a silent body is called so: as long as our own pulls wait for one. */
 export const silentMs = 15_000
 
-/** In a directory of this pull alone; older ones have the short name. */
-const layerOfPodman = /\/(?:container_images_storage[^/]*|storage\d+)\/\d+$/
-const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
-  dockerd: /\/GetImageBlob\d+$/,
-  podman: layerOfPodman,
-  buildah: layerOfPodman,
-  skopeo: layerOfPodman,
-  crio: layerOfPodman,
-}
-
+const temporary: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = temporaryLayers
 /** A content store of containerd, also within buildkitd. */
 const ingest = /^(\/.*\/ingest\/[^/]+)\/data$/
 

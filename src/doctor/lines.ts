@@ -14,6 +14,7 @@ import {
 } from '../sys/process-files.ts'
 import type { ProcessFacts } from '../sys/tasks.ts'
 import type { FoundEngine } from './engines.ts'
+import { temporaryLayers } from './layer-names.ts'
 
 /** A pipe between two processes, with a descriptor of /proc through which it can be looked at. */
 interface PipeEnd {
@@ -82,8 +83,6 @@ export function isForClient({ engine, target, untarName }: Pick<Line, 'engine' |
 const otherLayer = /\/(?:docker-import-[^/]+\/.+|content\/blobs\/.+)$/
 /** Of these it reads at places of its own choice, which its descriptor does not tell. */
 const chosenPlaces = /\/content\/blobs\//
-/** The directory is its data root's, or that of DOCKER_TMPDIR. */
-const pulledLayer = /\/GetImageBlob\d+$/
 
 /** How many layers dockerd has open that are no pull's. */
 export function countOtherLayers(host: HostView, { process: { pid } }: FoundEngine): number {
@@ -107,7 +106,7 @@ export function comesFromClient(host: HostView, line: Line, { handed, pulls }: F
   const { pid } = line.engine.process
   const opened = readDescriptors(host, pid).filter(({ target }) => target !== '')
   const mayFeed = ({ fd, target }: Descriptor) => {
-    if (!otherLayer.test(target) && (pulls === 0 || !pulledLayer.test(target))) return false
+    if (!otherLayer.test(target) && (pulls === 0 || !temporaryLayers.dockerd.test(target))) return false
     const position = chosenPlaces.test(target) ? undefined : readDescriptorState(host, pid, fd)?.position
     if (position === undefined) return true
     return position > 0 && (handed === undefined || Math.abs(position - handed) <= slackBytes)

@@ -36,6 +36,20 @@ export async function* verified(
     throw mismatch(`Cannot verify ${subject}: its bytes are ${actual}; wanted ${expected.digest}`)
 }
 
+/** What a stream hashes to, in hex. @param algorithm as `digestAlgorithm` gives it. @throws the signal's reason */
+export async function hashStream(
+  source: AsyncIterable<Uint8Array>,
+  algorithm: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const hash = createHash(algorithm)
+  for await (const chunk of source) {
+    signal.throwIfAborted()
+    hash.update(chunk)
+  }
+  return hash.digest('hex')
+}
+
 function mismatch(message: string): WindlassError {
   return new WindlassError('DIGEST_MISMATCH', message)
 }

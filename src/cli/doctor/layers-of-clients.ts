@@ -1,5 +1,4 @@
 /** Layers from the registry, for a rescue whose engine has let go of the compressed bytes. */
-import { mkdir } from 'node:fs/promises'
 import { fetchLayers } from '../../copy/fetch-layers.ts'
 import { openImage } from '../../copy/places.ts'
 import { type ClientPull, findClientPulls } from '../../doctor/clients.ts'
@@ -7,6 +6,7 @@ import type { FoundEngine } from '../../doctor/engines.ts'
 import type { LayerFile } from '../../doctor/rescue/layer-files.ts'
 import { formatReference, parseReference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { makePath } from '../../sys/make-path.ts'
 import type { Context } from '../command.ts'
 import { plainConnections } from '../connections.ts'
 import { writeNote } from '../output.ts'
@@ -28,7 +28,7 @@ export async function fetchFromRegistry(
 ): Promise<LayerFile[]> {
   const wanted = listWanted(await findClientPulls(host, engine), named)
   const options = await placeOptions(context, plainConnections)
-  await mkdir(context.root, { recursive: true })
+  makePath(context.root, 0o700)
   const found: LayerFile[] = []
   await using stack = new AsyncDisposableStack() // each takes room on the disk as long as it is open
   for (const { reference, platform } of wanted) {

@@ -1,8 +1,9 @@
 /** How often a service may try: whatever is wrong with a host, it must not become a storm. */
-import { mkdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { readUptimeUs } from '../../doctor/cures/journal.ts'
 import type { HostView } from '../../sys/host-view.ts'
+import { makePath } from '../../sys/make-path.ts'
 import { replaceFile } from './replace-file.ts'
 
 /** The same process is not tried again before. */
@@ -96,7 +97,7 @@ function isTry(one: unknown): one is Tries[number] {
 /** Where it cannot be written, the tries of this process count alone. */
 function writeTries(path: string, tries: Tries): void {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makePath(dirname(path), 0o700)
     replaceFile(path, JSON.stringify(tries), 0o600)
   } catch {}
 }

@@ -1,6 +1,7 @@
 import { type Finding, makeFinding } from '../finding.ts'
 import type { Outcome, RegistryVisit } from '../registry-visit.ts'
 import type { CheckOf } from './check.ts'
+import { afterName } from './registry-name.ts'
 import { describeVisit, isSilence } from './registry-words.ts'
 
 type Question = 'reach' | 'reach padded' | 'sample'
@@ -18,11 +19,7 @@ const asked: Readonly<Record<Question, string>> = {
 export const pathMtu: CheckOf<'registry'> = {
   name: 'path-mtu',
   of: 'registry',
-  after: [
-    { check: 'registry-view', unless: ['NETWORK_UNSEEN'] },
-    { check: 'registry-name', unless: ['NAME_UNKNOWN', 'NAME_SERVERS_SILENT'] },
-    { check: 'registry-download', unless: [] },
-  ],
+  after: [...afterName, { check: 'registry-download', unless: [] }],
   explains: ['REGISTRY_SILENT', 'REGISTRY_UNREACHABLE', 'REGISTRY_SLOW', 'IMAGE_UNREADABLE'],
   boundMs: 45_000,
   async look(visit) {

@@ -1,6 +1,6 @@
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
-import { unreachable } from './registry-reach.ts'
+import { afterReach } from './registry-reach.ts'
 import { describeVisit } from './registry-words.ts'
 
 /** Tokens are valid from when they are made, and services allow for a minute or so. */
@@ -10,7 +10,7 @@ const skewMaxMs = 60_000
 export const registryClock: CheckOf<'registry'> = {
   name: 'registry-clock',
   of: 'registry',
-  after: [{ check: 'registry-reach', unless: unreachable }],
+  after: afterReach,
   async look(visit, { host }) {
     const outcome = await visit.reach()
     const dateMs = outcome.error === undefined ? outcome.value.dateMs : undefined

@@ -1,6 +1,7 @@
 import type { FindingCode } from '../catalogue.ts'
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
+import { afterView } from './registry-view.ts'
 import { describeVisit } from './registry-words.ts'
 
 /** What leaves nothing to be asked of an image. */
@@ -10,7 +11,7 @@ export const withoutCredentials: readonly FindingCode[] = ['CREDENTIAL_HELPER_SI
 export const registryCredentials: CheckOf<'registry'> = {
   name: 'registry-credentials',
   of: 'registry',
-  after: [{ check: 'registry-view', unless: ['NETWORK_UNSEEN'] }],
+  after: afterView,
   async look(visit) {
     const outcome = await visit.credential()
     if (outcome === undefined || outcome.error === undefined) return []

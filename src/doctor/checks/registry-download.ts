@@ -1,9 +1,7 @@
 import { type Finding, makeFinding } from '../finding.ts'
 import type { RegistryVisit, Sample } from '../registry-visit.ts'
 import type { CheckOf } from './check.ts'
-import { withoutCredentials } from './registry-credentials.ts'
-import { unreadable } from './registry-image.ts'
-import { unreachable } from './registry-reach.ts'
+import { afterImage } from './registry-image.ts'
 import { describeVisit, evidenceOf, formatMs, isSilence } from './registry-words.ts'
 
 /** A layer of 100 MB takes half an hour at this. */
@@ -15,11 +13,7 @@ const judgedBytesMin = 64 * 1024
 export const registryDownload: CheckOf<'registry'> = {
   name: 'registry-download',
   of: 'registry',
-  after: [
-    { check: 'registry-reach', unless: unreachable },
-    { check: 'registry-credentials', unless: withoutCredentials },
-    { check: 'registry-image', unless: unreadable },
-  ],
+  after: afterImage,
   boundMs: 30_000,
   async look(visit) {
     if (visit.reference === undefined) return []

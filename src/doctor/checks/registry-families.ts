@@ -1,7 +1,7 @@
 import { makeFinding } from '../finding.ts'
 import type { RegistryVisit } from '../registry-visit.ts'
 import type { CheckContext, CheckOf } from './check.ts'
-import { addressesOf } from './registry-name.ts'
+import { addressesOf, afterName } from './registry-name.ts'
 import { describeVisit, formatMs } from './registry-words.ts'
 
 /** Who is alive answers a request for a connection within that time, however far away. */
@@ -13,10 +13,7 @@ const addressesMax = 2
 export const registryFamilies: CheckOf<'registry'> = {
   name: 'registry-families',
   of: 'registry',
-  after: [
-    { check: 'registry-view', unless: ['NETWORK_UNSEEN'] },
-    { check: 'registry-name', unless: ['NAME_UNKNOWN', 'NAME_SERVERS_SILENT'] },
-  ],
+  after: afterName,
   async look(visit, context) {
     if (visit.proxy !== undefined) return []
     const addresses = await addressesOf(visit, context)

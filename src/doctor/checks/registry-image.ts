@@ -4,7 +4,7 @@ import type { FindingCode } from '../catalogue.ts'
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
 import { withoutCredentials } from './registry-credentials.ts'
-import { unreachable } from './registry-reach.ts'
+import { afterReach } from './registry-reach.ts'
 import { describeVisit, evidenceOf } from './registry-words.ts'
 
 const codes: Readonly<Partial<Record<ErrorCode, FindingCode>>> = {
@@ -15,16 +15,17 @@ const codes: Readonly<Partial<Record<ErrorCode, FindingCode>>> = {
 }
 
 /** What leaves nothing to be read of an image. */
-export const unreadable: readonly FindingCode[] = [...Object.values(codes), 'IMAGE_UNREADABLE']
+const unreadable: readonly FindingCode[] = [...Object.values(codes), 'IMAGE_UNREADABLE']
+
+const afterAccess = [...afterReach, { check: 'registry-credentials', unless: withoutCredentials }] as const
+/** For what looks at an image that can be read. */
+export const afterImage = [...afterAccess, { check: 'registry-image', unless: unreadable }] as const
 
 /** Whether the image that the user named can be read with the user's credentials, as the engine's client would send them. */
 export const registryImage: CheckOf<'registry'> = {
   name: 'registry-image',
   of: 'registry',
-  after: [
-    { check: 'registry-reach', unless: unreachable },
-    { check: 'registry-credentials', unless: withoutCredentials },
-  ],
+  after: afterAccess,
   boundMs: 30_000,
   async look(visit) {
     const { reference } = visit

@@ -3,6 +3,7 @@ import type { FindingCode } from '../catalogue.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import type { RegistryVisit } from '../registry-visit.ts'
 import type { CheckContext, CheckOf } from './check.ts'
+import { afterView } from './registry-view.ts'
 import { describeVisit, formatMs } from './registry-words.ts'
 
 interface Answer extends Lookup {
@@ -12,11 +13,17 @@ interface Answer extends Lookup {
 /** The C library and Go ask no more of them. */
 const serversMax = 3
 
+/** For what needs its addresses. */
+export const afterName = [
+  ...afterView,
+  { check: 'registry-name', unless: ['NAME_UNKNOWN', 'NAME_SERVERS_SILENT'] },
+] as const
+
 /** Whether the engine can find the address of the registry, or of the proxy before it: by its own hosts and resolv.conf, in its own root. */
 export const registryName: CheckOf<'registry'> = {
   name: 'registry-name',
   of: 'registry',
-  after: [{ check: 'registry-view', unless: ['NETWORK_UNSEEN'] }],
+  after: afterView,
   async look(visit, context) {
     const name = nameToFind(visit)
     if (isAddress(name) || name === 'localhost') return []

@@ -2,6 +2,7 @@ import type { ErrorCode } from '../../errors.ts'
 import type { FindingCode } from '../catalogue.ts'
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
+import { afterName } from './registry-name.ts'
 import { describeVisit, evidenceOf, formatMs } from './registry-words.ts'
 
 const codes: Readonly<Partial<Record<ErrorCode, FindingCode>>> = {
@@ -13,7 +14,7 @@ const codes: Readonly<Partial<Record<ErrorCode, FindingCode>>> = {
 }
 
 /** What leaves nothing to be tried of a registry. */
-export const unreachable: readonly FindingCode[] = [
+const unreachable: readonly FindingCode[] = [
   'NETWORK_UNSEEN',
   'NAME_UNKNOWN',
   'NAME_SERVERS_SILENT',
@@ -21,14 +22,14 @@ export const unreachable: readonly FindingCode[] = [
   ...Object.values(codes),
 ]
 
+/** For what asks it more. */
+export const afterReach = [{ check: 'registry-reach', unless: unreachable }] as const
+
 /** Whether the registry answers at all, by the engine's proxy, authorities and exceptions. */
 export const registryReach: CheckOf<'registry'> = {
   name: 'registry-reach',
   of: 'registry',
-  after: [
-    { check: 'registry-view', unless: ['NETWORK_UNSEEN'] },
-    { check: 'registry-name', unless: ['NAME_UNKNOWN', 'NAME_SERVERS_SILENT'] },
-  ],
+  after: afterName,
   boundMs: 20_000,
   async look(visit) {
     const subject = describeVisit(visit)

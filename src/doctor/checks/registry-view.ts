@@ -2,6 +2,9 @@ import { makeFinding } from '../finding.ts'
 import { type CheckOf, describeEngine } from './check.ts'
 import { describeVisit } from './registry-words.ts'
 
+/** For what is tried over the network. */
+export const afterView = [{ check: 'registry-view', unless: ['NETWORK_UNSEEN'] }] as const
+
 /** Whether what is tried from here says anything about the engine: it must send from the same network. */
 export const registryView: CheckOf<'registry'> = {
   name: 'registry-view',

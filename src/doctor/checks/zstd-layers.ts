@@ -2,20 +2,14 @@ import { layerCompression } from '../../oci/media-types.ts'
 import { isOlder } from '../engines.ts'
 import { makeFinding } from '../finding.ts'
 import type { CheckOf } from './check.ts'
-import { withoutCredentials } from './registry-credentials.ts'
-import { unreadable } from './registry-image.ts'
-import { unreachable } from './registry-reach.ts'
+import { afterImage } from './registry-image.ts'
 import { describeVisit } from './registry-words.ts'
 
 /** Whether the image that the user named has layers that this engine cannot read. */
 export const zstdLayers: CheckOf<'registry'> = {
   name: 'zstd-layers',
   of: 'registry',
-  after: [
-    { check: 'registry-reach', unless: unreachable },
-    { check: 'registry-credentials', unless: withoutCredentials },
-    { check: 'registry-image', unless: unreadable },
-  ],
+  after: afterImage,
   async look(visit) {
     const { engine, reference } = visit
     if (reference === undefined || engine?.kind !== 'dockerd' || !isOlder(engine.version, 23)) return []

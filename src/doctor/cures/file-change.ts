@@ -6,7 +6,6 @@ import {
   fchownSync,
   fsyncSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readFileSync,
   realpathSync,
@@ -19,6 +18,7 @@ import {
 import { dirname } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
 import { cPath, fsetxattr, getxattr, listxattr } from '../../sys/libc.ts'
+import { makePath } from '../../sys/make-path.ts'
 
 /** Plain data: survives JSON. */
 export interface FileChange {
@@ -130,7 +130,7 @@ function checkNames(path: string, doing: string): void {
 function write(path: string, content: string, mode: number): void {
   let fresh: string | undefined
   try {
-    makeDirectory(dirname(path))
+    makePath(dirname(path), 0o755)
     const old = statSync(path, { throwIfNoEntry: false })
     const real = old === undefined ? path : realpathSync(path)
     fresh = `${real}.windlass-new`
@@ -154,13 +154,6 @@ function write(path: string, content: string, mode: number): void {
     if (fresh !== undefined) rmSync(fresh, { force: true })
     throw wrapError(error, `Cannot write ${path}`)
   }
-}
-
-/** One after the other: of a disk that is read-only Node's own recursion says that something is missing. */
-function makeDirectory(path: string): void {
-  if (existsSync(path)) return
-  makeDirectory(dirname(path))
-  mkdirSync(path, { mode: 0o755 })
 }
 
 /** After owner and mode: a new owner takes capabilities away, and a new mode changes an ACL. What cannot be kept is an error. */

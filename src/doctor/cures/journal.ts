@@ -7,7 +7,6 @@ import {
   existsSync,
   fsyncSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -15,6 +14,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { wrapError } from '../../errors.ts'
+import { makePath } from '../../sys/make-path.ts'
 
 /** One line of it; `step` says which. */
 export interface Step {
@@ -47,7 +47,7 @@ export class Journal implements Disposable {
     this.#directory = directory
     this.#isTorn = id !== undefined
     try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      makePath(directory, 0o700)
       this.id = id ?? freeName(directory, kind)
       this.#number = id === undefined ? 1 + Math.max(0, ...readJournals(directory).map(numberOf)) : 0
       this.#fd = openSync(this.#pathOf(suffix), id === undefined ? 'ax' : 'a', 0o600)

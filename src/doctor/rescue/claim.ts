@@ -5,7 +5,6 @@
 import {
   closeSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -17,6 +16,7 @@ import {
 import { join } from 'node:path'
 import { wrapError } from '../../errors.ts'
 import { tryFlock } from '../../sys/libc.ts'
+import { makePath } from '../../sys/make-path.ts'
 import { type ProcessFacts, readProcess } from '../../sys/tasks.ts'
 import { Refusal } from './refusal.ts'
 
@@ -136,7 +136,7 @@ function readLines(path: string): string[] {
 
 function openClaim([directory = '', ...others]: readonly string[], process: Identity): { path: string; fd: number } {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    makePath(directory, 0o700)
     const path = join(directory, nameOf(process))
     return { path, fd: openSync(path, 'a', 0o600) }
   } catch (error) {

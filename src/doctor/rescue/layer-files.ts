@@ -4,6 +4,7 @@ import { openFile } from '../../sys/disk-path.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptorState, readDescriptors } from '../../sys/process-files.ts'
 import type { FoundEngine } from '../engines.ts'
+import { temporaryLayers } from '../layer-names.ts'
 
 /** A layer that may be the one. */
 export interface LayerFile extends AsyncDisposable {
@@ -20,12 +21,10 @@ export interface LayerFile extends AsyncDisposable {
   read(): AsyncIterable<Uint8Array>
 }
 
-const layerOfPodman = /\/(container_images_storage[^/]*\/\d+)(?: \(deleted\))?$/
+const { dockerd, podman, crio } = temporaryLayers
 const kept: Readonly<Partial<Record<FoundEngine['kind'], RegExp>>> = {
-  dockerd: /\/(GetImageBlob\d+)(?: \(deleted\))?$/,
-  podman: layerOfPodman,
-  crio: layerOfPodman,
-  containerd: /\/io\.containerd\.content\.v1\.content\/blobs\/sha256\/([0-9a-f]{64})(?: \(deleted\))?$/,
+  ...{ dockerd, podman, crio },
+  containerd: /\/io\.containerd\.content\.v1\.content\/blobs\/sha256\/([0-9a-f]{64})$/,
 }
 
 /** A layer that the engine has open. */
@@ -44,7 +43,7 @@ export function listLayerDescriptors(host: HostView, { kind, process: { pid } }:
   const pattern = kept[kind]
   const found = new Map<string, LayerDescriptor>()
   for (const { fd, target } of pattern === undefined ? [] : readDescriptors(host, pid)) {
-    const [, name] = pattern?.exec(target) ?? []
+    const [, name] = pattern?.exec(target.replace(/ \(deleted\)$/, '')) ?? []
     if (name === undefined || found.has(name)) continue
     const digest = kind === 'containerd' ? `sha256:${name}` : undefined
     found.set(name, { fd, target, digest, position: positionOf(kind, readDescriptorState(host, pid, fd)?.position) })

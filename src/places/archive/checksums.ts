@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { WindlassError, wrapError } from '../../errors.ts'
+import { hashStream } from '../../flow/verify.ts'
 import { decodeText } from '../../oci/json.ts'
 import { type ByteFile, fileOf, joined, readRange } from './byte-file.ts'
 
@@ -187,10 +187,5 @@ function damaged(message: string, hint: string): WindlassError {
 }
 
 async function hashOf(file: ByteFile, signal: AbortSignal): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const piece of readRange(file)) {
-    signal.throwIfAborted()
-    hash.update(piece)
-  }
-  return hash.digest('hex')
+  return await hashStream(readRange(file), 'sha256', signal)
 }

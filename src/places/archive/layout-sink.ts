@@ -1,9 +1,10 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
 import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { WindlassError, wrapError } from '../../errors.ts'
+import { hashStream } from '../../flow/verify.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { type Digest, digestAlgorithm, digestHex } from '../../oci/digest.ts'
 import { mediaTypes } from '../../oci/media-types.ts'
@@ -173,12 +174,8 @@ class LayoutDirectorySink implements Sink {
     if ((await this.#files.find(path)) !== size) return false
     const before = await this.#identify(digest)
     if (sound.has(before)) return true
-    const hash = createHash(digestAlgorithm(digest))
-    for await (const chunk of this.#files.read(path)) {
-      signal.throwIfAborted()
-      hash.update(chunk)
-    }
-    if (hash.digest('hex') !== digestHex(digest)) return false
+    const hex = await hashStream(this.#files.read(path), digestAlgorithm(digest), signal)
+    if (hex !== digestHex(digest)) return false
     if ((await this.#identify(digest)) === before) sound.add(before)
     return true
   }

@@ -10,9 +10,10 @@ import {
   realpathSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { isWindlassError, WindlassError, wrapError } from '../../errors.ts'
 import { type Digest, digestAlgorithm, digestHex, isDigest } from '../../oci/digest.ts'
+import { makePath } from '../../sys/make-path.ts'
 
 /** Raised when the tree changes in a way that an older windlass must not touch. */
 const layoutVersion = 1
@@ -127,7 +128,7 @@ export function isReadOnly(layout: Layout): boolean {
 
 /** Refuses a directory with foreign content: a mistyped --root must not have its modes changed or be swept. */
 function makeRoot(root: string): void {
-  makeWithParents(root)
+  makePath(root, 0o700)
   const foreign = readdirSync(root).filter(name => !ownNames.has(name) && name !== 'lost+found')
   if (foreign.length > 0) {
     throw new WindlassError(
@@ -167,13 +168,6 @@ function makeDirectories(layout: Layout): void {
   makeDirectory(layout.empty, 0o755)
   if (!existsSync(layout.locks)) writeFileSync(layout.locks, '', { flag: 'a', mode: 0o600 })
   if (!existsSync(layout.version)) writeFileSync(layout.version, `${layoutVersion}\n`, { mode: 0o600 })
-}
-
-/** Step by step: the recursive call of Node says ENOENT where the filesystem is read-only. */
-function makeWithParents(path: string): void {
-  if (existsSync(path)) return
-  makeWithParents(dirname(path))
-  mkdirSync(path, { mode: 0o700 })
 }
 
 /** Makes one directory with exactly this mode, or leaves the one that is there. It looks first: on a frozen filesystem mkdir hangs also for what is there. */

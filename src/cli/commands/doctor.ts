@@ -1,16 +1,17 @@
 import { resolve } from 'node:path'
 import type { Certificate } from '../../codec/external/certificates.ts'
 import type { ExternalProgram } from '../../codec/external/programs.ts'
-import { type Language, languageOf, type Severity } from '../../doctor/catalogue.ts'
+import { languageOf, type Severity } from '../../doctor/catalogue.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
 import { type Engine, settingsOf } from '../../doctor/engines.ts'
-import { type Finding, keyOf } from '../../doctor/finding.ts'
 import { WindlassError, wrapError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import type { RecordedHost } from '../../sys/recorded-host.ts'
 import { type Context, defineCommand } from '../command.ts'
-import { isWrong, printFinding, printFindings, withWords } from '../doctor/print.ts'
-import { writeJson, writeJsonLine, writeNote, writeWarning } from '../output.ts'
+import { checkOptions } from '../doctor/check-options.ts'
+import { printFindings, withWords } from '../doctor/print.ts'
+import { watch } from '../doctor/watch.ts'
+import { writeJson, writeNote, writeWarning } from '../output.ts'
 
 export const command = defineCommand({
   description:
@@ -18,7 +19,7 @@ export const command = defineCommand({
     'process of which pull stands still, why, and on what evidence. All is read from /proc and the sockets of the engines; nothing is changed, ' +
     'stopped or traced. It takes two seconds, and up to ten where something stands still and has to be watched.\n' +
     'Beside the pulls it looks at the settings of the engines as they are in the running processes, their decompressors, disks, control groups, and ' +
-    'agents that are asked before files are opened. What cannot be seen without root is said. Nothing is sent to a registry that you do not name.\n' +
+    'agents that are asked before files are opened. What cannot be seen without root is said. Nothing is sent to a registry that you do not name, but for a layer that --rescue or an image that --fix brings in: from there a client of your own user pulls it.\n' +
     'With --rescue a pull whose decompressor is stuck is brought to its end: what the decompressor owes is decoded here and written in its place, and it is made to leave; the engine goes on, and ' +
     'its client gets the image. What will be done is shown first, and asked for. Nothing is done where it is not sure.\n' +
     'Findings and their evidence are told in Chinese where LC_ALL, LC_MESSAGES or LANG say so; codes and facts are the same.',
@@ -127,6 +128,7 @@ export const command = defineCommand({
     '11  a problem: a pull stands still, or will',
   ],
   async run(context, _operands, options) {
+    checkOptions(options)
     if (options['emit-collector']) return await emitCollector(context)
     const { diagnose } = await import('../../doctor/diagnose.ts')
     const [{ LiveHost }, { ownDiskSlots }] = await Promise.all([
@@ -135,9 +137,6 @@ export const command = defineCommand({
     ])
     // For whatever looks at this host from here on.
     ownDiskSlots(Number(context.env['UV_THREADPOOL_SIZE']) || undefined)
-    for (const name of ['rescue', 'install-service', 'fixes'] as const)
-      refuseElsewhere(options, `--${name}`, options[name])
-    for (const name of ['fix', 'undo'] as const) refuseElsewhere(options, `--${name}`, options[name] !== undefined)
     if (options.rescue && options.watch) {
       const { serveRescues } = await import('../doctor/rescue-service.ts')
       return await serveRescues(context, new LiveHost(), options)
@@ -169,7 +168,7 @@ export const command = defineCommand({
       const { host, verdictOf } = await openHost()
       return await diagnose(host, { signal, pid: options.pid, registry, mayTry: options.try, verdictOf })
     }
-    if (options.watch) return await watch(context, visit, language)
+    if (options.watch) return await watch(context, visit, { language })
     const diagnosis = await visit()
     const { engines, findings, worst, skipped, took } = diagnosis
     await report?.write(diagnosis)
@@ -207,13 +206,6 @@ interface Places {
   readonly try: boolean
   readonly image: string | undefined
   readonly registry: string | undefined
-}
-
-/** @throws WindlassError USAGE for what would try or change this host, and not the one that is looked at */
-function refuseElsewhere({ host, from }: Pick<Places, 'host' | 'from'>, name: string, isGiven: boolean): void {
-  if (!isGiven || (host ?? from) === undefined) return
-  const other = host === undefined ? '--from' : '--host'
-  throw new WindlassError('USAGE', `Cannot use option ${name} with ${other}: it concerns this host, not that one`)
 }
 
 /** @returns what gives the host as it is at that moment */
@@ -356,26 +348,6 @@ async function writePrivately(path: string, data: Uint8Array): Promise<void> {
     throw wrapError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
   } finally {
     clearTimeout(timer)
-  }
-}
-
-type Visit = () => Promise<{ readonly findings: readonly Finding[]; readonly worst: Severity }>
-
-/** Prints what is new since the last look. */
-async function watch(context: Context, visit: Visit, language: Language): Promise<number> {
-  let before = new Set<string>()
-  for (;;) {
-    const { findings } = await visit()
-    // What cannot be seen is told, too: silence would say that all is well.
-    const wrong = findings.filter(isWrong)
-    const fresh = wrong.filter(finding => !before.has(keyOf(finding)))
-    for (const finding of fresh) {
-      if (context.json) writeJsonLine(context, withWords(language)(finding))
-      else printFinding(context, finding, { language, verbose: true })
-    }
-    before = new Set(wrong.map(keyOf))
-    await new Promise(resolve => setTimeout(resolve, 2000))
-    context.signal.throwIfAborted()
   }
 }
 

@@ -134,7 +134,7 @@ export async function findClientPulls(
     .filter(({ pid, name }) => clients.get(name)?.kinds.includes(kind) === true && readUids(host, pid)?.real === own)
     .map(({ pid, name }) => ({
       pid,
-      pulls: parseClientPull(name, readArguments(host, pid), surroundingsOf(host, pid)),
+      pulls: parseClientPull(name, readArguments(host, pid), surroundingsOf(host, pid, readEnvironment(host, pid))),
     }))
   const isOfEngine = (pid: number, { socket }: ClientPull) =>
     socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket)
@@ -142,7 +142,8 @@ export async function findClientPulls(
   return (await Promise.all(all)).flat()
 }
 
-function surroundingsOf(host: HostView, pid: number): Surroundings {
+/** @param pid of a process that sees the same files */
+export function surroundingsOf(host: HostView, pid: number, env: Surroundings['env']): Surroundings {
   const prefix = findRootPrefix(host, pid)
   const read = async (path: string) => {
     const at = prefix + path
@@ -152,7 +153,7 @@ function surroundingsOf(host: HostView, pid: number): Surroundings {
     const isKnown = host.network !== undefined && isAbsolute(path)
     return isKnown && !host.disk.silent.has(at) && host.disk.unasked?.has(at) !== true ? '' : undefined
   }
-  return { env: readEnvironment(host, pid), arch: host.arch, isRoot: process.getuid?.() === 0, read }
+  return { env, arch: host.arch, isRoot: process.getuid?.() === 0, read }
 }
 
 /** @returns nothing if it pulls nothing, or what it pulls cannot be told */

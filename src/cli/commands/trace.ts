@@ -37,12 +37,13 @@ export const command = defineCommand({
       import('../../sys/host-view.ts'),
       import('../../sys/foreign.ts'),
     ])
-    const trace = await Trace.open(new LiveHost())
+    const host = new LiveHost()
+    const trace = await Trace.open(host)
     const ignoresHangup = context.env['WINDLASS_IGNORE_HUP'] === '1'
     const foreign = await startForeign(file, args, { isAside: context.json, ignoresHangup })
     const start = performance.now()
     const total = foreign.ended.then(status => ({ status, totalMs: performance.now() - start }))
-    const isWanted = enginesOf({ pid: foreign.pid, words: [file, ...args], env: context.env })
+    const isWanted = await enginesOf(host, { pid: foreign.pid, words: [file, ...args], env: context.env })
     trace.start(isWanted)
     const explainer = new Explainer(context, isWanted, trace)
     while (!foreign.isDone) {

@@ -5,15 +5,14 @@ import { applyCure, endsOf, isBrokenOff, lastOf, undoable, undoCure } from '../.
 import { type Cure, hasSystemd, nameOf, planCures, readCureFacts } from '../../doctor/cures/cure.ts'
 import {
   addedBy,
-  type DeliveryPlace,
   deliver,
   describeTakingBack,
   describeUndo,
-  type ExpectedImage,
   isDelivery,
   movedBy,
   undoDelivery,
 } from '../../doctor/cures/deliver.ts'
+import type { DeliveryPlace, ExpectedImage } from '../../doctor/cures/delivery-place.ts'
 import { checkChange, type FileChange, formatDiff } from '../../doctor/cures/file-change.ts'
 import { type JournalRecord, listStrangers, readJournals } from '../../doctor/cures/journal.ts'
 import { killStuck } from '../../doctor/cures/kill.ts'

@@ -1,25 +1,7 @@
 /** An image that is brought in without the engine's decompressor: the names that the engine has before and after, and how they are taken back. */
 import { WindlassError } from '../../errors.ts'
+import type { DeliveryPlace, ExpectedImage, Names } from './delivery-place.ts'
 import { Journal, type JournalRecord, type Step } from './journal.ts'
-
-/** Plain data: survives JSON. */
-export interface DeliveryPlace {
-  readonly engine: 'dockerd' | 'containerd'
-  readonly socket: string
-  readonly reference: string
-  readonly namespace: string | undefined
-  /** That of this host if absent. */
-  readonly platform?: string | undefined
-}
-
-/** What the reference stands for at the registry, and the image's config. */
-export interface ExpectedImage {
-  readonly digest: string
-  readonly config: string
-}
-
-/** What each name stands for: docker's image ID, containerd's digest. */
-export type Names = Readonly<Record<string, string>>
 
 const kind = 'deliver'
 /** An engine that has just failed may not answer either. */

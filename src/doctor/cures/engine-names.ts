@@ -10,7 +10,7 @@ import { listNamespaces } from '../../places/containerd/namespaces.ts'
 import { hasSnapshot } from '../../places/containerd/snapshots.ts'
 import { DockerClient } from '../../places/docker/client.ts'
 import { findImage, recordDigest, removeName as removeFromDocker, tagImage } from '../../places/docker/images.ts'
-import type { DeliveryPlace, ExpectedImage, Names } from './deliver.ts'
+import type { DeliveryPlace, ExpectedImage, Names } from './delivery-place.ts'
 
 const answerMs = 2000
 export const defaultNamespace = 'default'

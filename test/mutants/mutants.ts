@@ -774,7 +774,7 @@ const durability: Mutant[] = [
     [
       'src/places/archive/layout-sink.ts',
       'src/places/archive/layout-sink.test.ts',
-      ["if (hex !== digestHex(digest)) return false", ''],
+      ['if (hex !== digestHex(digest)) return false', ''],
     ],
     [
       'src/places/archive/layout-sink.ts',

@@ -129,3 +129,19 @@ test('beside pulls that move, each goroutine is asked for once, where one has no
   const crowded = await visitWith({ counts: waiting.replace('total 70', 'total 10001') }, 'select, 3 minutes')
   assert.deepEqual(crowded, { codes: [], asked: ['1', '1'] })
 })
+
+test('an earlier transfer that is waited for hides no pull without an answer', async () => {
+  const text = counts(70, transfer)
+  const stacks = [
+    [transfer, pull],
+    ['net/http.(*Transport).roundTrip', pull],
+  ].map(frames => `goroutine 7 [select, 3 minutes]:\n${frames.map(frame => `${frame}(0xc0)\n\t/f.go:1`).join('\n')}`)
+  const { findings } = await visit({ counts: text, whole: stacks.join('\n\n') })
+  assert.deepEqual(
+    findings.map(({ code, facts }) => [code, facts['unanswered'] ?? facts['poisoned']]),
+    [
+      ['TRANSFER_POISONED', 1],
+      ['PULL_UNANSWERED', 1],
+    ],
+  )
+})

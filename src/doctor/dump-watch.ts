@@ -93,10 +93,13 @@ function judgeDump(engine: FoundEngine, dump: string, { isWorking }: EngineWork,
   const counts = countPullGoroutines(dump)
   const isDetailed = countAll(dump) === 0
   const requests = describeRequests(counts, isDetailed)
-  if (counts.poisoned > 0) return [tellPoisoned(engine, counts, { isWorking, isDetailed, requests, seenMs })]
-  if (counts.askingMinutes > 0) return [tellAsking(engine, counts, requests)]
   const { pulls, pullMinutes, unanswered, unansweredMinutes } = counts
-  if (unansweredMinutes > 0) return [tellUnanswered(engine, { unanswered, unansweredMinutes }, requests)]
+  const found = [
+    ...(counts.poisoned > 0 ? [tellPoisoned(engine, counts, { isWorking, isDetailed, requests, seenMs })] : []),
+    ...(counts.askingMinutes > 0 ? [tellAsking(engine, counts, requests)] : []),
+    ...(unansweredMinutes > 0 ? [tellUnanswered(engine, { unanswered, unansweredMinutes }, requests)] : []),
+  ]
+  if (found.length > 0) return found
   // It is between two steps, or containerd does all for it.
   if (pulls === 0 || isWorking) return []
   return [makeFinding('PULL_WAITS', describeEngine(engine), { evidence: [requests], facts: { pulls, pullMinutes } })]

@@ -197,6 +197,12 @@ test('a pull that waits for containerd, on a connection that has lost its writer
   }
 })
 
+test('a goroutine with labels is one', () => {
+  const labelled = pulling.replace(']:', '] {"route": "/images/create, 1 minutes"}:')
+  const { pulls, pullMinutes } = countPullGoroutines(labelled)
+  assert.deepEqual([pulls, pullMinutes], [1, 606])
+})
+
 test('what is no dump counts nothing', () => {
   const nothing = {
     ...{

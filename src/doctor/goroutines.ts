@@ -179,7 +179,8 @@ function parseDump(dump: string): Goroutine[] {
 function parseGoroutines(dump: string): Goroutine[] {
   return dump.split('\n\n').flatMap(block => {
     const [head = '', ...lines] = block.split('\n')
-    const [, state] = /^goroutine \d+ \[([^\]]*)\]:$/.exec(head) ?? []
+    // From Go 1.27 on labels may follow, as {"key": "value"}.
+    const [, state] = /^goroutine \d+ \[([^\]]*)\](?: \{.*\})?:$/.exec(head) ?? []
     if (state === undefined) return []
     const minutes = Number(/(\d+) minutes/.exec(state)?.[1] ?? 0)
     return [

@@ -100,8 +100,9 @@ class SignalRelay {
   /** The program has ended, or never ran. Waits for those that were told to end. */
   async end(): Promise<void> {
     clearInterval(this.#acquaintance)
-    // Of the signal that it died of we may hear just after that.
-    if (this.#family.some(isThere)) await sleep(lookMs)
+    // Of what it died of with all of our group we may hear only later: another thread of ours that has no processor yet may be the one that is told.
+    const name = this.#names.find(name => this.#witness.hasHeard(name))
+    if (name !== undefined) this.#pass(name)
     await this.#ending
     for (const name of this.#names) process.off(name, this.#pass)
     this.#witness.leave()

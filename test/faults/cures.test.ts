@@ -20,7 +20,7 @@ import { runCommand, waitUntil } from '../testbed/command.ts'
 import { startContainerd } from '../testbed/containerd.ts'
 import { startDocker, type TestDocker } from '../testbed/dockerd.ts'
 import { type LoopFilesystem, openLoopFilesystem } from '../testbed/loop-filesystem.ts'
-import { childrenOf, program, SickEngine } from './doctor-bed.ts'
+import { childrenOf, program, SickEngine, signal } from './doctor-bed.ts'
 import { type MadeLayer, makeNoise, type ServedImage, serveImage, tagImage, tagIndex } from './image.ts'
 
 const row = { timeout: 120_000 }
@@ -31,6 +31,12 @@ import { createGunzip } from 'node:zlib'
 for await (const chunk of process.stdin.pipe(createGunzip()))
   for (let at = 0; at < chunk.length; at += 4096, await sleep(100)) writeSync(1, chunk.subarray(at, at + 4096))
 `
+
+/** A decompressor that hangs outlives its containerd. */
+function endChildren(engine: number): void {
+  for (const { pid } of childrenOf(engine)) signal(pid, 'SIGKILL')
+}
+
 const directory = mkdtempSync(join(tmpdir(), 'windlass-cures-'))
 const early = join(directory, 'early')
 const late = join(directory, 'late')
@@ -383,6 +389,7 @@ test(
       assert.deepEqual((await names()).sort(), before.sort())
     } finally {
       client.kill('SIGKILL')
+      endChildren(containerd.pid)
       rmSync(shims, { recursive: true, force: true })
     }
   },
@@ -521,6 +528,7 @@ test(
         assert.match(tooEarly.stderr, /would start the same program/)
         assert.ok(existsSync(`/proc/${stuck}`))
         client.kill('SIGKILL')
+        endChildren(containerd.pid)
       }
       await using containerd = await start()
       await containerd.ctr('images', 'pull', '--plain-http', image.reference)

@@ -245,7 +245,7 @@ export async function whileStopped<T>(pids: readonly number[], work: () => Promi
   }
 }
 
-function signal(pid: number, name: NodeJS.Signals): void {
+export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {} // it has ended

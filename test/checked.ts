@@ -39,6 +39,7 @@ interface CheckedOptions {
   readonly engines?: readonly Engine[]
   readonly items?: readonly Item[]
   readonly mayTry?: boolean
+  readonly verdictOf?: CheckContext['verdictOf']
 }
 
 /** What a check finds at these engines, or at these items. */
@@ -47,14 +48,14 @@ export async function runCheck(
   host: HostView,
   options: CheckedOptions = {},
 ): Promise<readonly Finding[]> {
-  const { engines = [], mayTry = false } = options
+  const { engines = [], mayTry = false, verdictOf = async () => undefined } = options
   const hostItem: Item = { kind: 'host', key: '', engine: undefined, value: {} }
   const engineItems = engines.map(
     (engine): Item => ({ kind: 'engine', key: String(engine.process.pid), engine: engine.process.pid, value: engine }),
   )
   const context: CheckContext = {
     ...{ host, engines, mayTry, table: readProcessTable(host), signal: AbortSignal.timeout(60_000) },
-    verdictOf: async () => undefined,
+    verdictOf,
   }
   const alone = { ...check, after: [] } as Check
   return (await runChecks([alone], options.items ?? [hostItem, ...engineItems], context)).findings

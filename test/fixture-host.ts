@@ -1,5 +1,6 @@
 /** A host out of a table: for what no test may make on the machine that it runs on. */
 import { LiveHost } from '../src/sys/host-view.ts'
+import type { Stranger } from '../src/sys/own-path.ts'
 
 interface FixtureOptions {
   /** Files of /proc, /sys and disks, by path. */
@@ -9,6 +10,8 @@ interface FixtureOptions {
   readonly tells?: Readonly<Record<string, string | undefined>>
   /** What sockets answer, by `SOCKET PATH`. */
   readonly answers?: Readonly<Record<string, string>>
+  /** Who may change what stands at a path; nobody else than root and we, if it is not told. */
+  readonly strangers?: Readonly<Record<string, Stranger>>
   readonly nowMs?: number
 }
 
@@ -41,6 +44,7 @@ export class FixtureHost extends LiveHost {
       file: async (path: string) => this.#stat(path),
       filesystem: async () => undefined,
       isOne: undefined,
+      strangerAt: async (path: string) => this.#options.strangers?.[path] ?? 'nobody',
     })
   }
 
@@ -91,6 +95,10 @@ export class FixtureHost extends LiveHost {
   override async ask(socket: string, path: string) {
     const body = this.#options.answers?.[`${socket} ${path}`]
     return body === undefined ? undefined : { status: 200, body }
+  }
+
+  override wasAsked(): boolean {
+    return true
   }
 
   override async pause(ms: number): Promise<boolean> {

@@ -103,7 +103,7 @@ async function deliverDirectly(
         "Cannot use docker's containerd: it is not on this host, or docker does not tell where",
       )
     checkRoot("Cannot unpack into docker's containerd")
-    const listener = findListener(endpoint.path)
+    const listener = findListener(endpoint.path)?.pid
     if (listener !== undefined && (await meansSameTo(listener, containerd.socket)) === false)
       throw new WindlassError(
         'UNSUPPORTED',

@@ -418,26 +418,98 @@ tell_connections() {
   done
 }
 
-# fetch PID SOCKET PATH: where a process is not root's, or has a root of its own, a link in the place of its socket may lead to any other; /var/run is one.
+# is_own PATH [-L]: root's or ours, and nobody else may write to it. Of a directory like /tmp nobody takes away what is another's; who may write to a socket may only talk there.
+is_own() {
+  shown=$(ls -nd ${2:+"$2"} "$1" 2>/dev/null) || return 1
+  case $shown in [ls]* | d????????[tT]*) ;; ?????w* | ????????w*) return 1 ;; esac
+  shown=$(printf '%s\n' "$shown" | sed -n '1s/^[^ ]* *[0-9]* *\([0-9]*\) .*/\1/p')
+  [ -n "$shown" ] && { [ "$shown" = 0 ] || [ "$shown" = "$own" ]; }
+}
+# own_path PATH: where it leads, if nobody but root and us may have put there what stands there and on the way, or may change it.
+own_path() (
+  place=$1
+  for _ in 1 2 3 4 5 6 7 8 9; do
+    folder=$(cd -P "${place%/*}/" && pwd -P) || exit 1
+    above=$folder
+    while is_own "${above:-/}"; do
+      case $above in / | '') break ;; esac
+      above=${above%/*}
+    done
+    case $above in / | '') ;; *) exit 1 ;; esac
+    place=${folder%/}/${place##*/}
+    is_own "$place" || exit 1
+    [ -L "$place" ] || {
+      printf '%s\n' "$place"
+      exit 0
+    }
+    target=$(ls -nd "$place")
+    target=${target##* -> }
+    case $target in /*) place=$target ;; *) place=${folder%/}/$target ;; esac
+  done
+  exit 1
+)
+
+# listens PID SOCKET: whether it is that process which listens there, or what has started it and listened for it, as systemd does. Without perl that is not seen.
+listens() {
+  has perl || return 0
+  case $machine in x86_64 | aarch64 | riscv64 | loongarch64 | s390x) ;; *) return 0 ;; esac
+  peer=$(perl -MSocket -e 'alarm 3; socket(my $it, AF_UNIX, SOCK_STREAM, 0) && connect($it, pack_sockaddr_un($ARGV[0])) or exit;
+    printf "%d %u", unpack("iI", getsockopt($it, SOL_SOCKET, 17))' "$2")
+  # Where too many wait already nobody is told; nor will anybody be answered.
+  [ -n "$peer" ] || return 0
+  [ "${peer#* }" = 0 ] || [ "${peer#* }" = "$user" ] || return 1
+  peer=${peer%% *}
+  above=$1
+  while [ "${above:-0}" -gt 0 ]; do
+    [ "$above" != "$peer" ] || return 0
+    above=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$above/status")
+  done
+  return 1
+}
+
+# fetch PID SOCKET PATH: what is told of sockets may be anybody's word, and a link in the place of one may lead to any other; /var/run is one. Who is not asked is told as such.
 fetch() {
   user=$(users_of "$1")
   user=${user#* }
   at=$2
-  if [ "$user$root" != 0 ]; then
+  place=
+  [ "$user$root" != 0 ] || place=$(own_path "$at") || {
+    [ ! -e "$at" ] || echo "$refused"
+    return 0
+  }
+  if [ -z "$place" ]; then
     case $at in /var/run/*) at=/run${at#/var/run} ;; esac
     part=$at
-    while [ -n "$part" ]; do
-      [ ! -L "$root$part" ] || return 0
+    while :; do
+      { [ -z "$part" ] || [ ! -L "$root$part" ]; } && { [ "$user" != 0 ] || is_own "$root${part:-/}"; } || {
+        echo "$refused"
+        return 0
+      }
+      [ -n "$part" ] || break
       part=${part%/*}
     done
-    [ "$user" = 0 ] || [ "$user" = "$(ls -nd "$root$at" | sed 's/^[^ ]* *[0-9]* *\([0-9]*\).*/\1/')" ] || return 0
+    place=$root$at
+    [ "$user" = 0 ] || [ "$user" = "$(ls -nd "$place" | sed 's/^[^ ]* *[0-9]* *\([0-9]*\).*/\1/')" ] || {
+      echo "$refused"
+      return 0
+    }
   fi
-  curl -sf -m 3 --unix-socket "$root$at" "http://localhost$3"
+  listens "$1" "$place" || {
+    echo "$refused"
+    return 0
+  }
+  curl -sf -m 3 --unix-socket "$place" "http://localhost$3"
 }
+refused=windlass${tab}refused-$$
 
 # ask PID SOCKET PATH
 ask() {
   body=$(within_told 50 fetch "$@" 2>/dev/null)
+  case $body in *"$refused"*)
+    body=
+    return 0
+    ;;
+  esac
   case $body in *"$late"*) body= ;; esac
   tell "$root$2 $3" "$body"
 }
@@ -486,17 +558,22 @@ find_root() {
   [ "$top" != / ] || top=
   [ -n "$there" ] || root=
 }
-# Whoever binds a socket may have a whole line of this table in its name: of what it says twice nothing is taken.
+# Whoever binds a socket may have a whole line of this table in its name: of what it says twice, of a socket that listens or not, nothing is taken. $told_sockets: lines that are believed.
 find_sockets() {
   sockets=
+  told_sockets=
   held=$(show "/proc/$pid/fd" 2>/dev/null)
   inodes=" $(printf '%s\n' "$held" | sed -n 's/^[^>]*> socket:\[\([0-9]*\)\]$/\1/p' | tr '\n' ' ')"
-  table_of_sockets=$newline$(sed -n 's/^[^ ]* [^ ]* [^ ]* 00010000 [^ ]* [^ ]* *\([0-9]*\) \(\/[^ ]*\)$/\1:\2/p' "/proc/$pid/net/unix" 2>/dev/null)
-  for word in $table_of_sockets; do
+  table_of_sockets=$(cat "/proc/$pid/net/unix" 2>/dev/null)
+  numbers=$(printf '%s\n' "$table_of_sockets" | sed -n -e 's/^[^ ]* [^ ]* [^ ]* [^ ]* [^ ]* [^ ]* *\([0-9][0-9]*\)$/:\1:/p' \
+    -e 's/^[^ ]* [^ ]* [^ ]* [^ ]* [^ ]* [^ ]* *\([0-9][0-9]*\) .*/:\1:/p')
+  for word in $(printf '%s\n' "$table_of_sockets" | sed -n 's/^[^ ]* [^ ]* [^ ]* 00010000 [^ ]* [^ ]* *\([0-9]*\) \(\/[^ ]*\)$/\1:\2/p'); do
     number=${word%%:*}
     # A node has thousands of them, which only for a few of its own is looked through again.
     case $inodes in *" $number "*) ;; *) continue ;; esac
-    case $table_of_sockets in *"$newline$number:"*"$newline$number:"*) ;; *) sockets="$sockets ${word#*:}" ;; esac
+    case $numbers in *":$number:"*":$number:"*) continue ;; esac
+    sockets="$sockets ${word#*:}"
+    told_sockets="$told_sockets/proc/$pid/net/unix:0: 0 0 00010000 0 0 $number ${word#*:}$newline"
   done
 }
 
@@ -522,7 +599,7 @@ look_at_engine() {
       redact_words | indent
     ;;
   esac
-  grep ' 00010000 ' "/proc/$pid/net/unix" /dev/null 2>/dev/null | sed 's/^/t/'
+  printf '%s' "$told_sockets" | sed 's/^/t/'
   # Connections on which something is sent again and again.
   grep -E '^ +sl |^ *[0-9]+: [^ ]+ [^ ]+ 0[12] [^ ]+ [^ ]+ 0*[1-9A-F]' "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" /dev/null 2>/dev/null | sed 's/^/t/'
   tell_mounts "$pid"
@@ -644,6 +721,7 @@ is_of_host() {
 users_of() { sed -n 's/^Uid:[[:space:]]*\([0-9]*\)[[:space:]]*\([0-9]*\).*/\1 \2/p' "/proc/$1/status"; }
 own=$(users_of self 2>/dev/null)
 own=${own#* }
+machine=$(uname -m)
 
 # A file of the host may be run, by its own name, whoever has started it, in whatever root and namespaces, if nobody but root can put another one in its place.
 is_host_file() {
@@ -653,17 +731,12 @@ is_host_file() {
   at=$path
   runnable=$path
   [ "${at##*/}" = "$kind" ] && [ "/proc/$pid/exe" -ef "$at" ] || return 1
-  while :; do
-    ls -nd "$at" | grep -qE '^[d-]....-..-[^ ]* +[0-9]+ +0 ' || return 1
-    [ "$at" != / ] || return 0
-    at=${at%/*}
-    at=${at:-/}
-  done
+  [ "$(own_path "$at")" = "$at" ]
 }
 
 tell_version() {
   runnable=/proc/$pid/exe
-  is_of_host || is_host_file || return 0
+  { is_of_host && is_own "$runnable" -L; } || is_host_file || return 0
   said=$("$runnable" --version 2>/dev/null) || return 0
   printf 'r%s\n' "/proc/$pid/exe --version"
   printf '%s\n' "$said" | indent
@@ -789,10 +862,14 @@ look_at_decompressors() {
 }
 
 # said COMMAND...: what a program says, whatever its status. $text is that, too.
-said() {
+said() { said_as "$*" "$@"; }
+# said_as NAME COMMAND...
+said_as() {
+  as=$1
+  shift
   text=$(within_told 30 "$@" 2>&1)
   case $text in *"$late"*) return 1 ;; esac
-  printf 'r%s\n' "$*"
+  printf 'r%s\n' "$as"
   printf '%s\n' "$text" | indent
 }
 
@@ -814,7 +891,8 @@ look_at_package() {
   fi
   # It is run, to tell its version, only where its package vouches for it and nobody else could replace it.
   [ -n "$whole" ] || return 0
-  ls -Lld "$1" "${1%/*}" | grep -q '^........w' || tell_libraries "$1"
+  real=$(within_told 20 own_path "$1")
+  case $real in '' | *"$late"*) ;; *) tell_libraries "$1" ;; esac
 }
 
 is_whole() {
@@ -829,8 +907,8 @@ tell_libraries() {
     value=$(printf '%s\n' "$environ" | sed -n "s/^$name=//p" | sed 1q)
     [ -z "$value" ] || ! is_of_host || set -- "$@" "$name=$value"
   done
-  said env "$@" ldd "$program"
-  case $program in *pigz) said env "$@" "$program" -vV ;; esac
+  said_as "env${*:+ $*} ldd $program" env "$@" ldd "$real"
+  case $program in *pigz) said_as "env${*:+ $*} $program -vV" env "$@" "$real" -vV ;; esac
 }
 
 # Of what an engine has started the words of decompressors and untars alone: all else is what a build runs, or a stranger, and its words are nobody's business. Of a program that is
@@ -911,7 +989,7 @@ tell_hung_tasks() {
 
 main() {
   echo 'windlass-facts 2'
-  printf '=%s\n' "arch $(uname -m)" "kernel $(uname -sr)" "ls $how" "uid $own"
+  printf '=%s\n' "arch $machine" "kernel $(uname -sr)" "ls $how" "uid $own"
   read -r uptime _ </proc/uptime
   printf '=%s\n' "now $(date +%s 2>/dev/null) $uptime" ${only:+"only $only"}
   for name in curl perl stat; do has $name || printf '=missing %s\n' $name; done

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile, execFileSync, spawn } from 'node:child_process'
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -83,6 +93,7 @@ test('a program is run by the script, too, only if it has the root and the names
   skip: process.getuid?.() !== 0,
 }, async t => {
   const program = join(directory, 'podman')
+  chmodSync(directory, 0o775)
   const installed = mkdtempSync('/var/lib/windlass-facts-')
   t.after(() => rmSync(installed, { recursive: true }))
   for (const place of [directory, installed]) copyFileSync('/bin/sleep', join(place, 'podman'))
@@ -138,12 +149,59 @@ test('the script looks for the sockets of an engine by what it has open, and by 
   const open = (fd: number, target: string) => `lrwx------ 1 0 0 64 Jan  1 00:00 ${fd} -> ${target}\n`
   writeFileSync(
     join(proc, '7/fd'),
-    [5, 7, 9].map(fd => open(fd, `socket:[10${fd}]`)).join('') + open(8, '/x -> socket:[108]'),
+    [5, 7, 9, 11].map(fd => open(fd, `socket:[${100 + fd}]`)).join('') + open(8, '/x -> socket:[108]'),
   )
   const line = (inode: number, path: string) => `0: 00000002 00000000 00010000 0001 01 ${inode} ${path}\n`
   const all = [5, 6, 7, 8, 9].map(number => line(100 + number, `/run/${number}`))
-  writeFileSync(join(proc, '7/net/unix'), [...all, line(107, '/tmp/forged'), line(1105, '/run/1105')].join(''))
+  const connected = (inode: number) => `0: 00000003 00000000 00000000 0001 03 ${inode}\n`
+  const forged = [line(107, '/tmp/forged'), connected(111), line(111, '/tmp/connected'), line(1105, '/run/1105')]
+  writeFileSync(join(proc, '7/net/unix'), [...all, ...forged].join(''))
   const script = `newline='\n'\nshow() { cat "$1"; }\n${functions.replaceAll('/proc/', `${proc}/`)}\npid=7; find_sockets; echo $sockets`
   for (const shell of ['sh', 'bash'])
     assert.equal(execFileSync(shell, ['-c', script], { encoding: 'utf8' }), '/run/5 /run/9\n')
+})
+
+/** A function of the script, with those that it needs, run by each shell that is here. */
+function runFunctions(names: readonly string[], script: string, env: NodeJS.ProcessEnv = {}): string[] {
+  const text = collectorScript()
+  const functions = names.map(
+    name => new RegExp(`^${name}\\(\\) [{(]\\n.*?^[})]`, 'ms').exec(text)?.[0] ?? assert.fail(name),
+  )
+  const shells = [['sh'], ['bash'], ['busybox', 'sh']]
+  return shells.map(([shell = '', ...args]) =>
+    execFileSync(shell, [...args, '-c', `own=${process.geteuid?.()}\n${functions.join('\n')}\n${script}`], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    }),
+  )
+}
+
+test('the script runs and asks only what nobody but root and the one who runs it can have put there', {
+  skip: process.getuid?.() !== 0,
+}, () => {
+  const [mine, theirs] = ['own-mine', 'own-theirs'].map(name => join(directory, name)) as [string, string]
+  for (const place of [mine, theirs]) mkdirSync(join(place, 'below'), { recursive: true })
+  for (const place of [mine, theirs]) writeFileSync(join(place, 'below/program'), '', { mode: 0o755 })
+  chmodSync(directory, 0o755)
+  chownSync(theirs, 65_534, 65_534)
+  symlinkSync('../own-mine/below', join(theirs, 'link'))
+  symlinkSync(join(mine, 'below/program'), join(theirs, 'file'))
+  symlinkSync(join(theirs, 'below/program'), join(mine, 'out'))
+  symlinkSync('below/../below/program', join(mine, 'in'))
+  const judge = (path: string) => runFunctions(['is_own', 'own_path'], `own_path '${path}' || echo no`)
+  const program = join(mine, 'below/program')
+  for (const path of [program, join(mine, 'in'), join(theirs, 'link/program')])
+    assert.deepEqual(judge(path), Array(3).fill(`${program}\n`), path)
+  for (const path of ['below/program', 'file', 'missing'].map(name => join(theirs, name)))
+    assert.deepEqual(judge(path), Array(3).fill('no\n'), path)
+  const given = join(mine, 'given')
+  writeFileSync(given, '', { mode: 0o755 })
+  chownSync(given, 65_534, 65_534)
+  for (const path of [join(mine, 'out'), given]) assert.deepEqual(judge(path), Array(3).fill('no\n'), path)
+  for (const mode of [0o775, 0o757]) {
+    chmodSync(mine, mode)
+    assert.deepEqual(judge(program), Array(3).fill('no\n'), String(mode))
+    chmodSync(mine, 0o1000 | mode)
+    assert.deepEqual(judge(program), Array(3).fill(`${program}\n`), 'as in /tmp')
+  }
 })

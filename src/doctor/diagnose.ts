@@ -21,8 +21,8 @@ export interface DiagnoseOptions {
   readonly pid?: number | undefined
   /** Look at these engines alone. */
   readonly isWanted?: EngineFilter | undefined
-  /** What an earlier probe said of a program. */
-  readonly verdictOf?: ((path: string) => Promise<string | undefined>) | undefined
+  /** What an earlier probe said of a program; or one that is made now, if the program may be tried. */
+  readonly verdictOf?: ((path: string, mayTry: boolean) => Promise<string | undefined>) | undefined
   /** A registry that the user named; without, nothing is sent anywhere. */
   readonly registry?: NamedRegistry | undefined
   /** Whether things may be tried that take processor time or write: decompressors, the sync of a nameless file. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -102,14 +102,20 @@ test('the collector asks no socket through a link where anybody may have made it
   symlinkSync('/', join(place, 'above'))
   put(join(place, 'plain'), 'hunter2')
   const told = (user: number, root: string, path: string) =>
-    runFunction(`curl() { echo "$5"; }; users_of() { echo 0 ${user}; }; root=${root}; fetch 1 ${path} /x`)
-  // Whose process is root's and beside us may have its socket where it likes.
-  assert.equal(told(0, '', `${place}/link`), `${place}/link\n`)
+    runFunction(
+      `refused=refused; curl() { echo "$5"; }; listens() { true; }; users_of() { echo 0 ${user}; }; root=${root}; fetch 1 ${path} /x`,
+    )
+  // Whose process is root's and beside us may have its socket where it likes, as long as nobody else can put another there.
+  assert.equal(told(0, '', `${place}/link`), `${secret}\n`)
   const own = statSync(place).uid
   assert.equal(told(own, place, '/plain'), `${place}/plain\n`)
-  assert.equal(told(own + 1, place, '/plain'), '')
-  assert.equal(told(own + 1, '', `${place}/plain`), '')
-  for (const path of ['/link', '/above/etc']) assert.equal(told(own, place, path), '', path)
+  assert.equal(told(own + 1, place, '/plain'), 'refused\n')
+  assert.equal(told(own + 1, '', `${place}/plain`), 'refused\n')
+  for (const path of ['/link', '/above/etc']) assert.equal(told(own, place, path), 'refused\n', path)
+  chmodSync(place, 0o777)
+  assert.equal(told(0, '', `${place}/plain`), 'refused\n')
+  assert.equal(told(0, place, '/plain'), 'refused\n')
+  chmodSync(place, 0o755)
 })
 
 test('of files of which nothing is told the collector says so once, and goes on with the others', () => {

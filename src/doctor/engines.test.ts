@@ -5,20 +5,23 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, readFileSyn
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeEngine } from '../../test/checked.ts'
 import { besideUs, FixtureHost } from '../../test/fixture-host.ts'
 import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
-import { findEngines, isOfHost, settingsOf, withGraphRoot } from './engines.ts'
+import { RecordedHost } from '../sys/recorded-host.ts'
+import { collectHere } from './collector.ts'
+import { findEngines, isListenerOf, isOfHost, settingsOf, withGraphRoot } from './engines.ts'
 
 test('a program is run to tell its version only if root or we have started it beside us, or nobody but root can replace it', {
   skip: process.getuid?.() !== 0,
 }, async t => {
   const directory = mkdtempSync(join(tmpdir(), 'windlass-engine-'))
   t.after(() => rmSync(directory, { recursive: true }))
-  chmodSync(directory, 0o755)
+  // The group might put another one there.
+  chmodSync(directory, 0o775)
   const program = join(directory, 'podman')
   copyFileSync('/bin/sleep', program)
   const versionOf = async (uid: number, [file, ...args]: readonly [string, ...string[]] = [program, '30']) => {
@@ -33,6 +36,12 @@ test('a program is run to tell its version only if root or we have started it be
   }
   assert.match((await versionOf(0)) ?? 'none', /^\d/)
   assert.equal(await versionOf(65_534), undefined)
+  // Root runs what is another's, who may have changed since what it loads.
+  const theirs = join(directory, 'theirs', 'podman')
+  mkdirSync(join(directory, 'theirs'))
+  copyFileSync('/bin/sleep', theirs)
+  chownSync(theirs, 65_534, 65_534)
+  assert.equal(await versionOf(0, [theirs, '30']), undefined)
   // As in a container that has the processes of the host.
   assert.equal(await versionOf(0, ['unshare', '--mount', program, '30']), undefined)
   // A rootless podman, and a daemon with mounts of its own (MountFlags of systemd).
@@ -109,6 +118,90 @@ test('nobody has root ask a socket that only root may ask, by a link in the plac
   assert.deepEqual(asked, [])
   // Root's own may lead where it likes: /var/run is a link.
   assert.equal(await versionOf(0), '1.2.3')
+})
+
+/** Is called like an engine, listens, has accepted a connection to itself and a TCP connection; tells the inodes of these two, and ends with its input. */
+const busy = `use IO::Socket::UNIX; use IO::Socket::INET; $| = 1;
+  my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $ARGV[0], Listen => 9) or die $!;
+  my $c = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; my $a = $s->accept;
+  my $l = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") or die $!;
+  open my $f, ">", "/proc/self/comm"; print $f "dockerd"; close $f;
+  print join(" ", map { readlink("/proc/self/fd/" . fileno($_)) =~ /(\\d+)/ } $a, $l), "\n"; readline STDIN`
+
+/** Binds a socket in whose name a line of the kernel's table is, and listens at the path that the line tells; answers whatever it is asked. */
+const forges = `use IO::Socket::UNIX; $| = 1; $SIG{PIPE} = 'IGNORE'; my ($inode, $evil, $prefix) = @ARGV;
+  my $name = "$prefix\\n0: 0 0 00010000 0 0 $inode $evil"; my $above = $name; $above =~ s{/[^/]*$}{}; system "mkdir", "-p", "--", $above;
+  socket(my $it, AF_UNIX, SOCK_STREAM, 0); bind($it, pack_sockaddr_un($name)) or die $!;
+  my $l = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $evil, Listen => 9) or die $!; chmod 0777, $evil; print "in\\n";
+  my $body = '{"Version":"6.6.6","ApiVersion":"1.41"}';
+  while (my $c = $l->accept) { sysread $c, my $r, 9999; print $c "HTTP/1.0 200 OK\\r\\n\\r\\n$body"; close $c }`
+
+async function startPerl(t: TestContext, [program, ...args]: readonly string[], uid = 0) {
+  const child = spawn('perl', ['-e', program ?? '', '--', ...args], { uid, stdio: ['pipe', 'pipe', 'inherit'] })
+  t.after(() => child.kill('SIGKILL'))
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  return { pid: child.pid ?? assert.fail(), words: line.toString().trim().split(' ') }
+}
+
+test('nobody answers for an engine by a line of the kernel’s table that he has put into the name of a socket', {
+  skip: process.getuid?.() !== 0,
+}, async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'wl-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  chmodSync(directory, 0o755)
+  const [own, theirs] = [join(directory, 's'), join(directory, 'n')]
+  mkdirSync(theirs)
+  chownSync(theirs, 65_534, 65_534)
+  const { pid, words } = await startPerl(t, [busy, own])
+  const [accepted = '', foreign = ''] = words
+  const look = async () => {
+    const host = new LiveHost()
+    const [engine] = await findEngines(host, readProcessTable(host), pid)
+    return [engine?.sockets, engine?.version]
+  }
+  // One that the table has, and does not listen: told twice. One of TCP, which it has not: told once, and answered by somebody else.
+  await startPerl(t, [forges, accepted, join(theirs, 'e'), join(theirs, 'a')], 65_534)
+  assert.deepEqual(await look(), [[own], undefined])
+  await startPerl(t, [forges, foreign, join(theirs, 'f'), join(theirs, 'b')], 65_534)
+  const [sockets, version] = await look()
+  assert.deepEqual([new Set(sockets), version], [new Set([own, join(theirs, 'f')]), undefined])
+  // Nor to the script.
+  const record = new RecordedHost(await collectHere({ pid, signal: t.signal }))
+  assert.deepEqual(
+    ['s', 'n/e', 'n/f'].map(name => record.wasAsked(join(directory, name), '/version')),
+    [true, false, false],
+  )
+})
+
+test('who listens is the engine, or what has started it, of root or of its user', () => {
+  const stat = (pid: number, parent: number) => [
+    `/proc/${pid}/stat`,
+    `${pid} (x) S ${parent} 1 1 0 -1 0 ${Array(40).fill(0).join(' ')}`,
+  ]
+  const uids = { 7: 1000, 8: 0 }
+  const files = Object.fromEntries([
+    ...[stat(1, 0), stat(5, 1), stat(7, 5), stat(8, 1), stat(9, 7)],
+    ...Object.entries(uids).map(([pid, uid]) => [`/proc/${pid}/status`, `Uid:\t${uid}\t${uid}\t${uid}\t${uid}\n`]),
+  ])
+  const host = new FixtureHost({ files })
+  const judge = (pid: number, listener: number, uid: number) => isListenerOf(host, pid, { pid: listener, uid })
+  // systemd has pid 1, or is one of the user.
+  for (const [listener, uid] of [
+    [7, 1000],
+    [7, 0],
+    [5, 1000],
+    [1, 0],
+  ] as const)
+    assert.ok(judge(7, listener, uid))
+  // A child of it, another process, one that had its number before, and what is another user's.
+  for (const [listener, uid] of [
+    [9, 1000],
+    [8, 0],
+    [7, 1001],
+    [5, 1001],
+  ] as const)
+    assert.ok(!judge(7, listener, uid))
+  assert.ok(judge(8, 1, 0) && !judge(8, 8, 1000))
 })
 
 test('passwords of proxies are not told, however they are written', () => {

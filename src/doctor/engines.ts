@@ -1,7 +1,7 @@
 /** The container engines that run on a host, with their settings as they are in the running process. */
 import { basename, isAbsolute, join } from 'node:path'
 import { parseGoBool } from '../codec/external/programs.ts'
-import type { HostView } from '../sys/host-view.ts'
+import type { FileFacts, HostView, MeantSocket } from '../sys/host-view.ts'
 import type { SocketAnswer } from '../sys/local-http.ts'
 import {
   type Descriptor,
@@ -12,6 +12,7 @@ import {
   readEnvironment,
   readUids,
 } from '../sys/process-files.ts'
+import type { Listener } from '../sys/socket-peer.ts'
 import { type ProcessFacts, readProcess } from '../sys/tasks.ts'
 import { readCrioPlaces } from './crio-places.ts'
 import { hideInSetting } from './secrets.ts'
@@ -196,16 +197,22 @@ export function asEngineNames(host: HostView, pid: number, path: string): string
 /** Flags of /proc/net/unix: `__SO_ACCEPTCON`, it listens. */
 const listening = '00010000'
 
-/** Whoever binds a socket may have whole lines of this table in its name: of what it says twice nothing is taken. */
+/**
+ * Whoever binds a socket may have whole lines of this table in its name: of what it says twice nothing is taken, whether or not that listens. What is no Unix socket stands in no line of
+ * it but such a one: so who answers there is asked, too, before he is believed (`isListenerOf`).
+ */
 function findSockets(host: HostView, pid: number, descriptors: readonly Descriptor[]): string[] {
   const inodes = new Set(descriptors.map(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1]))
   const told = (host.text(`/proc/${pid}/net/unix`) ?? '').split('\n').flatMap(line => {
-    const [, flags, inode, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +(\d+) (\/.*)$/.exec(line) ?? []
-    return flags === listening && inodes.has(inode) && path !== undefined ? [{ inode, path }] : []
+    const [, flags, inode, path = ''] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +(\d+)(?: (.*))?$/s.exec(line) ?? []
+    return inode !== undefined && inodes.has(inode) ? [{ flags, inode, path }] : []
   })
-  const isOnce = ({ inode }: { readonly inode: string | undefined }) =>
-    told.filter(other => other.inode === inode).length === 1
-  return [...new Set(told.filter(isOnce).map(({ path }) => path))]
+  const counts = new Map<string, number>()
+  for (const { inode } of told) counts.set(inode, (counts.get(inode) ?? 0) + 1)
+  const own = told.filter(
+    ({ flags, inode, path }) => flags === listening && path.startsWith('/') && counts.get(inode) === 1,
+  )
+  return [...new Set(own.map(({ path }) => path))]
 }
 
 /** Which of them a container has of its own differs: a monitor of nodes has the host's processes, and a root without a user namespace. */
@@ -232,18 +239,15 @@ export async function isOfHost(host: HostView, pid: number): Promise<boolean> {
 async function findRunnable(host: HostView, pid: number, program: string): Promise<string | undefined> {
   const running = `/proc/${pid}/exe`
   // Of a record nothing is run: its script has judged that.
-  if (host.disk.isOne === undefined || (await isOfHost(host, pid))) return running
+  if (host.disk.isOne === undefined) return running
+  if (await isOfHost(host, pid)) return isOwnFile(await host.disk.file(running)) ? running : undefined
   const isSame = (await host.disk.isOne(running, program)) === true
-  return isSame && (await isOfRootAlone(host, program)) ? program : undefined
+  return isSame && (await host.disk.strangerAt?.(program)) === 'nobody' ? program : undefined
 }
 
-const writableByOthers = 0o022
-
-/** Whether nobody else can put another file in its place. */
-async function isOfRootAlone(host: HostView, path: string): Promise<boolean> {
-  const places = path.split('/').map((_, at, names) => names.slice(0, at + 1).join('/') || '/')
-  const files = await Promise.all(places.map(place => host.disk.file(place)))
-  return files.every(file => file?.uid === 0 && (file.mode & writableByOthers) === 0)
+/** What root or we run may be another's, who has changed it since, or what it loads. */
+function isOwnFile(file: FileFacts | undefined): boolean {
+  return file !== undefined && (file.uid === 0 || file.uid === process.geteuid?.()) && (file.mode & 0o022) === 0
 }
 
 /** Root's, or that of who looks. */
@@ -254,24 +258,46 @@ export function isTrusted(
   return [real, effective].every(uid => uid === 0 || uid === own)
 }
 
-/** Asks the engine on one of its sockets. Of a process that may be anybody's only his own are asked: what stands at the path of one may lead elsewhere. */
+/** Asks the engine on one of its sockets, and nobody else who may have put himself there. */
 export function askEngine(
   host: HostView,
   { process: { pid }, rootPrefix }: Pick<FoundEngine, 'process' | 'rootPrefix'>,
   socket: string,
   path: string,
 ): Promise<SocketAnswer | undefined> {
-  return host.ask(`${rootPrefix}${socket}`, path, socketOwnerOf(host, pid))
+  return host.ask(`${rootPrefix}${socket}`, path, socketOf(host, pid))
+}
+
+/** One of an engine's sockets, held, for those who ask by another protocol. */
+export async function holdSocketOf(
+  host: HostView,
+  { process: { pid }, rootPrefix }: Pick<FoundEngine, 'process' | 'rootPrefix'>,
+  socket: string,
+) {
+  return await host.holdSocket?.(`${rootPrefix}${socket}`, socketOf(host, pid))
 }
 
 function askEach(host: HostView, engine: FoundEngine, path: string) {
   return engine.sockets.map(socket => askEngine(host, engine, socket, path))
 }
 
-/** @returns undefined where the process is trusted to name whose sockets it likes */
-export function socketOwnerOf(host: HostView, pid: number): number | undefined {
+/** Of a process that may be anybody's only his own are asked: what stands at the path of one may lead elsewhere. */
+function socketOf(host: HostView, pid: number): MeantSocket {
   const uids = readUids(host, pid)
-  return uids === undefined || isTrusted(uids) ? undefined : uids.effective
+  const owner = uids === undefined || isTrusted(uids) ? undefined : uids.effective
+  return { owner, isListener: listener => isListenerOf(host, pid, listener) }
+}
+
+/** Whether it is the engine that listens there, or what has started it and listened for it, as systemd does. */
+export function isListenerOf(host: HostView, pid: number, listener: Listener): boolean {
+  // A number may have been another's before.
+  if (listener.uid !== 0 && listener.uid !== readUids(host, pid)?.effective) return false
+  const seen = new Set<number>()
+  for (let at = pid; at > 0 && !seen.has(at); at = readProcess(at, host)?.parent ?? 0) {
+    if (at === listener.pid) return true
+    seen.add(at)
+  }
+  return false
 }
 
 /** Docker is asked; others tell it on their command line, by the very file that runs. */

@@ -1,7 +1,7 @@
 /** Which layer a pipeline works on, which pulls wait for it, and who asked for them: what files, counters and the engine itself prove, and no more. */
 import type { HostView } from '../sys/host-view.ts'
 import { findClientPulls } from './clients.ts'
-import { type FoundEngine, socketOwnerOf } from './engines.ts'
+import { type FoundEngine, holdSocketOf } from './engines.ts'
 import type { PullGoroutines } from './goroutines.ts'
 import { slackBytes } from './lines.ts'
 import { type LayerDescriptor, listLayerDescriptors } from './rescue/layer-files.ts'
@@ -95,8 +95,7 @@ async function describeUse(
 ): Promise<string[]> {
   if (engine.kind !== 'containerd' || host.network === undefined) return []
   const { findImagesOfLayer } = await import('./images-of-layer.ts')
-  const owner = socketOwnerOf(host, engine.process.pid)
-  const sockets = await Promise.all(engine.sockets.map(socket => host.holdSocket?.(engine.rootPrefix + socket, owner)))
+  const sockets = await Promise.all(engine.sockets.map(socket => holdSocketOf(host, engine, socket)))
   await using held = new AsyncDisposableStack()
   const places = sockets.flatMap(socket => (socket === undefined ? [] : [held.use(socket).place]))
   return (await findImagesOfLayer(places, digest, signal)).map(({ namespace, repositories, images }) => {

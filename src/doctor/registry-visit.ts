@@ -48,6 +48,8 @@ export interface RegistryVisitOptions {
   /** Undefined if no engine is there: then what an engine without settings would do. */
   readonly engine: Engine | undefined
   readonly settings: RegistrySettings
+  /** The engine may be anybody's: nothing is sent where its settings would have it sent. */
+  readonly isStrange?: boolean
   readonly credentials: CredentialSource
   readonly signal: AbortSignal
 }
@@ -57,6 +59,7 @@ export class RegistryVisit {
   readonly reference: Reference | undefined
   readonly engine: Engine | undefined
   readonly settings: RegistrySettings
+  readonly isStrange: boolean
   readonly #options: RegistryVisitOptions
   #origin: string | undefined
   readonly #answers = new Map<string, Promise<Outcome<unknown>>>()
@@ -67,6 +70,7 @@ export class RegistryVisit {
     this.reference = options.reference
     this.engine = options.engine
     this.settings = options.settings
+    this.isStrange = options.isStrange ?? false
   }
 
   /** The proxy between, as messages may show it. */

@@ -126,8 +126,8 @@ test('where a process may be anybody’s, only a socket of its user is asked', a
   const own = process.geteuid?.() ?? 0
   for (const socket of [path, join(directory, 'link-to-us')]) {
     assert.equal((await host.ask(socket, '/'))?.body, 'ours')
-    assert.equal((await host.ask(socket, '/', own))?.body, 'ours')
-    assert.equal(await host.ask(socket, '/', own + 1), undefined)
+    assert.equal((await host.ask(socket, '/', { owner: own }))?.body, 'ours')
+    assert.equal(await host.ask(socket, '/', { owner: own + 1 }), undefined)
   }
   assert.equal(await host.ask(secret, '/'), undefined)
   assert.ok(server)

@@ -13,6 +13,8 @@ import { isLocked, lockedFiles, type Question } from './locked-files.ts'
 import { findMountOf, isUnder, type MountPoint, parseMountInfo } from './mounts.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
 import { pathOnly } from './open-foreign-pipe.ts'
+import { findStranger, type Stranger } from './own-path.ts'
+import { findListener, type Listener } from './socket-peer.ts'
 import type { ProcView } from './tasks.ts'
 import { runTool } from './tool.ts'
 
@@ -24,7 +26,7 @@ export interface FileFacts {
   /** When it came to be what and where it is; a package's installation cannot set it back, as it does with `mtimeMs`. */
   readonly ctimeMs?: number
   readonly inode?: number
-  /** Whose it is. */
+  /** Whose it is. Absent in a record. */
   readonly uid?: number
 }
 
@@ -62,19 +64,16 @@ export interface HostView extends ProcView {
   readonly network?: NetworkView
   /** Runs a program that only tells something, for a few seconds at most. @returns its stdout, if it succeeded, or whatever it said */
   tell(file: string, args: readonly string[], wanted?: 'whatever'): Promise<string | undefined>
-  /** Asks an HTTP server on a socket of this host. @param owner as of `holdSocket` */
-  ask(socket: string, path: string, owner?: number): Promise<SocketAnswer | undefined>
-  /**
-   * A socket of this host, held: whoever may change its path cannot change where that name leads. Absent in a record.
-   * @param owner whose it must be, where a process told of it that may be anybody's: links lead to those of others
-   */
-  holdSocket?(socket: string, owner: number | undefined): Promise<HeldSocket | undefined>
+  /** Asks an HTTP server on a socket of this host, if it is the one that is meant. */
+  ask(socket: string, path: string, meant?: MeantSocket): Promise<SocketAnswer | undefined>
+  /** A socket of this host, if it is the one that is meant, held: whoever may change its path cannot change where that name leads. Absent in a record. */
+  holdSocket?(socket: string, meant: MeantSocket): Promise<HeldSocket | undefined>
   /** Before another look, much later: what did not answer may do so now, and other disks be mounted. Absent in a record. */
   forget?(): void
   /** Waits; a record goes on to what was seen so much later instead. @returns false if nothing more was */
   pause(ms: number, signal: AbortSignal): Promise<boolean>
-  /** Whether that server was asked at all. Absent on the host itself, where all are. */
-  wasAsked?(socket: string, path: string): boolean
+  /** Whether that server was asked at all: it may not be the one that was meant. */
+  wasAsked(socket: string, path: string): boolean
   /** Who looks. */
   readonly uid?: number | undefined
   /** A record of the engine with this process alone: it tells nothing of others. */
@@ -84,8 +83,18 @@ export interface HostView extends ProcView {
   readonly silent: ReadonlySet<string>
 }
 
+/** Which socket is meant: the path alone may lead anywhere. */
+export interface MeantSocket {
+  /** Whose it must be, where a process told of it that may be anybody's: links lead to those of others. */
+  readonly owner?: number | undefined
+  /** Whether this is who should answer there. Without, anybody may. */
+  isListener?(listener: Listener): boolean
+}
+
 interface HeldSocket extends AsyncDisposable {
   readonly place: string
+  /** Its file is root's or that of who looks. */
+  readonly isOwn: boolean
 }
 
 /**
@@ -105,6 +114,8 @@ interface DiskView {
   hasTypes?(path: string): Promise<boolean | undefined>
   /** Whether two paths lead to the same file. Absent in a record. */
   isOne?(path: string, other: string): Promise<boolean | undefined>
+  /** Who else than root and who looks may have put there what stands at a path, or may replace it. Undefined if that is not known. Absent in a record. */
+  strangerAt?(path: string): Promise<Stranger | 'nobody' | undefined>
   /** The file itself, behind all links. */
   realPath?(path: string): Promise<string | undefined>
   /** The sha256 of a file of up to a gigabyte, as `sha256:…`, if it can be read in a second or two. */
@@ -131,6 +142,7 @@ export class LiveHost implements HostView {
   readonly arch = process.arch
   readonly denied = new Set<string>()
   readonly disk: LiveDisk
+  readonly #asked = new Set<string>()
   readonly network: NetworkView = { lookUp, connect: tryConnection }
 
   /** @param digestMs what hashing one file may take */
@@ -191,17 +203,31 @@ export class LiveHost implements HostView {
     return status === 0 || isWhatever ? stdout : undefined
   }
 
-  async ask(socket: string, path: string, owner?: number): Promise<SocketAnswer | undefined> {
-    await using held = await this.holdSocket(socket, owner)
+  async ask(socket: string, path: string, meant: MeantSocket = {}): Promise<SocketAnswer | undefined> {
+    await using held = await this.holdSocket(socket, meant)
     return held && (await askSocket(held.place, path, answerMs))
   }
 
-  holdSocket(socket: string, owner: number | undefined): Promise<HeldSocket | undefined> {
-    return this.disk.holdSocket(socket, owner)
+  /** What is held is one socket for good, and so is who listens there: it can only be passed on by him. */
+  async holdSocket(socket: string, { owner, isListener }: MeantSocket): Promise<HeldSocket | undefined> {
+    const held = await this.disk.holdSocket(socket, owner)
+    const listener = held && findListener(held.place)
+    const isMeant = isListener === undefined || (listener !== undefined && isListener(listener))
+    // Where it is gone, or too many wait already, nobody is told who listens.
+    const isUnknown = held === undefined ? owner === undefined : listener === undefined && held.isOwn
+    if (isMeant || isUnknown) this.#asked.add(socket)
+    if (isMeant) return held
+    await held?.[Symbol.asyncDispose]()
+    return undefined
+  }
+
+  wasAsked(socket: string): boolean {
+    return this.#asked.has(socket)
   }
 
   forget(): void {
     this.denied.clear()
+    this.#asked.clear()
     this.disk.forget()
   }
 
@@ -296,6 +322,12 @@ class LiveDisk implements DiskView {
     return one && two && one.dev === two.dev && one.ino === two.ino
   }
 
+  strangerAt(path: string): Promise<Stranger | 'nobody' | undefined> {
+    // Links of /proc lead elsewhere than to what they are called.
+    if (isUnder(path, '/proc')) return Promise.resolve(undefined)
+    return this.#ask(path, async place => (await findStranger(place)) ?? 'nobody')
+  }
+
   realPath(path: string): Promise<string | undefined> {
     return this.#ask(path, place => realpath(place))
   }
@@ -306,15 +338,18 @@ class LiveDisk implements DiskView {
 
   async holdSocket(path: string, owner: number | undefined): Promise<HeldSocket | undefined> {
     let isLate = false
-    const handle = await this.#ask(path, async place => {
+    const held = await this.#ask(path, async place => {
       const opened = await open(place, pathOnly)
       const facts = await opened.stat()
-      if (!isLate && facts.isSocket() && (owner === undefined || facts.uid === owner)) return opened
+      if (!isLate && facts.isSocket() && (owner === undefined || facts.uid === owner)) return { opened, facts }
       await opened.close()
       return undefined
     })
     isLate = true
-    return handle && { place: `/proc/self/fd/${handle.fd}`, [Symbol.asyncDispose]: () => handle.close() }
+    if (held === undefined) return undefined
+    const { opened, facts } = held
+    const isOwn = facts.uid === 0 || facts.uid === process.geteuid?.()
+    return { place: `/proc/self/fd/${opened.fd}`, isOwn, [Symbol.asyncDispose]: () => opened.close() }
   }
 
   digest(path: string): Promise<string | undefined> {

@@ -537,15 +537,15 @@ const AF_UNIX = 1
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
 
-/** The process that listens on a Unix socket, SO_PEERCRED of unix(7); 0 for one of another PID namespace. Waits for nobody: where the queue is full, it fails. */
-export function readListener(path: Uint8Array): number {
+/** The process that listens on a Unix socket, and as whom it began to, SO_PEERCRED of unix(7); pid 0 for one of another PID namespace. Waits for nobody: where the queue is full, it fails. */
+export function readListener(path: Uint8Array): { readonly pid: number; readonly uid: number } {
   const fd = check(c.socket(AF_UNIX, SOCK_STREAM | O.CLOEXEC | O.NONBLOCK, 0), 'socket')
   try {
     const address = Buffer.concat([Buffer.of(AF_UNIX, 0), path])
     check(c.connect(fd, address, address.length), 'connect', path)
     const [credentials, length] = [Buffer.alloc(12), Buffer.of(12, 0, 0, 0)]
     check(c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length), 'getsockopt')
-    return credentials.readInt32LE(0)
+    return { pid: credentials.readInt32LE(0), uid: credentials.readUInt32LE(4) }
   } finally {
     close(fd)
   }

@@ -6,10 +6,17 @@ import { cPath, readListener, SystemError } from './libc.ts'
 /** What the kernel follows in one path, path_resolution(7). */
 const linksMax = 40
 
+/** Who called listen(2) on a socket: it may have given it to another process since, as systemd does. */
+export interface Listener {
+  readonly pid: number
+  readonly uid: number
+}
+
 /** The process that listens on a Unix socket; undefined if it is not to be found out, or not seen from this PID namespace. */
-export function findListener(socket: string): number | undefined {
+export function findListener(socket: string): Listener | undefined {
   try {
-    return readListener(cPath(socket)) || undefined
+    const listener = readListener(cPath(socket))
+    return listener.pid === 0 ? undefined : listener
   } catch (error) {
     if (error instanceof SystemError) return undefined
     throw error

@@ -827,7 +827,57 @@ const cures = 'src/doctor/cures/cures.test.ts'
 const clients = 'src/doctor/clients.test.ts'
 const claims = 'src/doctor/rescue/claim.test.ts'
 
+const trials = 'src/doctor/checks/decompressor.test.ts'
+const ownPath = 'src/sys/own-path.test.ts'
+const found = 'src/doctor/engines.test.ts'
+const collected = 'src/doctor/collector.test.ts#^the script'
+
 const engines: Mutant[] = [
+  ...guardsOf('a program that an ordinary user', [
+    ['src/doctor/checks/decompressor-programs.ts', trials, ['mayTry && refusal === undefined', 'mayTry']],
+    ['src/doctor/own-programs.ts', trials, ['  if (!(await isOfHost(host, engine.process.pid)))\n', '  if (false)\n']],
+    ['src/doctor/own-programs.ts', trials, ['const named = [interpreter, ', 'const named = [']],
+    ['src/doctor/own-programs.ts', trials, [', ...(await findScriptFiles(path))]', ']']],
+    ['src/doctor/checks/decompressor-library.ts', trials, ['    if (refusal !== undefined) {', '    if (false) {']],
+    ['src/sys/own-path.ts', ownPath, ['  if (uid !== 0 && uid !== own) return', '  if (false) return']],
+    ['src/sys/own-path.ts', ownPath, ['constants.S_IWGRP | constants.S_IWOTH', 'constants.S_IWOTH']],
+    ['src/sys/own-path.ts', ownPath, ['(mode & sticky) === 0', 'true']],
+    ['src/doctor/engines.ts', found, ['isOwnFile(await host.disk.file(running))', 'true']],
+    ['src/doctor/collector.sh', collected, ['    is_own "$place" || exit 1\n', '']],
+    ['src/doctor/collector.sh', collected, ["    case $above in / | '') ;; *) exit 1 ;; esac\n", '']],
+  ]),
+  ...guardsOf('credentials sent where somebody', [
+    [
+      'src/doctor/checks/items.ts',
+      'src/doctor/checks/registry.test.ts',
+      ['open.map(({ process }) => isOfHost(host, process.pid))', 'open.map(() => true)'],
+    ],
+    ['src/doctor/cures/cure.ts', cures, ['  if (!facts.isOfHost)\n', '  if (false)\n']],
+    ['src/doctor/cures/cure.ts', cures, ['(await isOwn(host, path)) && ', '']],
+  ]),
+  ...guardsOf("a stranger's answers taken", [
+    ['src/doctor/engines.ts', found, [' && counts.get(inode) === 1', '']],
+    [
+      'src/doctor/engines.ts',
+      found,
+      [
+        'inode !== undefined && inodes.has(inode) ?',
+        'flags === listening && inode !== undefined && inodes.has(inode) ?',
+      ],
+    ],
+    [
+      'src/doctor/engines.ts',
+      found,
+      ['isListener: listener => isListenerOf(host, pid, listener)', 'isListener: () => true'],
+    ],
+    ['src/doctor/engines.ts', found, ['  if (listener.uid !== 0 &&', '  if (false &&']],
+    ['src/doctor/collector.sh', collected, ['    case $numbers in *":$number:"*":$number:"*) continue ;; esac\n', '']],
+    [
+      'src/doctor/collector.sh',
+      'src/doctor/downloads.test.ts#asks no socket',
+      ['|| place=$(own_path "$at") ||', '|| place=$at ||'],
+    ],
+  ]),
   ...guardsOf('another process than the one', [
     ['src/sys/held-process.ts', held, ['if (now?.startTicks !== startTicks)', 'if (false)']],
     ['src/sys/held-process.ts', held, ['if (size !== machine.registersSize)', 'if (false)']],
@@ -909,7 +959,7 @@ const engines: Mutant[] = [
     ['src/doctor/rescue/claim.ts', claims, ['    this.#wasKept = before.length > 0\n', '    this.#wasKept = false\n']],
   ]),
   ...guardsOf('a shim that somebody else', [
-    ['src/doctor/cures/cure.ts', cures, [' && (facts.mode & 0o022) === 0', '']],
+    ['src/doctor/cures/cure.ts', cures, [' && (await isOwn(host, engine.rootPrefix + directory))', '']],
   ]),
   ...guardsOf('a name that somebody else has brought', [
     ['src/doctor/cures/apply.ts', cures, ['!(isDelivery(record) && isBrokenOff(record))', 'true']],

@@ -192,10 +192,12 @@ function refuseWhileWatching(name: string, value: string | undefined): void {
   throw new WindlassError('USAGE', `Cannot use option --${name} with --watch: a file holds one look`, { hint })
 }
 
+type Verdicts = (path: string, mayTry: boolean) => Promise<string | undefined>
+
 interface Patient {
   readonly host: HostView
   /** What probes on this host found says nothing about another. */
-  readonly verdictOf?: ((path: string) => Promise<string | undefined>) | undefined
+  readonly verdictOf?: Verdicts | undefined
 }
 
 interface Places {
@@ -230,7 +232,7 @@ async function chooseHost(context: Context, places: Places): Promise<() => Promi
     })
   }
   const { LiveHost } = await import('../../sys/host-view.ts')
-  return async () => ({ host: new LiveHost(), verdictOf: await readVerdicts(context, places.try) })
+  return async () => ({ host: new LiveHost(), verdictOf: await readVerdicts(context) })
 }
 
 async function readFacts(path: string): Promise<RecordedHost> {
@@ -370,16 +372,15 @@ async function readRegistry(
   throw new WindlassError('USAGE', `Cannot try registry ${JSON.stringify(host)}: wanted host or host:port`)
 }
 
-/** What a probe found out about a program. @param mayProbe those that nothing is known of, for this visit alone */
-async function readVerdicts(
-  context: Context,
-  mayProbe: boolean,
-): Promise<(path: string) => Promise<string | undefined>> {
+/** What a probe found out about a program; one that nothing is known of is probed for this visit alone. */
+async function readVerdicts(context: Context): Promise<Verdicts> {
   const find = await readCertificates(context)
-  const probe = mayProbe ? await startProber(context.signal) : undefined
-  return async path => {
+  let probe: Awaited<ReturnType<typeof startProber>> | undefined
+  return async (path, mayTry) => {
     const { program, certificate } = await find(path)
-    return certificate?.verdict ?? (program === undefined ? undefined : await probe?.(program))
+    if (certificate !== undefined || program === undefined || !mayTry) return certificate?.verdict
+    probe ??= await startProber(context.signal)
+    return await probe(program)
   }
 }
 

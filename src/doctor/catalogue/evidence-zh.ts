@@ -324,6 +324,13 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['it runs {} for gzip', '它对 gzip 运行 {0}'],
   ['probe of {}: {}', '对 {0} 的检验：{1}'],
   ['it lives in a root of its own, where nothing is tried', '它在自己的根目录中，那里不做尝试'],
+  [
+    'it was not run with our rights: the engine is neither of root nor our own, or has a root or namespaces of its own',
+    '没有以我们的权限运行它：引擎既不属于 root 也不属于我们，或有自己的根目录或命名空间',
+  ],
+  ['it was not run with our rights: whose {} is could not be seen', '没有以我们的权限运行它：无法看到 {0} 属于谁'],
+  ['it was not run with our rights: others may write to {}', '没有以我们的权限运行它：其他人可以写入 {0}'],
+  ['it was not run with our rights: {} belongs to user {}', '没有以我们的权限运行它：{0} 属于用户 {1}'],
   ['not probed', '未检验'],
   ['{}={} in its environment', '其环境中有 {0}={1}'],
   ['this version fails every pull with it', '该版本会因此使每次拉取失败'],
@@ -400,6 +407,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['{}: {} layers, {} bytes', '{0}：{1} 层，{2} 字节'],
   ['this is a record of another host, or one that is looked at from afar', '这是另一台主机的记录，或正在远程查看'],
   ['only root may see in which network it lives', '只有 root 能看到它所在的网络'],
+  [
+    'its settings were not looked at: it is neither of root nor our own, or has a root or namespaces of its own, and credentials would go where it likes; its user can ask, in its namespaces',
+    '没有查看它的设置：它既不属于 root 也不属于我们，或有自己的根目录或命名空间，凭据会被送到它想要的地方；它的用户可以在它的命名空间中询问',
+  ],
   ['{} lives in another network namespace; {} tries it from there', '{0} 在另一个网络命名空间中；{1} 可从那里试连'],
   [
     "Cannot get the credentials for {}: what docker's configuration names for them has not answered in {} s",

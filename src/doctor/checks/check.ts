@@ -16,8 +16,8 @@ export interface CheckContext {
   readonly mayTry: boolean
   /** When the answer is due, on the host's clock: what is not ready by then is told as unfinished, unless the user asked for it. */
   readonly until?: number
-  /** What is known of a program on this host by a probe. */
-  verdictOf(path: string): Promise<string | undefined>
+  /** What is known of a program on this host by a probe. @param mayTry runs it, with our rights, if nothing is known */
+  verdictOf(path: string, mayTry: boolean): Promise<string | undefined>
 }
 
 /** A directory that an engine keeps images in, or puts layers into on their way. */

@@ -1,5 +1,6 @@
 import { type Engine, isOfHost } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
+import { describeUnseen, refuseProgram } from '../own-programs.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 import { usedDecompressor } from './decompressor-programs.ts'
 
@@ -17,7 +18,7 @@ const unusual: readonly (readonly [RegExp, string])[] = [
 
 /**
  * Which pigz and which zlib really work together: as the loader puts them together for a child of the engine. It runs the program only to tell its version,
- * and only one that its package vouches for: what somebody put in its place may do anything.
+ * and only one that its package vouches for, and that nobody but root and us can replace: what somebody put in its place may do anything.
  */
 export const decompressorLibrary: CheckOf<'engine'> = {
   name: 'decompressor-library',
@@ -30,6 +31,11 @@ export const decompressorLibrary: CheckOf<'engine'> = {
     const used = usedDecompressor(engine)
     if (used?.path === undefined || engine.rootPrefix !== '') return []
     const { path } = used
+    const refusal = context.host.network === undefined ? undefined : await refuseProgram(context.host, path)
+    if (refusal !== undefined) {
+      const unseen = makeFinding('DECOMPRESSORS_UNSEEN', describeEngine(engine), { evidence: [refusal] })
+      return [...judgePreloads(engine), unseen]
+    }
     // A stranger's library would be loaded with our rights.
     const loader = (await isOfHost(context.host, engine.process.pid)) ? loaderSettings(engine) : []
     const files = await listLibraries(path, loader, context)
@@ -76,7 +82,10 @@ async function judgePigz(
   const [, pigz] = /^pigz (\d+\.\d+(?:\.\d+)*)/m.exec(told ?? '') ?? []
   const [, zlib] = /^zlib (\S+)/m.exec(told ?? '') ?? []
   if (pigz === undefined) {
-    const evidence = [`${path} did not tell its version: it is no pigz, or none that runs`]
+    const wasRun = told !== undefined || host.network !== undefined
+    const evidence = [
+      wasRun ? `${path} did not tell its version: it is no pigz, or none that runs` : describeUnseen(path),
+    ]
     return [makeFinding('DECOMPRESSORS_UNSEEN', describeEngine(engine), { evidence })]
   }
   const subject = `${describeEngine(engine)} → ${path}`

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -9,6 +9,7 @@ import { LiveHost } from '../../sys/host-view.ts'
 import { decompressorFile } from './decompressor-file.ts'
 import { decompressorLibrary } from './decompressor-library.ts'
 import { decompressorPackage } from './decompressor-package.ts'
+import { decompressorPrograms } from './decompressor-programs.ts'
 import { decompressorSettings } from './decompressor-settings.ts'
 
 const unpigz = '/usr/bin/unpigz'
@@ -108,6 +109,67 @@ test('zlib-ng and accelerator libraries are told, as are libraries that the engi
   const kae = await lookAtLibrary('pigz 2.4\nzlib 1.2.11\n', libraries, [['LD_LIBRARY_PATH', '/usr/local/kaezip/lib']])
   assert.deepEqual(codesOf(kae), ['DECOMPRESSOR_LIBRARY_CHOSEN', 'ZLIB_UNUSUAL', 'DECOMPRESSOR_VERSION'])
   assert.match(kae[1]?.evidence[0] ?? '', /Kunpeng/)
+})
+
+test('a library or a program that somebody else can replace is not loaded or run, though its package is whole; that is told', async () => {
+  const stranger = { place: '/usr', uid: 1000, isOpen: false }
+  const tells = { [`env ldd ${unpigz}`]: plain, [`env ${unpigz} -vV`]: 'pigz 2.4\nzlib 1.3\n' }
+  const host = new FixtureHost({ ...besideUs(1), tells, strangers: { [unpigz]: stranger } })
+  const findings = await runCheck(decompressorLibrary, host, { engines: [makeDecompressing(1, unpigz)] })
+  assert.deepEqual(codesOf(findings), ['DECOMPRESSORS_UNSEEN'])
+  assert.deepEqual(findings[0]?.evidence, ['it was not run with our rights: /usr belongs to user 1000'])
+})
+
+/** What is said of a decompressor that may be tried, and whether it was. */
+async function lookWithTrial(path: string, host: FixtureHost | LiveHost, pid = process.pid) {
+  const tried: boolean[] = []
+  const verdictOf = async (_: string, mayTry: boolean) => {
+    tried.push(mayTry)
+    return mayTry ? 'certified' : undefined
+  }
+  const options = { engines: [makeDecompressing(pid, path)], mayTry: true, verdictOf }
+  const findings = await runCheck(decompressorPrograms, host, options)
+  return { codes: codesOf(findings), tried, evidence: findings[0]?.evidence ?? [] }
+}
+
+test('a program is tried for an engine that is of this host, by root or us, and for no other', async () => {
+  const beside = besideUs(7)
+  assert.deepEqual((await lookWithTrial(unpigz, new FixtureHost(beside), 7)).codes, ['DECOMPRESSOR_CERTIFIED'])
+  const others = [
+    { ...beside, files: { '/proc/7/status': 'Uid:\t65534\t65534\t65534\t65534\n' } },
+    { ...beside, links: { ...beside.links, '/proc/7/ns/user': 'user:[2]' } },
+    { ...beside, links: { ...beside.links, '/proc/7/root': '/home/somebody' } },
+  ]
+  for (const other of others) {
+    const { codes, tried, evidence } = await lookWithTrial(unpigz, new FixtureHost(other), 7)
+    assert.deepEqual([codes, tried], [['DECOMPRESSOR_UNPROVEN'], [false]])
+    assert.match(evidence.join(), /not run with our rights: the engine is neither of root nor our own/)
+  }
+})
+
+test('a program that somebody else may have put there is not tried, nor a script whose interpreter is his, or that runs a program of his', {
+  skip: process.getuid?.() !== 0,
+}, async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-theirs-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  chmodSync(directory, 0o755)
+  const [mine, theirs] = ['mine', 'theirs'].map(name => join(directory, name)) as [string, string]
+  for (const place of [mine, theirs]) mkdirSync(place)
+  const write = (path: string, text: string) => writeFileSync(path, text, { mode: 0o755 })
+  write(join(theirs, 'unpigz'), '#!/bin/sh\nexec gzip -dc\n')
+  // It leads to root's own shell today.
+  symlinkSync('/bin/sh', join(theirs, 'sh'))
+  write(join(mine, 'unpigz'), `#!${theirs}/sh\n`)
+  write(join(mine, 'zstd'), `#!/bin/sh\nexec ${theirs}/unpigz\n`)
+  write(join(mine, 'pigz'), '#!/bin/sh\nexec gzip -dc\n')
+  chownSync(theirs, 65_534, 65_534)
+  for (const path of [join(theirs, 'unpigz'), join(mine, 'unpigz'), join(mine, 'zstd')]) {
+    const { codes, tried, evidence } = await lookWithTrial(path, new LiveHost())
+    assert.deepEqual([codes, tried], [['DECOMPRESSOR_UNPROVEN'], [false]])
+    assert.equal(evidence.at(-1), `it was not run with our rights: ${theirs} belongs to user 65534`)
+  }
+  assert.deepEqual((await lookWithTrial(join(mine, 'pigz'), new LiveHost())).tried, [true])
+  assert.deepEqual((await lookWithTrial(join(mine, 'missing'), new LiveHost())).tried, [false])
 })
 
 test('a pigz that does not tell its version is not judged', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Reference, registryHost } from '../../oci/reference.ts'
 import type { CredentialSource } from '../../places/registry/credentials.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import type { Engine } from '../engines.ts'
+import { type Engine, isOfHost } from '../engines.ts'
 import { readRegistrySettings } from '../registry-settings.ts'
 import { RegistryVisit } from '../registry-visit.ts'
 import { describeEngine, type EngineDirectory, type Item } from './check.ts'
@@ -71,7 +71,10 @@ function temporaryOf({ kind, environment, temporary }: Engine): string | undefin
     : undefined
 }
 
-/** The registry as each engine would reach it, and docker's mirrors of it; engines with the same settings share a visit. */
+/**
+ * The registry as each engine would reach it, and docker's mirrors of it; engines with the same settings share a visit. Anybody may call a program of his like an engine, and give it a proxy
+ * and an exception from TLS that have our credentials sent to him: settings of what is not of the host itself, by root or us, are not followed, and nothing is sent.
+ */
 async function listRegistries(
   host: HostView,
   engines: readonly Engine[],
@@ -81,7 +84,13 @@ async function listRegistries(
   const open = engines.filter(({ isOpen }) => isOpen)
   const seen = new Set<string>()
   const visits: RegistryVisit[] = []
-  for (const engine of open.length > 0 ? open : [undefined]) {
+  const areOfHost = await Promise.all(open.map(({ process }) => isOfHost(host, process.pid)))
+  for (const engine of open.filter((_, at) => areOfHost[at] !== true)) {
+    const settings = await readRegistrySettings(host, undefined)
+    visits.push(new RegistryVisit({ host: name, reference, engine, settings, isStrange: true, credentials, signal }))
+  }
+  const followed = open.filter((_, at) => areOfHost[at] === true)
+  for (const engine of followed.length > 0 ? followed : [undefined]) {
     const settings = await readRegistrySettings(host, engine)
     const network = engine === undefined ? '' : (host.link(`/proc/${engine.process.pid}/ns/net`) ?? '')
     const key = JSON.stringify([settings, network, engine?.rootPrefix])

@@ -15,6 +15,10 @@ export const registryView: CheckOf<'registry'> = {
       return unseen('this is a record of another host, or one that is looked at from afar')
     const { engine } = visit
     if (engine === undefined) return []
+    if (visit.isStrange)
+      return unseen(
+        'its settings were not looked at: it is neither of root nor our own, or has a root or namespaces of its own, and credentials would go where it likes; its user can ask, in its namespaces',
+      )
     const [own, its] = ['self', engine.process.pid].map(pid => host.link(`/proc/${pid}/ns/net`))
     if (its === undefined) return unseen('only root may see in which network it lives')
     if (own === its) return []

@@ -1,5 +1,6 @@
 /** Registries with real faults, tried as an engine with such settings would reach them. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
@@ -29,19 +30,21 @@ const tls = makeCertificate(directory)
 
 interface VisitOptions {
   readonly engine?: Engine
+  readonly others?: readonly Engine[]
   readonly credentials?: CredentialSource
 }
 
 /** What the checks of registries find at an image, or at a registry alone. */
 async function visit(name: string, options: VisitOptions = {}): Promise<ChecksResult> {
-  const { engine = makeEngine(process.pid), credentials = noCredentials } = options
+  const { engine = makeEngine(process.pid), others = [], credentials = noCredentials } = options
+  const engines = [...others, engine]
   const reference = name.includes('/') ? parseReference(name) : undefined
   const host = new LiveHost()
   const signal = AbortSignal.timeout(60_000)
   const registry = { host: name.split('/')[0] ?? '', reference, credentials }
-  const items = await listItems(host, [engine], { registry, signal })
+  const items = await listItems(host, engines, { registry, signal })
   const checks = allChecks.filter(check => check.of === 'registry')
-  const context = { host, engines: [engine], table: new Map(), signal, mayTry: false, verdictOf: async () => undefined }
+  const context = { host, engines, table: new Map(), signal, mayTry: false, verdictOf: async () => undefined }
   return await runChecks(checks, items, context)
 }
 
@@ -236,13 +239,43 @@ describe('the doctor tries', { concurrency: 6 }, () => {
     assert.equal(find(fresh, 'ZSTD_UNSUPPORTED'), undefined)
   })
 
+  test('nothing is sent where an engine of somebody else would have it sent, and that is told', {
+    skip: process.getuid?.() !== 0,
+  }, async () => {
+    await using registry = await startImage({ tls })
+    await using proxy = await startProxy()
+    await using theirs = await startProxy(401)
+    const name = `registry.test:${registry.host.split(':')[1]}`
+    const through = ({ host }: typeof proxy) =>
+      new Map(['HTTP_PROXY', 'HTTPS_PROXY'].map(key => [key, `http://${host}`]))
+    const trust = { [`etc/docker/certs.d/${name}/ca.crt`]: tls.cert }
+    const child = spawn('sleep', ['60'], { uid: 65_534, stdio: 'ignore' })
+    try {
+      const stranger = makeEngine(child.pid ?? assert.fail(), {
+        args: ['dockerd', '--insecure-registry', name],
+        environment: through(theirs),
+      })
+      const engine = engineWith(trust, { environment: through(proxy) })
+      const credentials = { find: async () => ({ username: 'root', password: 'secret' }) }
+      const { findings } = await visit(`${name}/team/app:v1`, { engine, others: [stranger], credentials })
+      assert.deepEqual(theirs.seen, [])
+      assert.equal(proxy.seen[0], `CONNECT ${name}`)
+      const about = findings.filter(({ subject }) => subject.startsWith(`dockerd ${child.pid} `))
+      assert.deepEqual(codesOf(about), ['NETWORK_UNSEEN'])
+      assert.match(about[0]?.evidence[0] ?? '', /^its settings were not looked at/)
+    } finally {
+      child.kill('SIGKILL')
+    }
+  })
+
   test('an engine in another network is not judged by what passes here', async () => {
-    const engine = makeEngine(1)
+    const engine = makeEngine(process.pid)
     const host = new LiveHost()
     const link = host.link.bind(host)
-    host.link = path => (path === '/proc/1/ns/net' ? 'net:[1]' : link(path))
+    host.link = path => (path === `/proc/${process.pid}/ns/net` ? 'net:[1]' : link(path))
     const signal = AbortSignal.timeout(5000)
-    const registry = { host: '127.0.0.1:1', reference: undefined, credentials: noCredentials }
+    const reference = parseReference('127.0.0.1:1/team/app:v1')
+    const registry = { host: '127.0.0.1:1', reference, credentials: noCredentials }
     const items = await listItems(host, [engine], { registry, signal })
     const context = {
       host,
@@ -258,8 +291,13 @@ describe('the doctor tries', { concurrency: 6 }, () => {
       context,
     )
     assert.deepEqual(codesOf(findings), ['NETWORK_UNSEEN'])
-    assert.match(findings[0]?.evidence[0] ?? '', /nsenter -t 1 -n windlass doctor --registry 127\.0\.0\.1:1/)
-    assert.ok(skipped.some(({ check }) => check === 'registry-reach'))
+    const how = `nsenter -t ${process.pid} -n windlass doctor --registry 127.0.0.1:1`
+    assert.ok(findings[0]?.evidence[0]?.includes(how))
+    for (const left of ['registry-reach', 'registry-image', 'registry-download'])
+      assert.ok(
+        skipped.some(({ check }) => check === left),
+        left,
+      )
   })
 
   test('the name is asked of the servers in the engine’s own resolv.conf: found, unknown, and servers that are silent', async () => {

@@ -69,6 +69,27 @@ test('when the answer is due, what is not ready is left, but for what was asked 
   assert.match(findings[0]?.evidence[0] ?? '', /no answer in 1 s/)
 })
 
+test('what comes after a check that was left out is left out for the same reason, if it is one for it, too', async () => {
+  const made = (name: string, after: string, unless: 'DISK_SILENT' | 'DISK_FULL'): Check => ({
+    ...{ name, of: 'host', after: [{ check: after, unless: [unless] }] },
+    look: () => [makeFinding('CLOCK_WRONG', name)],
+  })
+  const cause: Check = { name: 'cause', of: 'host', look: () => [makeFinding('DISK_SILENT', '/data')] }
+  const checks = [
+    ...[cause, made('first', 'cause', 'DISK_SILENT')],
+    ...[made('second', 'first', 'DISK_SILENT'), made('other', 'first', 'DISK_FULL')],
+  ]
+  const { findings, skipped } = await runChecks(checks, [hostItem], contextOf())
+  assert.deepEqual(
+    findings.map(({ subject }) => subject),
+    ['/data', 'other'],
+  )
+  assert.deepEqual(
+    skipped.map(({ check }) => check),
+    ['first', 'second'],
+  )
+})
+
 test('what is pointless after a finding is left out, and said so', async () => {
   let looked = 0
   const cause: Check = { name: 'cause', of: 'host', look: () => [makeFinding('DISK_SILENT', '/data')] }

@@ -25,12 +25,17 @@ export async function runChecks(
   context: CheckContext,
 ): Promise<ChecksResult> {
   const seen: Seen[] = []
+  // What left out one check may be why another need not look, that comes after it.
+  const leftOut: Seen[] = []
   const skipped: SkippedCheck[] = []
   const done = new Map<string, Promise<void>>()
   const lookUnlessPointless = async (check: Check, item: Item) => {
-    const obstacle = obstacleOf(check, item, seen)
+    const obstacle = obstacleOf(check, item, [...seen, ...leftOut])
     if (obstacle === undefined) seen.push({ check: check.name, item, findings: await look(check, item, context) })
-    else skipped.push({ check: check.name, item: item.key, because: describeFinding(obstacle) })
+    else {
+      leftOut.push({ check: check.name, item, findings: [obstacle] })
+      skipped.push({ check: check.name, item: item.key, because: describeFinding(obstacle) })
+    }
   }
   for (const check of orderChecks(checks).flat()) {
     const before = (check.after ?? []).map(dependency => done.get(dependency.check))

@@ -28,7 +28,7 @@ function lookAtAll({ host, engines }: CheckContext): Finding[] {
     const findings = [makeFinding('ENGINE_RUNS', subject, { evidence, facts })]
     if (program?.endsWith(' (deleted)')) findings.push(makeFinding('ENGINE_REPLACED', subject, { evidence: [program] }))
     // Who listens nowhere that we see was asked nothing, and neither was who ended a record before its time, or had no curl.
-    const wasAsked = sockets.some(socket => host.wasAsked?.(engine.rootPrefix + socket, '/version') ?? true)
+    const wasAsked = sockets.some(socket => host.wasAsked(engine.rootPrefix + socket, '/version'))
     if (kind === 'dockerd' && version === undefined && wasAsked) findings.push(makeFinding('ENGINE_SILENT', subject))
     return findings
   })

@@ -4,7 +4,7 @@ import { isProgramName, parseGoBool } from '../../codec/external/programs.ts'
 import { formatReference, parseReference } from '../../oci/reference.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { findClientPulls } from '../clients.ts'
-import { type Engine, type FoundEngine, remembersDecompressor } from '../engines.ts'
+import { askEngine, type Engine, type FoundEngine, holdSocketOf, isOfHost, remembersDecompressor } from '../engines.ts'
 import type { FileChange } from './file-change.ts'
 import { formatShim } from './shim-file.ts'
 import { type EngineUnit, findUnit, listFollowers } from './unit.ts'
@@ -51,6 +51,8 @@ interface WantedImage extends Omit<Delivery, 'socket'> {
 
 /** What of the host decides how a cure looks. */
 export interface CureFacts {
+  /** Root or we have started it, beside us. What is only called like an engine gets nothing, and no credentials. */
+  readonly isOfHost: boolean
   /** Of the engine, if this host's systemd started it: `docker.service`. */
   readonly unit: string | undefined
   /** Why it has none that can be used, where more is known than that systemd has not started it. */
@@ -117,13 +119,18 @@ function describeImage({ reference, namespace, platform }: Omit<Delivery, 'socke
   return `${reference}${platform === undefined ? '' : ` for ${platform}`}${where}`
 }
 
-function deliverObstacle(engine: Engine, { socket, images, namespaces }: CureFacts): string | undefined {
+const strange = 'the engine is neither of root nor your own, or has a root or namespaces of its own'
+
+function deliverObstacle(engine: Engine, facts: CureFacts): string | undefined {
+  const { socket, images, namespaces } = facts
   const { kind, rootPrefix } = engine
   if (kind === 'podman') return 'each pull is an engine of its own: windlass pull --into podman REF'
   if (sinks[kind] === undefined) return `images are not brought into ${kind} yet`
   if (kind === 'containerd' && rootPrefix !== '')
     return 'the engine lives in a root of its own, in which its snapshots are: run windlass there'
-  if (socket === undefined) return 'its API answers on no socket'
+  if (!facts.isOfHost)
+    return `${strange}, and would get your credentials: as its user, beside it, windlass pull --into ${sinks[kind]} REF`
+  if (socket === undefined) return 'its API answers on no socket that is safe from others'
   const [image, another] = images
   if (image === undefined) return 'no client of this user waits for a pull: name the image with --image REF'
   if (another !== undefined) return tooMany(kind, images)
@@ -143,9 +150,10 @@ function tooMany(kind: Engine['kind'], images: readonly WantedImage[]): string {
   return `several pulls wait (${all}): name one with ${how}`
 }
 
-function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
+function planShim(engine: Engine, suffix: string, facts: CureFacts): Cure {
+  const { shims, isOfHost } = facts
   const places = shims.filter((place): place is ShimPlace & { path: string; gzip: string } => {
-    return engine.rootPrefix === '' && place.path !== undefined && place.gzip !== undefined
+    return isOfHost && engine.rootPrefix === '' && place.path !== undefined && place.gzip !== undefined
   })
   return {
     id: `shim-${suffix}`,
@@ -165,12 +173,13 @@ function planShim(engine: Engine, suffix: string, { shims }: CureFacts): Cure {
       ? 'after a restart: this engine looks it up once'
       : 'at once: the engine looks it up for each layer',
     undo: 'the file is removed',
-    obstacle: places.length > 0 ? undefined : obstacleOf(engine, shims),
+    obstacle: places.length > 0 ? undefined : obstacleOf(engine, facts),
   }
 }
 
-function obstacleOf({ rootPrefix }: Engine, shims: readonly ShimPlace[]): string {
+function obstacleOf({ rootPrefix }: Engine, { shims, isOfHost }: CureFacts): string {
   if (rootPrefix !== '') return 'the engine lives in a root of its own, which goes with it: put the shim there by hand'
+  if (!isOfHost) return strange
   if (shims.length === 0) return 'this engine runs no decompressor'
   if (shims.some(({ gzip }) => gzip === undefined))
     return 'there is no gzip on the PATH of the engine that is a program of its own'
@@ -226,11 +235,11 @@ export function variablesOf({ decompressors }: Engine): string[] {
 }
 
 function disableObstacle(engine: Engine, variables: readonly string[], facts: CureFacts): string | undefined {
-  const { unit, unitObstacle, settings: file } = facts
+  const { unit, unitObstacle, settings: file, isOfHost } = facts
   if (variables.length === 0) return `${engine.kind} reads no variable that forbids it its decompressor`
   const settings = settingOf(variables)
   if (unitObstacle !== undefined) return `${unitObstacle}; put ${settings} into its environment`
-  if (engine.rootPrefix !== '') return strangerObstacle(settings)
+  if (engine.rootPrefix !== '' || !isOfHost) return strangerObstacle(settings)
   if (unit !== undefined) return undefined
   if (file === undefined) return strangerObstacle(settings)
   if (!isText(file)) return `${file.path} is not in UTF-8: put ${settings} into it by hand`
@@ -293,10 +302,11 @@ interface ImageChoice {
 
 /** Everything about the host that `planCures` wants to know of one engine. */
 export async function readCureFacts(host: HostView, engine: Engine, choice: ImageChoice = {}): Promise<CureFacts> {
-  const isBooted = await hasSystemd(host)
+  const [isBooted, isHosts] = await Promise.all([hasSystemd(host), isOfHost(host, engine.process.pid)])
   const { unit, obstacle: unitObstacle }: EngineUnit = isBooted ? await findUnit(host, engine) : {}
   const info = engine.kind === 'dockerd' ? await askDocker(host, engine) : {}
   return {
+    isOfHost: isHosts,
     unit,
     unitObstacle,
     followers: unit === undefined ? undefined : await listFollowers(host, unit),
@@ -348,16 +358,27 @@ async function findImages(
   return chosen === undefined || there.length === 0 ? all : there
 }
 
-/** Among the sockets of an engine there are some that speak another protocol. */
-async function findApi(host: HostView, { kind, sockets, rootPrefix }: Engine): Promise<string | undefined> {
-  const paths = sockets.map(socket => `${rootPrefix}${socket}`)
-  if (kind === 'containerd') {
-    const { findContainerd } = await import('./engine-names.ts')
-    return await findContainerd(paths)
+/** Among the sockets of an engine there are some that speak another protocol. The image, and for dockerd the credentials, go to whoever listens there then: so nobody else may put himself there. */
+async function findApi(host: HostView, engine: Engine): Promise<string | undefined> {
+  for (const socket of engine.sockets) {
+    const path = `${engine.rootPrefix}${socket}`
+    if ((await isOwn(host, path)) && (await speaksApi(host, engine, socket))) return path
   }
-  for (const path of kind === 'dockerd' ? paths : [])
-    if ((await host.ask(path, '/version'))?.body.includes('"ApiVersion"') === true) return path
   return undefined
+}
+
+async function speaksApi(host: HostView, engine: Engine, socket: string): Promise<boolean> {
+  if (engine.kind === 'dockerd')
+    return (await askEngine(host, engine, socket, '/version'))?.body.includes('"ApiVersion"') === true
+  if (engine.kind !== 'containerd') return false
+  const { findContainerd } = await import('./engine-names.ts')
+  await using held = await holdSocketOf(host, engine, socket)
+  return held !== undefined && (await findContainerd([held.place])) !== undefined
+}
+
+/** Nobody but root and us may change what stands there. */
+async function isOwn(host: HostView, path: string): Promise<boolean> {
+  return (await host.disk.strangerAt?.(path)) === 'nobody'
 }
 
 const typeMask = 0o170000
@@ -370,9 +391,9 @@ export async function hasSystemd(host: HostView): Promise<boolean> {
   return facts !== undefined && (facts.mode & typeMask) === directoryType
 }
 
-async function askDocker(host: HostView, { sockets, rootPrefix }: Engine) {
-  for (const socket of sockets) {
-    const answer = await host.ask(`${rootPrefix}${socket}`, '/info')
+async function askDocker(host: HostView, engine: Engine) {
+  for (const socket of engine.sockets) {
+    const answer = await askEngine(host, engine, socket, '/info')
     const [, containers] = /"ContainersRunning":(\d+)/.exec(answer?.body ?? '') ?? []
     const [, live] = /"LiveRestoreEnabled":(true|false)/.exec(answer?.body ?? '') ?? []
     if (containers !== undefined) return { containers: Number(containers), isLiveRestore: live === 'true' }
@@ -401,7 +422,8 @@ async function findShimPlace(host: HostView, engine: Engine, name: string, found
   let path: string | undefined
   for (const directory of before) {
     const facts = await host.disk.file(engine.rootPrefix + directory)
-    const isSafe = facts !== undefined && (facts.mode & typeMask) === directoryType && (facts.mode & 0o022) === 0
+    const isDirectory = facts !== undefined && (facts.mode & typeMask) === directoryType
+    const isSafe = isDirectory && (await isOwn(host, engine.rootPrefix + directory))
     // Its name alone: a link to what is not mounted now is somebody's, too.
     if (isSafe && !(await host.disk.names(engine.rootPrefix + directory)).includes(name)) {
       path = join(directory, name)
@@ -420,6 +442,7 @@ async function findGzip(host: HostView, { rootPrefix, decompressors }: Engine, d
     const facts = await host.disk.file(place)
     const isProgram = facts !== undefined && (facts.mode & typeMask) === regularType && (facts.mode & 0o111) !== 0
     if (!isProgram || sick.some(other => other?.inode === facts.inode && other?.ctimeMs === facts.ctimeMs)) continue
+    if (!(await isOwn(host, place))) continue
     const name = basename((await host.disk.realPath?.(place)) ?? '')
     if (name === 'gzip' || (name !== '' && !isProgramName(name))) return join(directory, 'gzip')
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import fs, {
   appendFileSync,
   chmodSync,
@@ -17,6 +18,7 @@ import fs, {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -59,6 +61,7 @@ function engineOf(facts: Partial<Engine> = {}): Engine {
 }
 
 const facts: CureFacts = {
+  isOfHost: true,
   unit: 'docker.service',
   shims: [{ name: 'unpigz', path: '/usr/local/bin/unpigz', gzip: '/usr/bin/gzip' }],
   settings: undefined,
@@ -130,6 +133,42 @@ test('settings of the init that have it already are left alone, and only what is
   const igzip = { ...unpigz, name: 'igzip', variable: 'MOBY_DISABLE_IGZIP' } as Engine['decompressors'][number]
   const both = engineOf({ decompressors: [...engineOf().decompressors, igzip] })
   assert.equal(settled(once, both), `${once}export MOBY_DISABLE_IGZIP=true\n`)
+})
+
+test('an engine that may be anybody’s gets no image, no credentials, no shim and no setting', () => {
+  const known = { ...facts, isOfHost: false, unit: undefined, settings: { path: '/etc/default/docker', content: '' } }
+  for (const kind of ['deliver', 'shim', 'disable'] as const) {
+    const { obstacle, changes, commands, delivery } = cureOf(kind, engineOf(), known)
+    assert.match(obstacle ?? '', /neither of root nor your own|known has started it/)
+    assert.deepEqual([changes, commands, delivery], [[], [], undefined])
+  }
+  assert.match(cureOf('deliver', engineOf(), known).obstacle ?? '', /would get your credentials: .*--into docker REF/)
+})
+
+test('an image is delivered to the engine alone: on a socket of its own, in a place where nobody else can put one', {
+  skip: process.getuid?.() !== 0,
+}, async () => {
+  const [safe, open] = ['safe', 'open'].map(name => join(directory, 'apis', name)) as [string, string]
+  for (const place of [safe, open]) mkdirSync(place, { recursive: true })
+  chmodSync(open, 0o777)
+  const server = createServer((_, response) => response.end('{"ApiVersion":"1.41"}'))
+  const other = createServer((_, response) => response.end('{"ApiVersion":"1.41"}'))
+  await Promise.all([server.listen(join(safe, 's')), other.listen(join(open, 's'))].map(it => once(it, 'listening')))
+  const apiOf = async (pid: number, ...sockets: string[]) => {
+    const process = { pid, startTicks: 7 } as Engine['process']
+    return (await readCureFacts(host, engineOf({ process, sockets }))).socket
+  }
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  try {
+    assert.equal(await apiOf(process.pid, join(open, 's'), join(safe, 's')), join(safe, 's'))
+    // What this process listens on is none of that one.
+    const isParent = await apiOf(child.pid ?? 0, join(safe, 's'))
+    assert.equal(isParent, join(safe, 's'), 'its parent listens for it')
+    assert.equal(await apiOf(1, join(safe, 's')), undefined)
+  } finally {
+    child.kill('SIGKILL')
+    for (const it of [server, other]) it.close()
+  }
 })
 
 test('a restart says what it stops', () => {

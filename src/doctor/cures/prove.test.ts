@@ -12,7 +12,7 @@ const question = 'systemctl show -p Environment -p EnvironmentFiles -p UnsetEnvi
 async function told(answer: string | undefined, { unit, file }: { unit?: string | undefined; file?: string } = {}) {
   const decompressors = [{ name: 'unpigz', path: '/usr/bin/unpigz', variable, value: undefined, use: 'used' as const }]
   const settings = unit === undefined ? { path: '/etc/default/docker', content: '' } : undefined
-  const none = { shims: [], containers: 0, isLiveRestore: false, socket: undefined, images: [] }
+  const none = { isOfHost: true, shims: [], containers: 0, isLiveRestore: false, socket: undefined, images: [] }
   const cures = planCures(makeEngine(7, { decompressors }), 'dockerd', { unit, settings, ...none })
   const cure = cures.find(({ kind }) => kind === 'disable') as Cure
   assert.equal(cure.obstacle, undefined)
@@ -55,7 +55,15 @@ async function restarted(args: readonly string[], more: Parameters<typeof makeEn
   const stat = `200 (dockerd) S 1 200 200 0 -1 0 ${Array(10).fill(0).join(' ')} 9 0 5000 ${Array(30).fill(0).join(' ')}`
   const files = { '/proc/200/stat': stat, '/proc/200/cmdline': `dockerd\0${args.join('\0')}\0` }
   const engine = makeEngine(7, { dataRoot: '/var/lib/docker', ...more })
-  const none = { shims: [], settings: undefined, containers: 0, isLiveRestore: false, socket: undefined, images: [] }
+  const none = {
+    isOfHost: true,
+    shims: [],
+    settings: undefined,
+    containers: 0,
+    isLiveRestore: false,
+    socket: undefined,
+    images: [],
+  }
   const cures = planCures(engine, 'dockerd', { unit: undefined, ...none })
   const cure = cures.find(({ kind }) => kind === 'restart') as Cure
   return await provesCure(new FixtureHost({ files }), cure, new AbortController().signal)

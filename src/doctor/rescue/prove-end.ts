@@ -5,6 +5,7 @@ import { isDigest } from '../../oci/digest.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readDescriptors } from '../../sys/process-files.ts'
 import { readProcess } from '../../sys/tasks.ts'
+import { holdSocketOf } from '../engines.ts'
 import type { RescuePlan } from './rescue.ts'
 
 export interface Proof {
@@ -106,12 +107,14 @@ async function readNoted(
   { subject, choice }: RescuePlan,
   signal: AbortSignal,
 ): Promise<Set<string> | undefined> {
-  const { sockets, rootPrefix, dataPath } = subject.line.engine
+  const { engine } = subject.line
+  const { sockets, dataPath } = engine
   const names = dataPath === undefined ? [] : await host.disk.names(dataPath)
   if (dataPath !== undefined && names.length === 0) return undefined // its disk does not answer
   const snapshotters = names.flatMap(name => snapshotterDirectory.exec(name)?.[1] ?? [])
   for (const socket of sockets.filter(path => !path.endsWith('.ttrpc'))) {
-    const noted = await askForNoted(rootPrefix + socket, { ...choice, snapshotters }, signal)
+    await using held = await holdSocketOf(host, engine, socket)
+    const noted = held && (await askForNoted(held.place, { ...choice, snapshotters }, signal))
     if (noted !== undefined) return noted
   }
   return undefined

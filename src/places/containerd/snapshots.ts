@@ -192,7 +192,7 @@ export class Snapshots {
 
   /** With mounts of its own (a node in a container), containerd's path may lead here to a layer of another engine. */
   async #checkSame(directory: string, doing: string): Promise<void> {
-    this.#listener ??= { pid: findListener(this.#client.socket) }
+    this.#listener ??= { pid: findListener(this.#client.socket)?.pid }
     const { pid } = this.#listener
     if (pid === undefined || (await meansSameTo(pid, directory)) !== false) return
     throw this.#elsewhere(`${doing}: ${directory} is another directory here than for its process ${pid}`)

@@ -471,34 +471,29 @@ listens() {
 fetch() {
   user=$(users_of "$1")
   user=${user#* }
-  at=$2
-  place=
-  [ "$user$root" != 0 ] || place=$(own_path "$at") || {
-    [ ! -e "$at" ] || echo "$refused"
+  find_place "$2" && { [ -z "$place" ] || listens "$1" "$place"; } || {
+    printf '%s\n' "$refused"
     return 0
   }
-  if [ -z "$place" ]; then
-    case $at in /var/run/*) at=/run${at#/var/run} ;; esac
-    part=$at
-    while :; do
-      { [ -z "$part" ] || [ ! -L "$root$part" ]; } && { [ "$user" != 0 ] || is_own "$root${part:-/}"; } || {
-        echo "$refused"
-        return 0
-      }
-      [ -n "$part" ] || break
-      part=${part%/*}
-    done
-    place=$root$at
-    [ "$user" = 0 ] || [ "$user" = "$(ls -nd "$place" | sed 's/^[^ ]* *[0-9]* *\([0-9]*\).*/\1/')" ] || {
-      echo "$refused"
-      return 0
-    }
+  [ -z "$place" ] || curl -sf -m 3 --unix-socket "$place" "http://localhost$3"
+}
+# Where a socket of a process of $user is, in $place: nowhere if it is gone.
+find_place() {
+  at=$1
+  if [ "$user$root" = 0 ]; then
+    place=$(own_path "$at") || [ ! -e "$at" ]
+    return
   fi
-  listens "$1" "$place" || {
-    echo "$refused"
-    return 0
-  }
-  curl -sf -m 3 --unix-socket "$place" "http://localhost$3"
+  case $at in /var/run/*) at=/run${at#/var/run} ;; esac
+  place=$root$at
+  part=$at
+  while :; do
+    [ -z "$part" ] || [ ! -L "$root$part" ] || return 1
+    [ "$user" != 0 ] || is_own "$root${part:-/}" || return 1
+    [ -n "$part" ] || break
+    part=${part%/*}
+  done
+  [ "$user" = 0 ] || [ "$user" = "$(ls -nd "$place" | sed 's/^[^ ]* *[0-9]* *\([0-9]*\).*/\1/')" ]
 }
 refused=windlass${tab}refused-$$
 

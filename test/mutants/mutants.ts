@@ -875,7 +875,7 @@ const engines: Mutant[] = [
     [
       'src/doctor/collector.sh',
       'src/doctor/downloads.test.ts#asks no socket',
-      ['|| place=$(own_path "$at") ||', '|| place=$at ||'],
+      ['place=$(own_path "$at") ||', 'place=$at ||'],
     ],
   ]),
   ...guardsOf('another process than the one', [

@@ -3,6 +3,7 @@ import { parseGoBool } from '../../codec/external/programs.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import { type Engine, findEngines } from '../engines.ts'
+import { refuseToRun } from '../own-programs.ts'
 import { type Cure, nameOf, variablesOf } from './cure.ts'
 import { isShim } from './shim-file.ts'
 import { findUnit } from './unit.ts'
@@ -93,12 +94,14 @@ async function provesShim(host: HostView, engine: Engine, effect: string, signal
     if (!(await isShim(host, engine.rootPrefix + path)))
       return { isProven: false, text: `the engine still finds ${path} first` }
   }
-  const verdict = engine.rootPrefix === '' ? await probe(paths, signal) : undefined
+  const refusals = await Promise.all(paths.map(path => refuseToRun(host, engine, path)))
+  const refusal = refusals.find(one => one !== undefined)
+  const verdict = engine.rootPrefix === '' && refusal === undefined ? await probe(paths, signal) : undefined
   if (verdict !== undefined && verdict !== 'certified' && verdict !== 'slow')
     return { isProven: false, text: `the engine finds the shim, but the probe says of it: ${verdict}` }
   const tried =
     verdict === undefined
-      ? 'it could not be tried, in the root of the engine'
+      ? (refusal ?? 'it could not be tried, in the root of the engine')
       : 'the probe of it is right on all shapes'
   return { isProven: true, text: `the engine finds ${paths.join(' and ')} first; ${tried}; it takes effect ${effect}` }
 }

@@ -1,7 +1,7 @@
 /** The container engines that run on a host, with their settings as they are in the running process. */
 import { basename, isAbsolute, join } from 'node:path'
 import { parseGoBool } from '../codec/external/programs.ts'
-import type { FileFacts, HostView, MeantSocket } from '../sys/host-view.ts'
+import type { FileFacts, HeldSocket, HostView, MeantSocket } from '../sys/host-view.ts'
 import type { SocketAnswer } from '../sys/local-http.ts'
 import {
   type Descriptor,
@@ -273,7 +273,7 @@ export async function holdSocketOf(
   host: HostView,
   { process: { pid }, rootPrefix }: Pick<FoundEngine, 'process' | 'rootPrefix'>,
   socket: string,
-) {
+): Promise<HeldSocket | undefined> {
   return await host.holdSocket?.(`${rootPrefix}${socket}`, socketOf(host, pid))
 }
 

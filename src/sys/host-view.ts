@@ -91,7 +91,7 @@ export interface MeantSocket {
   isListener?(listener: Listener): boolean
 }
 
-interface HeldSocket extends AsyncDisposable {
+export interface HeldSocket extends AsyncDisposable {
   readonly place: string
   /** Its file is root's or that of who looks. */
   readonly isOwn: boolean

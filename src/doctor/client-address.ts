@@ -81,17 +81,20 @@ function namespaceOf(line: PullLine, around: Surroundings): string | undefined {
   return line.valueOf('namespace') ?? variable(around, 'CONTAINERD_NAMESPACE')
 }
 
-/** Where nothing tells it tries one socket after the other. In containerd the images of a kubelet are in one namespace. */
+/**
+ * What is told of images counts more than what is told of containers, wherever it stands. Where nothing tells it tries one socket after the other. In containerd the images of a kubelet are in one
+ * namespace.
+ */
 export async function askedByCrictl(line: PullLine, around: Surroundings): Promise<Asked> {
-  const told =
-    line.valueOf('image-endpoint') ??
-    variable(around, 'IMAGE_SERVICE_ENDPOINT') ??
-    line.valueOf('runtime-endpoint') ??
-    variable(around, 'CONTAINER_RUNTIME_ENDPOINT')
   const path = line.valueOf('config') ?? variable(around, 'CRI_CONFIG_FILE') ?? '/etc/crictl.yaml'
-  const text = told === undefined ? await around.read(path) : undefined
-  const inFile = (key: string) => new RegExp(`^${key}:[ \\t]*["']?([^\\s"'#]+)`, 'm').exec(text ?? '')?.[1]
-  return { address: told ?? inFile('image-endpoint') ?? inFile('runtime-endpoint'), namespace: 'k8s.io' }
+  const text = await around.read(path)
+  const find = (name: string, inEnvironment: string) => {
+    const [, inFile] = new RegExp(`^${name}:[ \\t]*["']?([^\\s"'#]+)`, 'm').exec(text ?? '') ?? []
+    return line.valueOf(name) ?? variable(around, inEnvironment) ?? inFile
+  }
+  const address =
+    find('image-endpoint', 'IMAGE_SERVICE_ENDPOINT') ?? find('runtime-endpoint', 'CONTAINER_RUNTIME_ENDPOINT')
+  return { address, namespace: 'k8s.io' }
 }
 
 /** podman(1): an address, or the name of a connection, makes it ask another one. */

@@ -37,6 +37,8 @@ const lines: Readonly<Record<string, Told | undefined>> = {
   'RECORD=1 nerdctl pull app': { text: 'app', socket: containerd },
   'crictl pull host.example/app:1': { text: 'host.example/app:1', namespace: 'k8s.io', socket: undefined },
   'crictl --config /h/crictl.yaml pull app': { text: 'app', namespace: 'k8s.io', socket: '/run/r.sock' },
+  'crictl --config /h/images.yaml -r /r pull app': { text: 'app', namespace: 'k8s.io', socket: '/run/i.sock' },
+  'crictl --config /h/crictl.yaml -r /r pull app': { text: 'app', namespace: 'k8s.io', socket: '/r' },
   'CRI_CONFIG_FILE=/h/crictl.yaml crictl -i /i pull app': { text: 'app', namespace: 'k8s.io', socket: '/i' },
   'crictl -r unix:///s pull app': { text: 'app', namespace: 'k8s.io', socket: '/s' },
   'docker pull app --platform linux/amd64': { text: 'app', socket: docker, platform: 'linux/amd64' },
@@ -145,6 +147,7 @@ const files: Readonly<Record<string, string>> = {
   [contextFile('/h/.docker', 'broken')]: '{"Endpoints":',
   '/etc/nerdctl/nerdctl.toml': 'debug = false\naddress  = "unix:///run/k3s/containerd.sock"\nnamespace = "k8s.io"\n',
   '/h/nerdctl.toml': 'snapshotter = "overlayfs"\n[x]\nnamespace = "none"\n',
+  '/h/images.yaml': 'image-endpoint: "unix:///run/i.sock"\nruntime-endpoint: unix:///run/r.sock\n',
   '/h/crictl.yaml': '# made by hand\nruntime-endpoint: unix:///run/r.sock\nimage-endpoint: ""\ntimeout: 2\n',
 }
 

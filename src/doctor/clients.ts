@@ -184,10 +184,9 @@ export async function parseClientPull(
 
 /** Of podman each part by itself, those of the host in the place of what is not said. */
 function platformsOf(line: PullLine, program: string, { env, arch }: Surroundings): string[] {
-  const [os = 'linux', architecture = hostPlatform({ arch }).architecture, variant] = ['os', 'arch', 'variant'].map(
-    part => line.valueOf(part),
-  )
-  if (['os', 'arch', 'variant'].some(part => line.valueOf(part) !== undefined))
+  const parts = ['os', 'arch', 'variant'].map(part => line.valueOf(part))
+  const [os = 'linux', architecture = hostPlatform({ arch }).architecture, variant] = parts
+  if (parts.some(part => part !== undefined))
     return [[os, architecture, variant].filter(part => part !== undefined).join('/')]
   const usual = program === 'docker' ? env?.get('DOCKER_DEFAULT_PLATFORM') : undefined
   const told = line

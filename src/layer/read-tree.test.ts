@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { beforeEach, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { layer as layers } from '../../test/fuzz/archives.ts'
 import { readTar } from '../../test/memory-source.ts'
@@ -17,7 +17,11 @@ import { adoptImplied } from './implied.ts'
 import { emptyDirectory, follow, impliedFacts, mergeBelow, type TreeNode } from './layer-tree.ts'
 import { readTree } from './read-tree.ts'
 
-const signal = AbortSignal.timeout(process.env['WINDLASS_LONG'] ? 600_000 : 100_000)
+/** For each test: on a busy machine the first alone takes most of it. */
+let signal: AbortSignal
+beforeEach(() => {
+  signal = AbortSignal.timeout(process.env['WINDLASS_LONG'] ? 600_000 : 100_000)
+})
 
 async function* pieces(bytes: Buffer): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 700) yield bytes.subarray(at, at + 700)

@@ -46,7 +46,7 @@ export function findExcused<Layer extends LayerFile>(layers: readonly Layer[], f
   const begun = late.filter(({ bytes }) => bytes > 0)
   const unbegun = late.filter(({ bytes }) => bytes === 0)
   const others = layers.filter(layer => !isLate(layer) && layer.bytes > 0)
-  if (flows === undefined) return others.length > 0 ? unbegun : []
+  if (flows === undefined) return unbegun
   const seats = new Seats(flows)
   for (const layer of others) seats.take(layer)
   const silent = begun.filter(layer => !seats.take(layer)).length

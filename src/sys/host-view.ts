@@ -211,7 +211,7 @@ export class LiveHost implements HostView {
   /** What is held is one socket for good, and so is who listens there: it can only be passed on by him. */
   async holdSocket(socket: string, { owner, isListener }: MeantSocket): Promise<HeldSocket | undefined> {
     const held = await this.disk.holdSocket(socket, owner)
-    const listener = held && findListener(held.place)
+    const listener = held && isListener && findListener(held.place)
     const isMeant = isListener === undefined || (listener !== undefined && isListener(listener))
     // Where it is gone, or too many wait already, nobody is told who listens.
     const isUnknown = held === undefined ? owner === undefined : listener === undefined && held.isOwn

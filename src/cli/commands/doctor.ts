@@ -375,11 +375,12 @@ async function readRegistry(
 /** What a probe found out about a program; one that nothing is known of is probed for this visit alone. */
 async function readVerdicts(context: Context): Promise<Verdicts> {
   const find = await readCertificates(context)
-  let probe: Awaited<ReturnType<typeof startProber>> | undefined
+  let prober: ReturnType<typeof startProber> | undefined
   return async (path, mayTry) => {
     const { program, certificate } = await find(path)
     if (certificate !== undefined || program === undefined || !mayTry) return certificate?.verdict
-    probe ??= await startProber(context.signal)
+    prober ??= startProber(context.signal)
+    const probe = await prober
     return await probe(program)
   }
 }

@@ -158,8 +158,8 @@ async function openBed(kind: EngineKind, engines: Engines): Promise<OpenBed> {
   return await open(podman, new SickEngine(undefined, shims, pull, remove, options), !isNewest)
 }
 
-/** All that must be seen and said of one engine. @param isNaming also whose layer it is that stands still */
-function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[], isNaming = true): void {
+/** All that must be seen and said of one engine. */
+function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[]): void {
   let open: OpenBed
   before(async () => {
     open = await openBed(kind, engines)
@@ -177,7 +177,7 @@ function testEngine(kind: EngineKind, engines: Engines, rows: readonly Scenario[
       judge(scenario, kind, sickness, seen)
     })
   for (const scenario of rows.filter(({ isLast }) => !isLast)) look(scenario)
-  if (isNaming && (kind === 'docker' || kind === 'containerd')) testNamedLayer(() => open.bed, namedLayer[kind])
+  if (kind === 'docker' || kind === 'containerd') testNamedLayer(() => open.bed, namedLayer[kind])
   if (isLong) {
     testTrace(() => open.bed)
     test('40 looks at pulls that go on, fast and slow: nobody is ever accused', { timeout: 600_000 }, async t =>
@@ -268,10 +268,6 @@ function rowsFor(kind: EngineKind): Scenario[] {
   return isLong || kind === 'crio' ? possible : possible.filter(({ short }) => short.includes(kind))
 }
 
-function halve(rows: readonly Scenario[]): [Scenario[], Scenario[]] {
-  return [rows.filter((_, at) => at % 2 === 0), rows.filter((_, at) => at % 2 === 1)]
-}
-
 test('the table in docs/doctor.md has these scenarios and their verdicts', () => {
   const text = readFileSync(join(import.meta.dirname, '../../docs/doctor.md'), 'utf8')
   const rows = [...text.matchAll(/^\| ([^|]+?) \|(?:[^|]*\|){7} ([^|]*?) \|$/gm)].map(([, name, verdict]) => [
@@ -286,11 +282,7 @@ test('the table in docs/doctor.md has these scenarios and their verdicts', () =>
 })
 
 describe('the doctor looks at', { concurrency: true }, () => {
-  // Two of them, each on half of what there is: a look is a wait of many seconds.
-  const [rows, others] = isLong ? [rowsFor('docker'), []] : halve(rowsFor('docker'))
-  describe('a docker pull', { concurrency: 1 }, () => testEngine('docker', hostEngines, rows))
-  if (others.length > 0)
-    describe('a pull of a second docker', { concurrency: 1 }, () => testEngine('docker', hostEngines, others, false))
+  describe('a docker pull', { concurrency: 1 }, () => testEngine('docker', hostEngines, rowsFor('docker')))
   describe('a pull of containerd', { concurrency: 1 }, () =>
     testEngine('containerd', hostEngines, rowsFor('containerd')),
   )

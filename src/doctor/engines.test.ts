@@ -13,7 +13,7 @@ import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
 import { collectHere } from './collector.ts'
-import { findEngines, isListenerOf, isOfHost, settingsOf, withGraphRoot } from './engines.ts'
+import { askEngine, findEngines, isListenerOf, isOfHost, listEngines, settingsOf, withGraphRoot } from './engines.ts'
 
 test('a program is run to tell its version only if root or we have started it beside us, or nobody but root can replace it', {
   skip: process.getuid?.() !== 0,
@@ -118,6 +118,33 @@ test('nobody has root ask a socket that only root may ask, by a link in the plac
   assert.deepEqual(asked, [])
   // Root's own may lead where it likes: /var/run is a link.
   assert.equal(await versionOf(0), '1.2.3')
+})
+
+/** Is called like an engine, listens as often as it is told, and answers with 2 MiB on each socket on which it is asked, three quarters of that everywhere before the rest anywhere. */
+const talks = `use IO::Socket::UNIX; use IO::Select; $| = 1; $SIG{PIPE} = 'IGNORE'; my ($at, $count) = @ARGV;
+  my $all = IO::Select->new(map { IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => "$at/$_", Listen => 9) or die $! } 1 .. $count);
+  open my $f, ">", "/proc/self/comm"; print $f "dockerd"; close $f; print "in\\n"; my @asked;
+  while (my @ready = $all->can_read(@asked ? 1 : 60)) { for my $l (@ready) { my $c = $l->accept; sysread $c, my $r, 9999; push @asked, $c } }
+  print $_ "HTTP/1.0 200 OK\\r\\n\\r\\n", "x" x (3 << 19) for @asked;
+  for (@asked) { print $_ "x" x (1 << 19); close $_ }`
+
+test('a stranger who listens often, and answers much, is asked a few times, and takes little', {
+  skip: process.getuid?.() !== 0,
+}, async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'wl-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  chownSync(directory, 65_534, 65_534)
+  const { pid } = await startPerl(t, [talks, directory, '40'], 65_534)
+  const host = new LiveHost()
+  const [engine = assert.fail()] = listEngines(host, readProcessTable(host), pid)
+  assert.equal(engine.sockets.length, 16)
+  const answers = await Promise.all(engine.sockets.map(socket => askEngine(host, engine, socket, '/')))
+  const whole = answers.filter(answer => answer !== undefined)
+  assert.ok(
+    whole.every(({ body }) => body.length === 2 << 20),
+    'an answer is whole or none',
+  )
+  assert.ok(whole.length <= 2, `${whole.length} came through`)
 })
 
 /** Is called like an engine, listens, has accepted a connection to itself and a TCP connection; tells the inodes of these two, and ends with its input. */

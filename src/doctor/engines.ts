@@ -196,6 +196,8 @@ export function asEngineNames(host: HostView, pid: number, path: string): string
 
 /** Flags of /proc/net/unix: `__SO_ACCEPTCON`, it listens. */
 const listening = '00010000'
+/** An engine listens on a handful, all of which are asked at a time. */
+const socketsMax = 16
 
 /**
  * Whoever binds a socket may have whole lines of this table in its name: of what it says twice nothing is taken, whether or not that listens. What is no Unix socket stands in no line of
@@ -212,7 +214,7 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
   const own = told.filter(
     ({ flags, inode, path }) => flags === listening && path.startsWith('/') && counts.get(inode) === 1,
   )
-  return [...new Set(own.map(({ path }) => path))]
+  return [...new Set(own.map(({ path }) => path))].slice(0, socketsMax)
 }
 
 /** Which of them a container has of its own differs: a monitor of nodes has the host's processes, and a root without a user namespace. */

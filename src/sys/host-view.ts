@@ -8,7 +8,7 @@ import { openFile, type WalkOptions, withPlace } from './disk-path.ts'
 import { type DiskSlots, ownDiskSlots } from './disk-slots.ts'
 import { afterFreeTime, settlesInFreeTime } from './free-time.ts'
 import { bytesInPipe, pipeSize } from './libc.ts'
-import { askSocket, type SocketAnswer } from './local-http.ts'
+import { AnswerRoom, askSocket, type SocketAnswer } from './local-http.ts'
 import { isLocked, lockedFiles, type Question } from './locked-files.ts'
 import { findMountOf, isUnder, type MountPoint, parseMountInfo } from './mounts.ts'
 import { type Lookup, lookUp } from './name-servers.ts'
@@ -143,6 +143,8 @@ export class LiveHost implements HostView {
   readonly denied = new Set<string>()
   readonly disk: LiveDisk
   readonly #asked = new Set<string>()
+  /** Anybody may call many processes like engines: theirs share one, of 4 MiB. */
+  readonly #strangersRoom = new AnswerRoom(4 * 1024 * 1024)
   readonly network: NetworkView = { lookUp, connect: tryConnection }
 
   /** @param digestMs what hashing one file may take */
@@ -205,7 +207,8 @@ export class LiveHost implements HostView {
 
   async ask(socket: string, path: string, meant: MeantSocket = {}): Promise<SocketAnswer | undefined> {
     await using held = await this.holdSocket(socket, meant)
-    return held && (await askSocket(held.place, path, answerMs))
+    const isStranger = meant.owner !== undefined
+    return held && (await askSocket(held.place, path, answerMs, isStranger ? this.#strangersRoom : undefined))
   }
 
   /** What is held is one socket for good, and so is who listens there: it can only be passed on by him. */

@@ -7,20 +7,48 @@ export interface SocketAnswer {
   readonly body: string
 }
 
-/** A dump of all goroutines of a busy daemon is some megabytes. */
-const bodyMax = 32 * 1024 * 1024
+/** What answers may take together while they come: whoever has many sockets may answer on all of them at a time. */
+export class AnswerRoom {
+  #left: number
 
-/** @returns undefined if nobody answers in that time, or with more than 32 MiB */
-export function askSocket(socketPath: string, path: string, timeoutMs: number): Promise<SocketAnswer | undefined> {
+  /** @param bytes by default 32 MiB: a dump of all goroutines of a busy daemon is some megabytes */
+  constructor(bytes = 32 * 1024 * 1024) {
+    this.#left = bytes
+  }
+
+  /** @returns false if there is no room for so much */
+  take(bytes: number): boolean {
+    if (bytes > this.#left) return false
+    this.#left -= bytes
+    return true
+  }
+
+  give(bytes: number): void {
+    this.#left += bytes
+  }
+}
+
+/** @returns undefined if nobody answers in that time, or with more than there is room for */
+export function askSocket(
+  socketPath: string,
+  path: string,
+  timeoutMs: number,
+  room = new AnswerRoom(),
+): Promise<SocketAnswer | undefined> {
   return new Promise(resolve => {
     const asked = request({ socketPath, path, headers: { host: 'localhost', connection: 'close' } }, response => {
       const chunks: Buffer[] = []
       let size = 0
       response.on('data', (chunk: Buffer) => {
+        if (!room.take(chunk.length)) {
+          finish(undefined)
+          asked.destroy()
+          return
+        }
         chunks.push(chunk)
         size += chunk.length
-        if (size > bodyMax) asked.destroy()
       })
+      asked.once('close', () => room.give(size))
       response.on('end', () =>
         finish({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
       )

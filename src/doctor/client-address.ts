@@ -1,6 +1,7 @@
 /** Where a client asks, as its command line, its environment and its own files tell. */
 import { join } from 'node:path'
 import { contextFile, defaultHost, parseContext, parseCurrentContext } from '../places/docker/endpoint.ts'
+import { isOwnHost } from './own-host.ts'
 import type { PullLine } from './pull-line.ts'
 
 /** What of a client is not on its command line. */
@@ -23,20 +24,36 @@ export interface Asked {
 /** The address of what is not known, but is not where such clients find their engine if nothing else is said. */
 export const elsewhere = 'elsewhere'
 
+/** What names no host, as a socket and the port alone do, is of this one. */
+export function isElsewhere(address: string): boolean {
+  const [, scheme, host] = /^([a-z][\w+.-]*):\/\/(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]*)/i.exec(address) ?? []
+  if (address === elsewhere) return true
+  return scheme !== 'unix' && host !== undefined && host !== '' && !isOwnHost(host)
+}
+
 export const containerdSocket = '/run/containerd/containerd.sock'
 export const containerdVariable = 'CONTAINERD_ADDRESS'
 
 /** docker/cli, `resolveContextName`: an option for the host leaves out all contexts but one that an option names. */
 export async function askedByDocker(line: PullLine, around: Surroundings): Promise<Asked> {
-  const host = line.valueOf('host') ?? variable(around, 'DOCKER_HOST')
+  const host = line.all('host').at(-1) ?? variable(around, 'DOCKER_HOST')
   const home = variable(around, 'HOME')
   const usual = home === undefined ? undefined : join(home, '.docker')
   const directory = line.valueOf('config') ?? variable(around, 'DOCKER_CONFIG') ?? usual
   const named = line.valueOf('context') ?? (host === undefined ? variable(around, 'DOCKER_CONTEXT') : 'default')
   const name = named ?? (directory === undefined ? undefined : await readCurrentContext(directory, around))
-  if (name === undefined || name === 'default') return { address: host ?? defaultHost }
+  if (name === undefined || name === 'default') return { address: withDefaultsOfDocker(host ?? defaultHost) }
   const text = directory === undefined ? undefined : await around.read(contextFile(directory, name))
-  return { address: text ? (attempt(() => parseContext(text).host) ?? elsewhere) : elsewhere }
+  const told = text ? attempt(() => parseContext(text).host) : undefined
+  return { address: told === undefined ? elsewhere : withDefaultsOfDocker(told) }
+}
+
+/** docker/cli, `opts.ParseHost`: what has no scheme is a port of a host, and what is left out is that of this host. A path alone is taken for that of a socket, which docker itself does not. */
+function withDefaultsOfDocker(host: string): string {
+  const text = host.trim()
+  if (text === 'unix://' || text === '') return defaultHost
+  const address = text.includes('://') || text.startsWith('/') ? text : `tcp://${text}`
+  return address === 'tcp://' ? 'tcp://localhost:2375' : address
 }
 
 async function readCurrentContext(directory: string, { read }: Surroundings): Promise<string | undefined> {

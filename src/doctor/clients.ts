@@ -205,7 +205,7 @@ function hasHost(text: string): boolean {
   return /^(?:localhost|[^/]*[.:][^/]*)\//.test(text)
 }
 
-/** /var/run is a link to /run. */
+/** gRPC reads `unix:/x`, too. /var/run is a link to /run. */
 export function formatSocket(address: string): string {
-  return address.replace(/^unix:\/\//, '').replace(/^\/var\/run\//, '/run/')
+  return address.replace(/^unix:(?:\/\/)?(?=\/)/, '').replace(/^\/var\/run\//, '/run/')
 }

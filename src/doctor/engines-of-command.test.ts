@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { hostname } from 'node:os'
 import { test } from 'node:test'
 import { makeEngine } from '../../test/checked.ts'
 import { FixtureHost } from '../../test/fixture-host.ts'
@@ -63,4 +64,52 @@ test('a command that asks another host has no engine here but what it starts its
   assert.deepEqual(await meant(['docker', 'pull', 'x'], { env: { DOCKER_HOST: 'tcp://127.0.0.1:2375' } }), [7, 8])
   assert.deepEqual(await meant(['docker', '-c', 'default', 'pull', 'x'], { env, files }), [7, 8])
   assert.deepEqual(await meant(['podman', '--remote', 'pull', 'h.test/x'], { pid: 10 }), [12])
+})
+
+test('each spelling of this host is this host, as each client reads it', async () => {
+  for (const host of [
+    ...[
+      'localhost:2375',
+      '127.0.0.1:2375',
+      ':2375',
+      'tcp://',
+      'tcp://localhost',
+      'tcp://:2376',
+      'tcp://0.0.0.0:2375',
+      '',
+    ],
+    ...['unix://', 'tcp://[::1]:2376', 'ssh://root@localhost', `tcp://${hostname()}:2376`, `${hostname()}:2376`],
+    ...['/var/run/docker.sock', 'unix:///run/docker.sock'],
+  ]) {
+    assert.deepEqual(await meant(['docker', '-H', host, 'pull', 'x']), [7, 8], host)
+    assert.deepEqual(await meant(['docker', 'pull', 'x'], { env: { DOCKER_HOST: host } }), [7, 8], host)
+  }
+  for (const host of ['node:2375', 'tcp://node', 'ssh://root@node', '192.0.2.1:2375', 'tcp://[2001:db8::7]:2376'])
+    assert.deepEqual(await meant(['docker', '-H', host, 'pull', 'x']), [], host)
+  const other = '/tmp/other.sock'
+  for (const spelling of [other, `unix:${other}`, `unix://${other}`]) {
+    assert.deepEqual(await meant(['crictl', '-r', spelling, 'pull', 'x']), [9], spelling)
+    assert.deepEqual(await meant(['podman', '--url', spelling, 'pull', 'h.test/x']), [9], spelling)
+  }
+  // A path from where it was called: of this host, whichever engine that is.
+  assert.deepEqual(await meant(['ctr', '-a', 'run/containerd.sock', 'images', 'pull', 'h.test/x']), [7, 8, 9, 12])
+})
+
+test('who becomes another user takes nothing along but what is told to be kept', async () => {
+  const files = { '/h/.docker/config.json': '{"currentContext":"node"}' }
+  const env = { HOME: '/h', DOCKER_HOST: 'tcp://node:2375' }
+  for (const program of ['sudo', '/usr/bin/doas', 'runuser']) {
+    assert.deepEqual(await meant([program, 'docker', 'pull', 'x'], { env: { HOME: '/h' }, files }), [7, 8], program)
+    assert.deepEqual(await meant([program, 'docker', 'pull', 'x'], { env, files }), [7, 8], program)
+  }
+  const socket = { DOCKER_HOST: 'unix:///tmp/other.sock' }
+  assert.deepEqual(await meant(['sudo', 'docker', 'pull', 'x'], { env: socket }), [7, 8])
+  for (const kept of [
+    ['-E'],
+    ['--preserve-env'],
+    ['--preserve-env=A,DOCKER_HOST'],
+    ['DOCKER_HOST=unix:///tmp/other.sock'],
+  ])
+    assert.deepEqual(await meant(['sudo', ...kept, 'docker', 'pull', 'x'], { env: socket }), [9], kept.join())
+  assert.deepEqual(await meant(['env', 'DOCKER_HOST=tcp://node', 'docker', 'pull', 'x']), [])
 })

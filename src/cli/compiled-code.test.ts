@@ -57,3 +57,15 @@ test('a link is followed nowhere, and what is not there is no fault', async () =
   assert.deepEqual(readdirSync(directory.path).toSorted(), ['own', 'v1'])
   await trimCompiledCode(join(directory.path, 'nothing'), join(directory.path, 'nothing/own'), now)
 })
+
+test('what is kept elsewhere, beside that of other programs, is left alone, and so is ours meanwhile', async () => {
+  using directory = new TestDirectory()
+  using shared = new TestDirectory()
+  makeVersion(directory.path, 'own', 0)
+  makeVersion(directory.path, 'old', 400 * day)
+  const current = makeVersion(shared.path, 'own', 0)
+  for (let at = 0; at < 4001; at++) writeFileSync(join(current, String(at)), '')
+  await trimCompiledCode(directory.path, current, now)
+  assert.equal(readdirSync(current).length, 4002)
+  assert.deepEqual(readdirSync(directory.path).toSorted(), ['old', 'own'])
+})

@@ -1,7 +1,7 @@
 /** V8's compiled code, kept between starts: each version of Node has a directory, and each file that was ever run one in it, for ever. This is what keeps that bounded. */
 import type { Stats } from 'node:fs'
 import { lstat, readdir, rm, unlink } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 
 /** One installation has some 650 files. With more there are several, or what was installed anew elsewhere. */
 const filesMax = 4000
@@ -14,9 +14,11 @@ const keptMs = 30 * 24 * 60 * 60_000
 /**
  * Removes what nobody has compiled anew for long: whoever still wants it compiles it once more. Nothing is followed that is no directory, and one thing is done after the other, so that a disk that
  * does not answer holds one thread at most. Never throws.
- * @param current the directory of this process, below the one of all
+ * @param directory ours
+ * @param current where this process keeps its own: elsewhere with NODE_COMPILE_CACHE, beside what other programs have compiled. Then nothing is removed
  */
 export async function trimCompiledCode(directory: string, current: string, now = Date.now()): Promise<void> {
+  if (dirname(resolve(current)) !== resolve(directory)) return
   try {
     const all = (await listWithFacts(directory)).filter(({ facts }) => facts.isDirectory())
     const others = all.filter(({ name }) => name !== basename(current))

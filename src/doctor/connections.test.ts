@@ -12,34 +12,48 @@ const quiet = '0 0 10.0.0.1:40000 10.0.0.2:443 ino:50 sk:1\n\t cubic bytes_recei
 interface Scene {
   readonly tells?: Readonly<Record<string, string>>
   readonly links?: Readonly<Record<string, string>>
+  readonly client?: string
+  readonly kind?: 'containerd' | 'buildkitd'
 }
 
 /** What is read of the connections of a containerd, to which a ctr speaks. */
-async function read({ tells = {}, links = {} }: Scene) {
+async function read({ tells = {}, links = {}, client = 'ctr', kind = 'containerd' }: Scene) {
   const stat = (pid: number, name: string) => `${pid} (${name}) S 1 ${pid} ${pid} 0 ${'0 '.repeat(46)}`
   const host = new FixtureHost({
-    files: { '/proc/7/stat': stat(7, 'containerd'), '/proc/8/stat': stat(8, 'ctr') },
+    files: { '/proc/7/stat': stat(7, 'containerd'), '/proc/8/stat': stat(8, client) },
     links: { '/proc/7/fd/3': 'socket:[50]', ...links },
     tells: { [established]: quiet, [listening]: '', ...tells },
   })
-  const engine = makeEngine(7, { kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
+  const engine = makeEngine(7, { kind, sockets: ['/run/containerd/containerd.sock'] })
   return await readConnections(host, engine, readProcessTable(host))
 }
 
 const ofClient = { '/proc/8/fd/3': 'socket:[51]' }
 
 test('connections are known by the sockets of the engine and of who writes into it', async () => {
-  const known = { socket: '50', idleMs: 600_000, bytes: 12 }
-  assert.deepEqual(await read({ links: ofClient }), [known])
+  const known = { socket: '50', idleMs: 600_000, bytes: 12, isOwn: true, keptMs: 30_000 }
+  assert.deepEqual(await read({ links: ofClient }), { all: [known], isWhole: true })
   const both = `${quiet}${quiet.replace('ino:50', 'ino:51').replace('lastrcv:600000', '')}`
-  assert.deepEqual(await read({ links: ofClient, tells: { [established]: both } }), [
-    known,
-    { socket: '51', idleMs: 0, bytes: 12 },
-  ])
+  const all = [known, { ...known, socket: '51', idleMs: 0 }]
+  assert.deepEqual(await read({ links: ofClient, tells: { [established]: both } }), { all, isWhole: true })
 })
 
-test('they are unknown where not all can be seen: of a client whose descriptors nobody tells, and of an answer that was cut', async () => {
-  assert.equal(await read({}), undefined)
+test('of a client whose descriptors nobody tells, or who is in another network, it is told that they are not seen', async () => {
+  assert.deepEqual((await read({}))?.isWhole, false)
+  const apart = { '/proc/self/ns/net': 'net:[1]', '/proc/7/ns/net': 'net:[1]', '/proc/8/ns/net': 'net:[2]' }
+  const seen = await read({ links: { ...ofClient, ...apart } })
+  assert.deepEqual([seen?.all.length, seen?.isWhole], [1, false])
+})
+
+test('buildkit, whose way to registries dockerd has, keeps them for longer', async () => {
+  const links = { ...ofClient, '/proc/8/fd/3': 'socket:[50]', '/proc/7/fd/3': 'socket:[52]' }
+  const seen = async (scene: Scene) => (await read({ links, ...scene }))?.all.map(({ keptMs }) => keptMs)
+  assert.deepEqual(await seen({}), [30_000])
+  assert.deepEqual(await seen({ client: 'dockerd' }), [120_000])
+  assert.deepEqual(await seen({ kind: 'buildkitd', links: {} }), [120_000])
+})
+
+test('they are unknown where an answer was cut, or has none', async () => {
   const others = quiet
     .replace('ino:50', 'ino:9')
     .repeat(12_000)
@@ -48,7 +62,7 @@ test('they are unknown where not all can be seen: of a client whose descriptors 
   assert.equal(await read({ links: ofClient, tells: { [established]: '' } }), undefined)
 })
 
-test('those of who is connected to containerd are known, too, whatever its name; all are unknown where somebody is who cannot be seen', async () => {
+test('those of who is connected to containerd are known, too, whatever its name, and that somebody is who cannot be seen', async () => {
   const pair = 'u_str ESTAB 0 0 /run/containerd/containerd.sock 60 * 61\nu_str ESTAB 0 0 * 61 * 60'
   const links = {
     ...ofClient,
@@ -58,11 +72,12 @@ test('those of who is connected to containerd are known, too, whatever its name;
   const told = (holder: string) => ({ [established]: both, 'ss -xpnH': `${pair} ${holder}` })
   const seen = await read({ links, tells: told('users:(("host-ctr",pid=9,fd=3))') })
   assert.deepEqual(
-    seen?.map(({ socket, idleMs }) => [socket, idleMs]),
+    seen?.all.map(({ socket, idleMs, isOwn }) => [socket, idleMs, isOwn]),
     [
-      ['50', 600_000],
-      ['52', 20],
+      ['50', 600_000, true],
+      ['52', 20, false],
     ],
   )
-  assert.equal(await read({ links, tells: told('') }), undefined)
+  const part = await read({ links, tells: told('') })
+  assert.deepEqual([part?.all.map(({ socket }) => socket), part?.isWhole], [['50'], false])
 })

@@ -3,7 +3,7 @@ import type { HostView } from '../sys/host-view.ts'
 import { type ProcessTable, readDescriptors } from '../sys/process-files.ts'
 import { stdoutMax } from '../sys/tool.ts'
 import type { FoundEngine } from './engines.ts'
-import { findWriters } from './writers.ts'
+import { findWriters, isKnownWriter } from './writers.ts'
 
 export interface Connection {
   readonly socket: string
@@ -11,7 +11,23 @@ export interface Connection {
   readonly idleMs: number
   /** All that has come on it; undefined in a record. */
   readonly bytes: number | undefined
+  /** Of the engine, or of who is known by its name to write into it; those of others may be for anything. */
+  readonly isOwn: boolean
+  /** For how long it is kept for the next request. */
+  readonly keptMs: number
 }
+
+export interface Connections {
+  readonly all: readonly Connection[]
+  /** False where others may be there that are not seen. */
+  readonly isWhole: boolean
+}
+
+/** IdleConnTimeout of containerd and its clients. */
+const keptMs = 30_000
+/** Of buildkit, whose way to registries dockerd has, too. */
+const keptLongMs = 120_000
+const longKeepers = ['buildkitd', 'dockerd']
 
 /** Two lines for each connection: its own end and its socket in the first, its counters in the second (tcp_info, ss(8)). */
 const portOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:(\d+)\s/
@@ -20,33 +36,44 @@ const receivedOf = /\blastrcv:(\d+)\b/
 const bytesOf = /\bbytes_received:(\d+)\b/
 
 /**
- * @returns each connection that the engine, or who may write into it, has made; undefined where not all of them can be known: there is no `ss`, it says more than is read of
- *   it, one of them has another network or shows no descriptors, or no connection is found
+ * @returns the connections that the engine, and who may write into it, have made, as far as they are seen: who is in another network, or shows no descriptors, may have others. Undefined where
+ *   none is seen: there is no `ss`, or it says more than is read of it
  */
 export async function readConnections(
   host: HostView,
   engine: FoundEngine,
   table: ProcessTable,
-): Promise<Connection[] | undefined> {
+): Promise<Connections | undefined> {
   const writers = await findWriters(host, engine, table)
-  // A record tells of those with known names alone.
-  if (!writers.isWhole && host.network !== undefined) return undefined
-  const pids = [engine.process.pid, ...writers.pids]
-  const own = host.link('/proc/self/ns/net')
-  if (pids.some(pid => ![own, undefined].includes(host.link(`/proc/${pid}/ns/net`)))) return undefined
+  const holders = readHolders(
+    host,
+    engine,
+    writers.pids.map(pid => ({ pid, name: table.get(pid)?.name ?? '' })),
+  )
   const established = await readLines(host, 'established')
   const listening = await readLines(host, 'listening')
-  const sockets = readSockets(host, pids)
-  if (established === undefined || listening === undefined || sockets === undefined) return undefined
-  const isOwn = (line: string) => sockets.has(socketOf.exec(line)?.[1] ?? '')
-  const ports = new Set(listening.filter(isOwn).map(line => portOf.exec(line)?.[1]))
+  if (established === undefined || listening === undefined) return undefined
+  const holderOf = (line: string) => holders.bySocket.get(socketOf.exec(line)?.[1] ?? '')
+  const ports = new Set(listening.filter(holderOf).map(line => portOf.exec(line)?.[1]))
   // What was accepted brings no layer.
-  const isMade = (line: string) => isOwn(line) && !ports.has(portOf.exec(line)?.[1] ?? '')
-  const found = established.flatMap((line, at) => (isMade(line) ? parseConnection(line, established[at + 1]) : []))
-  return found.length === 0 ? undefined : found
+  const made = (line: string) => (ports.has(portOf.exec(line)?.[1] ?? '') ? undefined : holderOf(line))
+  const all = established.flatMap((line, at) => {
+    const holder = made(line)
+    return holder === undefined ? [] : { ...parseConnection(line, established[at + 1]), ...holder }
+  })
+  // A record tells of those with known names alone.
+  const isWhole = holders.isWhole && (writers.isWhole || host.network === undefined)
+  return all.length === 0 ? undefined : { all, isWhole }
 }
 
-function parseConnection(line: string, next = ''): Connection {
+interface Writer {
+  readonly pid: number
+  readonly name: string
+}
+
+type Holder = Pick<Connection, 'isOwn' | 'keptMs'>
+
+function parseConnection(line: string, next = ''): Omit<Connection, keyof Holder> {
   const counters = /^\s/.test(next) ? next : line
   const bytes = bytesOf.exec(counters)?.[1]
   return {
@@ -62,8 +89,28 @@ async function readLines(host: HostView, state: 'established' | 'listening'): Pr
   return told === undefined || told.length >= stdoutMax ? undefined : told.split('\n')
 }
 
-function readSockets(host: HostView, pids: readonly number[]): Set<string> | undefined {
-  const opened = pids.map(pid => readDescriptors(host, pid))
-  if (opened.some(descriptors => descriptors.length === 0)) return undefined
-  return new Set(opened.flat().flatMap(({ target }) => /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? []))
+/** Who holds which socket. */
+function readHolders(
+  host: HostView,
+  engine: FoundEngine,
+  writers: readonly Writer[],
+): { readonly bySocket: ReadonlyMap<string, Holder>; readonly isWhole: boolean } {
+  const own = host.link('/proc/self/ns/net')
+  const bySocket = new Map<string, Holder>()
+  let isWhole = true
+  const all = [{ pid: engine.process.pid, name: engine.kind, isOwn: true }, ...writers.map(describeWriter)]
+  for (const { pid, name, isOwn } of all) {
+    const opened = readDescriptors(host, pid)
+    if (opened.length === 0 || ![own, undefined].includes(host.link(`/proc/${pid}/ns/net`))) isWhole = false
+    const holder = { isOwn, keptMs: longKeepers.includes(name) ? keptLongMs : keptMs }
+    for (const { target } of opened) {
+      const [, socket] = /^socket:\[(\d+)\]$/.exec(target) ?? []
+      if (socket !== undefined && bySocket.get(socket)?.isOwn !== true) bySocket.set(socket, holder)
+    }
+  }
+  return { bySocket, isWhole }
+}
+
+function describeWriter({ pid, name }: Writer) {
+  return { pid, name, isOwn: isKnownWriter(name) }
 }

@@ -83,9 +83,18 @@ interface Ingest {
   readonly files?: readonly { readonly bytes: number; readonly idleMs: number }[]
   /** Of the descriptors of the first so many of them: they are read, and not written. */
   readonly reread?: number
+  /** Who is connected to the engine cannot be seen. */
+  readonly isPart?: boolean
+  /** The connections are not the engine's, but of somebody who is connected to it. */
+  readonly isOfOther?: boolean
 }
 
 const digest = '0a'.repeat(32)
+
+/** To the engine, by an agent. */
+const connected = `u_str ESTAB 0 0 /run/containerd/containerd.sock 70 * 80 users:(("containerd",pid=7,fd=18))
+u_str ESTAB 0 0 * 80 * 70 users:(("agent",pid=8,fd=18))
+`
 
 /** What is said of layers in the content store of a containerd, none of which grows while it is looked at. */
 async function toldOfIngest({
@@ -97,9 +106,11 @@ async function toldOfIngest({
   layers = 1,
   files = Array.from({ length: layers }, () => ({ bytes: 100, idleMs })),
   reread = 0,
+  isPart = false,
+  isOfOther = false,
 }: Ingest): Promise<string[]> {
   const directories = files.map((_, at) => `/data/io.containerd.content.v1.content/ingest/a${at}`)
-  const sockets = (received ?? []).map((_, at) => [`/proc/7/fd/${20 + at}`, `socket:[${50 + at}]`])
+  const sockets = (received ?? []).map((_, at) => [`/proc/${isOfOther ? 8 : 7}/fd/${20 + at}`, `socket:[${50 + at}]`])
   const told = (elapsedMs: number) =>
     (received ?? []).map((ms, at) => {
       const bytes = 7_000_000 + ((speeds[at] ?? 0) * elapsedMs) / 1000
@@ -111,6 +122,8 @@ async function toldOfIngest({
       ...Object.fromEntries(directories.map((directory, at) => [`/proc/7/fd/${at}`, `${directory}/data`])),
       ...Object.fromEntries(sockets),
       '/proc/7/fd/19': 'socket:[49]',
+      '/proc/7/fd/18': 'socket:[70]',
+      '/proc/8/fd/18': 'socket:[80]',
       '/proc/self/ns/net': 'net:[1]',
       '/proc/7/ns/net': 'net:[1]',
     },
@@ -124,7 +137,8 @@ async function toldOfIngest({
   })
   Object.assign(host, {
     tell: async (_: string, args: readonly string[]) => {
-      if (received === undefined) return undefined
+      if (received === undefined || (isPart && args[0] === '-xpnH')) return undefined
+      if (args[0] === '-xpnH') return connected
       if (args.at(-1) === 'listening') return '0 128 *:9000 *:* ino:49 sk:1\n0 128 *:40000 *:* ino:8 sk:2\n'
       return `${told(host.elapsed()).join('')}0 0 10.0.0.1:5 10.0.0.2:6 ino:9 sk:1\n\t lastrcv:1\n`
     },
@@ -155,15 +169,18 @@ test('containerd, which writes in pieces of 1 MiB, is silent where nothing comes
   const codes = async (scene: Ingest) => [...new Set((await toldOfIngest(scene)).map(text => text.split(' ')[0]))]
   assert.deepEqual(await codes({ received: [20_000, 16_000] }), ['DOWNLOAD_SILENT'])
   assert.deepEqual(await codes({ received: [20_000, 200] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ received: [20_000], isOfOther: true }), ['PULL_WAITS'])
   // It cannot be seen, or another layer has that connection: then it takes longer.
   assert.deepEqual(await codes({}), ['PULL_WAITS'])
-  assert.deepEqual(await codes({ idleMs: 130_000 }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ idleMs: 130_000 }), ['PULL_WAITS'])
   assert.deepEqual(await codes({ idleMs: 130_000, received: [200, 125_000], layers: 2 }), ['DOWNLOAD_SILENT'])
   // Each of them has one, and each is at work.
   const two = { received: [200, 300], layers: 2 }
   assert.deepEqual(await codes({ ...two, idleMs: 130_000, speeds: [5000, 7000] }), ['PULL_WAITS'])
   const one = { ...two, received: [200, 125_000] }
-  assert.deepEqual(await codes({ ...one, idleMs: 130_000, speeds: [5000] }), ['DOWNLOAD_SILENT'])
+  // One of them has, and whose it is cannot be known yet.
+  assert.deepEqual(await codes({ ...one, idleMs: 130_000, speeds: [5000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ ...one, idleMs: 130_000, speeds: [500] }), ['DOWNLOAD_SILENT'])
 })
 
 test('a connection that something came on excuses a silence only for as long as a piece of 1 MiB takes on it', async () => {
@@ -178,6 +195,18 @@ test('a connection that something came on excuses a silence only for as long as 
     assert.deepEqual(await codes({ ...beside, speeds: [speed] }), ['DOWNLOAD_SILENT'])
   // It has none: nobody was asked for it yet.
   assert.deepEqual(await codes({ idleMs: 850_000, speeds: [500_000] }), ['PULL_WAITS'])
+})
+
+test('where not all who are connected to containerd can be seen, what is seen excuses a layer, and one who has not answered is silent', async () => {
+  const codes = async (scene: Ingest) =>
+    (await toldOfIngest({ isPart: true, ...scene })).map(text => text.split(' ')[0])
+  assert.deepEqual(await codes({ received: [20_000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ idleMs: 130_000, received: [20_000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ idleMs: 130_000, received: [200], speeds: [6000] }), ['PULL_WAITS'])
+  for (const bytes of [0, 1 << 20]) {
+    const files = [{ bytes, idleMs: 155_000 }]
+    assert.deepEqual(await codes({ files, received: [154_000] }), ['DOWNLOAD_SILENT'])
+  }
 })
 
 test('layers of containerd that wait until others are there are not silent, for however long they wait', async () => {
@@ -226,15 +255,17 @@ test('of layers of containerd that are slower than others each is held against a
     { bytes: 1 << 20, idleMs: 40_000 },
     { bytes: 1 << 20, idleMs: 10_000 },
   ]
-  const received = [100, 100, 100, 12_000]
-  const codes = async (speeds: number[]) =>
+  const codes = async (speeds: number[], received = [100, 100, 100, 12_000]) =>
     (await toldOfIngest({ files, received, speeds })).map(text => text.split(' ')[0])
   assert.deepEqual(
     await codes([6000, 6000, 25_000, 0]),
     files.map(() => 'PULL_WAITS'),
   )
   // Of what has not begun nobody knows whether it waits.
-  assert.deepEqual((await codes([100, 90_000, 90_000, 0])).slice(0, 2), ['PULL_WAITS', 'DOWNLOAD_SILENT'])
+  const silent = await codes([0, 90_000, 90_000, 0], [140_000, 100, 100, 12_000])
+  assert.deepEqual(silent.slice(0, 2), ['PULL_WAITS', 'DOWNLOAD_SILENT'])
+  // An answer that leads elsewhere may have come on it.
+  assert.deepEqual((await codes([100, 90_000, 90_000, 0])).slice(0, 2), ['PULL_WAITS', 'PULL_WAITS'])
 })
 
 test('what others have connected to the engine excuses no silence', async () => {

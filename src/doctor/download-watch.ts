@@ -4,14 +4,14 @@ import type { HostView } from '../sys/host-view.ts'
 import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
 import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import type { FindingCode } from './catalogue.ts'
-import { type Connection, readConnections } from './connections.ts'
+import { type Connections, readConnections } from './connections.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import type { PullGoroutines } from './goroutines.ts'
 import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
 import type { LineWatch } from './sample.ts'
-import { type Flow, findExcused, pieceMs } from './slow-layers.ts'
+import { type Flows, findExcused, pieceMs } from './slow-layers.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
 const seenMs = 5000
@@ -34,7 +34,7 @@ interface Growth {
 /** The connections of an engine, as they were at some moment; undefined where that cannot be known. */
 interface Seen {
   readonly atMs: number
-  readonly connections: readonly Connection[] | undefined
+  readonly connections: Connections | undefined
 }
 
 /** What a dockerd says of the layers of its pulls. */
@@ -213,13 +213,14 @@ export class DownloadWatch {
     const flows = this.#flows(download.engine)
     if (flows === undefined)
       return ['the engine writes in pieces of 1 MiB, and when something came last on its connections cannot be seen']
-    const latest = seconds(Math.min(...flows.map(({ idleMs }) => idleMs)))
-    const speed = flows.reduce((sum, { bytesPerSecond = 0 }) => sum + bytesPerSecond, 0)
+    const latest = seconds(Math.min(...flows.all.map(({ idleMs }) => idleMs)))
+    const speed = flows.all.reduce((sum, { bytesPerSecond = 0 }) => sum + bytesPerSecond, 0)
     return [
       `the engine writes in pieces of 1 MiB; on the connections that it and its clients have made something came last ${latest} ago`,
       ...(speed > 0
         ? [`these connections brought ${number(Math.round(speed))} bytes a second while they were looked at`]
         : []),
+      ...(flows.isWhole ? [] : ['not all who may write into the engine can be seen, and what comes to them neither']),
     ]
   }
 
@@ -239,21 +240,23 @@ export class DownloadWatch {
     if (!isInPieces(download)) return false
     const { engine, idleMs } = download
     const flows = this.#flows(engine)
-    if (flows?.every(({ idleMs }) => idleMs >= silentMs) === true) return false
+    if (flows !== undefined && isNothingComing(flows)) return false
     return idleMs < pieceMs || findExcused(this.#of(engine).filter(isAskedFor), flows).includes(download)
   }
 
   /** With the bytes a second that came between two looks, on what was there at both. */
-  #flows(engine: FoundEngine): Flow[] | undefined {
+  #flows(engine: FoundEngine): Flows | undefined {
     const [first, last] = [this.#first.get(engine), this.#last.get(engine)]
-    const before = new Map(first?.connections?.map(({ socket, bytes }) => [socket, bytes]))
+    const before = new Map(first?.connections?.all.map(({ socket, bytes }) => [socket, bytes]))
     const passedMs = (last?.atMs ?? 0) - (first?.atMs ?? 0)
-    return last?.connections?.map(connection => {
+    if (last?.connections === undefined) return undefined
+    const all = last.connections.all.map(connection => {
       const { socket, bytes } = connection
       const had = before.get(socket)
       const isKnown = bytes !== undefined && had !== undefined && passedMs > 0
       return { ...connection, bytesPerSecond: isKnown ? ((bytes - had) * 1000) / passedMs : undefined }
     })
+    return { all, isWhole: last.connections.isWhole }
   }
 
   /** What stood still since for as long as says something goes on no more; what comes in pieces is between two of them. */
@@ -318,6 +321,11 @@ function take<T>(values: T[], isWanted: (value: T) => boolean): boolean {
 /** containerd's content.Copy fills its buffer before it writes. */
 export function isInPieces({ engine, isSent }: Download): boolean {
   return !isSent && (engine.kind === 'containerd' || engine.kind === 'buildkitd')
+}
+
+/** What is not the engine's own tells by itself of no silence. */
+function isNothingComing({ all, isWhole }: Flows): boolean {
+  return isWhole && all.some(({ isOwn }) => isOwn) && all.every(({ idleMs }) => idleMs >= silentMs)
 }
 
 function isAskedFor(download: Download): boolean {

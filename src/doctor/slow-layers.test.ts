@@ -7,26 +7,38 @@ const waiting = (idleMs: number) => ({ bytes: 0, idleMs })
 
 /** On which something came last so long ago, and so much a second while it was looked at. */
 function flow(idleMs: number, bytesPerSecond?: number, bytes = 50_000_000): Flow {
-  return { socket: '1', bytes, idleMs, bytesPerSecond }
+  return { socket: '1', bytes, idleMs, bytesPerSecond, isOwn: true, keptMs: 30_000 }
+}
+
+const ofOther = (flow: Flow): Flow => ({ ...flow, isOwn: false })
+/** buildkitd's. */
+const ofBuild = (flow: Flow): Flow => ({ ...flow, keptMs: 120_000 })
+
+type Layers = readonly { readonly bytes: number; readonly idleMs: number }[]
+
+/** Which of the layers are late and excused, by their ages. */
+function excused(layers: Layers, all?: readonly Flow[], isWhole = true): number[] {
+  return findExcused(layers, all && { all, isWhole }).map(({ idleMs }) => idleMs)
 }
 
 /** How many of the layers that are late are excused. */
-function count(layers: readonly { bytes: number; idleMs: number }[], flows?: readonly Flow[]): number {
-  return findExcused(layers, flows).length
+function count(layers: Layers, all?: readonly Flow[], isWhole = true): number {
+  return excused(layers, all, isWhole).length
 }
 
 const pooled = flow(20_000, 0)
 
 test('a late layer is excused by a connection that was seen to bring something, and not as much as would be written', () => {
   assert.equal(count([begun(200_000)], [flow(100, 6000), pooled]), 1)
-  for (const flows of [[pooled], [flow(100), pooled], [flow(100, 900)], [flow(100, 60_000), pooled], undefined])
+  const quiet = flow(198_000, 0)
+  for (const flows of [[pooled], [flow(100), quiet], [flow(100, 900)], [flow(100, 60_000), quiet]])
     assert.equal(count([begun(200_000)], flows), 0)
 })
 
 test('what comes in bursts is late, and not silent between two of them', () => {
   assert.equal(count([begun(200_000)], [flow(9000, 0)]), 1)
   assert.equal(count([begun(200_000), begun(30_000)], [flow(9000, 0), flow(100, 30_000)]), 1)
-  assert.equal(count([begun(200_000), begun(30_000)], [flow(15_000, 0), flow(100, 30_000)]), 0)
+  assert.equal(count([begun(200_000), begun(30_000)], [flow(60_000, 0), flow(100, 30_000)]), 0)
 })
 
 test('what an earlier pull has begun comes on a connection that is young, or waits for its turn', () => {
@@ -34,7 +46,7 @@ test('what an earlier pull has begun comes on a connection that is young, or wai
   assert.equal(count([begun(9_000_000), begun(9_000_000), begun(10_000)], [flow(100, 60_000)]), 2)
   // Of a record: that nobody is silent is told there, too.
   assert.equal(count([begun(9_000_000), begun(10_000)], [flow(100), flow(200)]), 1)
-  assert.equal(count([begun(9_000_000), begun(10_000)], [flow(100), flow(200), flow(15_000)]), 0)
+  assert.equal(count([begun(9_000_000), begun(10_000)], [flow(100), flow(200), flow(60_000)]), 0)
 })
 
 test('each layer has a connection of its own', () => {
@@ -42,7 +54,7 @@ test('each layer has a connection of its own', () => {
   assert.equal(count(layers, [flow(100, 6000), flow(100, 6000)]), 1)
   // The other one has it: what came last on the silent one came before that one was written to.
   assert.equal(count(layers, [flow(100, 6000), flow(150_000, 0)]), 0)
-  assert.equal(count(layers, [flow(20_000, 0), flow(100, 90_000)]), 0)
+  assert.equal(count(layers, [flow(70_000, 0), flow(100, 90_000)]), 0)
   // Whichever comes first, the fast one is for the layer that was written to lately.
   assert.equal(count(layers, [flow(100, 6000), flow(100, 40_000), pooled]), 1)
   assert.equal(count(layers.toReversed(), [flow(100, 6000), flow(100, 40_000), pooled]), 1)
@@ -52,8 +64,45 @@ test('a layer that goes on after a pause, as fast as it may, takes no connection
   assert.equal(count([begun(200_000), begun(100_000)], [flow(100, 6000), flow(100, 90_000), pooled]), 1)
 })
 
-test('where one late layer has no connection that brings something, none of them is excused: whose is there cannot be known', () => {
-  assert.equal(count([begun(200_000), begun(130_000)], [flow(100, 6000), flow(125_000, 0)]), 0)
+test('of late layers those that have a connection are excused, and the others are not', () => {
+  assert.deepEqual(excused([begun(600_000), begun(150_000)], [flow(100, 5000), flow(590_000, 0)]), [150_000])
+  // Whose it is cannot be known yet.
+  assert.equal(count([begun(200_000), begun(130_000)], [flow(100, 6000), flow(125_000, 0)]), 2)
+  // Nobody was asked for what waits for its turn, and one is silent.
+  const layers = [begun(9_000_000), begun(200_000), begun(30_000)]
+  assert.deepEqual(excused(layers, [flow(100, 30_000), flow(190_000, 0)]), [9_000_000])
+  // The one that is silent was begun just now.
+  assert.equal(count([begun(9_000_000), waiting(100_000)], [flow(100, 60_000), flow(95_000, 0)]), 1)
+})
+
+test('what is kept for the next request accuses nobody, for as long as that engine keeps it', () => {
+  const layers = [begun(9_000_000), waiting(200_000), begun(10_000)]
+  const [busy, idle] = [flow(100, 150_000), (ms: number) => flow(ms, 0)]
+  for (const ms of [15_000, 29_000, 45_000]) assert.equal(count(layers, [busy, idle(ms)]), 2)
+  // An answer that leads elsewhere has just come on it.
+  assert.equal(count(layers, [busy, flow(3000, 200)]), 2)
+  assert.equal(count(layers, [busy, idle(190_000)]), 1)
+  // It has brought no layer, but was asked for one.
+  assert.deepEqual(excused(layers, [busy, flow(190_000, 0, 9000)]), [9_000_000])
+  assert.equal(count([begun(9_000_000), begun(10_000)], [busy, flow(190_000, 0, 9000)]), 1)
+  for (const ms of [61_000, 119_000]) assert.equal(count(layers, [busy, ofBuild(idle(ms))]), 2)
+  assert.equal(count(layers, [busy, ofBuild(idle(190_000))]), 1)
+  // It goes on, and what came last of it is not old enough to say more.
+  assert.equal(count([begun(9_000_000), begun(100_000), begun(10_000)], [busy, flow(100, 0), idle(95_000)]), 1)
+})
+
+test('what comes to others, of whom only that is known that they are connected, excuses and does not accuse', () => {
+  const busy = flow(100, 90_000)
+  for (const layer of [waiting(150_000), begun(150_000), begun(9_000_000)])
+    assert.equal(count([layer, begun(3000)], [busy, ofOther(flow(70_000, 0))]), 1)
+  assert.equal(count([begun(150_000)], [ofOther(flow(70_000, 0))]), 1)
+  assert.equal(count([begun(150_000)], [flow(5000, 0), ofOther(flow(20_000, 0))]), 1)
+  assert.equal(count([begun(150_000)], [pooled, ofOther(flow(100, 6000))]), 1)
+  // The engine's own is silent.
+  const agent = ofOther(flow(100, 6000))
+  assert.equal(count([begun(150_000)], [agent, flow(900_000, 0)]), 1)
+  for (const speed of [1050, 2000, 5000])
+    assert.equal(count([begun(1_200_000)], [ofOther(flow(100, speed)), flow(1_190_000, 0)]), 0)
 })
 
 test('a layer of which nothing has come waits for its turn, unless somebody was asked and has not answered', () => {
@@ -67,8 +116,20 @@ test('a layer of which nothing has come waits for its turn, unless somebody was 
   assert.equal(count([waiting(200_000), begun(30_000), begun(190_000)], [flow(100, 30_000), flow(180_000, 0)]), 1)
 })
 
-test('where no connection can be seen a layer of which nothing has come may wait for its turn, and for its first piece after that', () => {
+test('what is seen in part excuses, and that nothing else is seen accuses nobody', () => {
+  assert.equal(count([begun(150_000)], [flow(100, 6000), pooled], false), 1)
+  assert.equal(count([begun(150_000)], [pooled], false), 1)
+  // Somebody was asked, and has not answered.
+  for (const layer of [begun(150_000), waiting(150_000)]) assert.equal(count([layer], [flow(148_000, 0)], false), 0)
+})
+
+test('where no connection of the engine is seen, no layer is silent until nothing was written for as long as the slowest takes for a piece', () => {
   assert.equal(count([waiting(200_000), begun(30_000)]), 1)
-  assert.equal(count([waiting(200_000), begun(200_000)]), 1)
-  assert.equal(count([waiting(200_000)]), 1)
+  assert.equal(count([waiting(200_000), begun(200_000)]), 2)
+  assert.equal(count([begun(1_000_000)]), 1)
+  assert.equal(count([begun(1_100_000)]), 0)
+  assert.equal(count([begun(1_100_000), begun(90_000)]), 1)
+  assert.equal(count([begun(1_100_000)], [ofOther(flow(100, 2000))]), 1)
+  // It may wait for its turn.
+  assert.equal(count([waiting(1_100_000)]), 1)
 })

@@ -188,7 +188,8 @@ export class Trace {
     const known = this.#coming.get(engine.process.pid)
     if (known !== undefined && atMs - known.atMs < connectionsMs) return known.isComing
     const connections = await readConnections(this.#host, engine, table)
-    const isComing = connections?.some(({ idleMs }) => idleMs < connectionsMs) ?? true
+    // What is not seen may come.
+    const isComing = connections?.isWhole !== true || connections.all.some(({ idleMs }) => idleMs < connectionsMs)
     this.#coming.set(engine.process.pid, { atMs, isComing })
     return isComing
   }

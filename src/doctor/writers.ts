@@ -30,6 +30,11 @@ const known: ReadonlyMap<string, readonly string[]> = new Map([
   ['buildkitd', ['--containerd-worker-addr']],
 ])
 
+/** Others are known by their connection to containerd alone, and may have connections of their own for anything. */
+export function isKnownWriter(name: string): boolean {
+  return known.has(name)
+}
+
 /** Have containerd pull for them, or run what it has: what comes on their connections is no layer. The kernel cuts names after 15 letters. */
 const strangers = /^(?:kubelet|kubelite|k3s|k3s-(?:server|agent)|rke2|crictl|containerd-shim)$/
 

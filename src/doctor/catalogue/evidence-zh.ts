@@ -193,6 +193,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ],
   ['these connections brought {} bytes a second while they were looked at', '观察期间，这些连接每秒带来 {0} 字节'],
   [
+    'not all who may write into the engine can be seen, and what comes to them neither',
+    '无法看到所有可能向引擎写入的进程，也无法看到它们收到的数据',
+  ],
+  [
     'no registry is asked for it: a client of the engine sends it (ctr images import), or makes it',
     '它不向任何镜像仓库请求：由引擎的客户端发送（ctr images import）或生成',
   ],

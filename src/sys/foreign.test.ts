@@ -64,8 +64,8 @@ const program = join(directory, 'start.mjs')
 writeFileSync(program, starter)
 
 /** @param awaited a regular expression */
-async function endAfter(how: 'kill' | '^C', script: string, awaited = 'ready') {
-  const args = ['-c', terminal, how, awaited, process.execPath, program, 'sh', '-c', script]
+async function endAfter(how: 'kill' | '^C', script: string, { awaited = 'ready', inside = [] as string[] } = {}) {
+  const args = ['-c', terminal, how, awaited, ...inside, process.execPath, program, 'sh', '-c', script]
   const { stdout, stderr } = await promisify(execFile)('python3', args, { cwd: directory, timeout: 90_000 })
   const [, said = '', left] = /^(.*)\nleft(.*)\n$/s.exec(stdout) ?? []
   assert.equal(left, '', stdout + stderr)
@@ -89,6 +89,14 @@ describe('at an interrupt', { concurrency: 3 }, () => {
     assert.partialDeepStrictEqual(await endAfter('^C', listener), { heard: 1, status: 137 })
   })
 
+  test('so it does on a system that has no cat where others have it', { skip: process.getuid?.() !== 0 }, async () => {
+    const hide = 'for cat in /usr/bin/cat /bin/cat; do mount --bind /dev/null $cat; done; exec "$@"'
+    const inside = ['unshare', '--mount', 'sh', '-c', hide, 'sh']
+    const script = `cat /dev/null 2> /dev/null && echo cat; ${listener}`
+    const { said, heard, status } = await endAfter('^C', script, { inside })
+    assert.deepEqual([said.includes('cat\r\n'), heard, status], [false, 1, 137])
+  })
+
   test('what is in a group of its own, which the terminal does not tell, hears of it', async () => {
     assert.partialDeepStrictEqual(await endAfter('^C', `trap : INT; ${apart}`), { heard: 1, status: 137 })
   })
@@ -96,7 +104,7 @@ describe('at an interrupt', { concurrency: 3 }, () => {
   test('it does so, too, if who started it has died of it before we look', async () => {
     const parent = `exec perl -e 'sleep 1; fork or exec @ARGV; sleep 30' ${apart}`
     const awaited = 'ready.*acquainted.*acquainted'
-    assert.partialDeepStrictEqual(await endAfter('^C', parent, awaited), { heard: 1, status: 130 })
+    assert.partialDeepStrictEqual(await endAfter('^C', parent, { awaited }), { heard: 1, status: 130 })
   })
 
   test('what is started only after the signal is not left behind if it does not listen', async () => {

@@ -147,9 +147,9 @@ class Witness {
   readonly #process: ChildProcess
 
   constructor() {
-    const env = { PATH: '/usr/bin:/bin' }
-    this.#process = spawn('cat', [], { cwd: '/', env, stdio: ['pipe', 'ignore', 'ignore'] })
-    this.#process.on('error', () => {}) // without a witness all are told
+    const small = startWitness('cat', [])
+    // Not all systems keep programs there. We ourselves are larger, and know how to wait, too.
+    this.#process = small.pid === undefined ? startWitness(process.execPath, ['-e', 'process.stdin.resume()']) : small
     this.#process.unref()
     this.#process.stdin?.on('error', () => {})
     const input = this.#process.stdin as { unref?: () => void } | null
@@ -165,6 +165,13 @@ class Witness {
   leave(): void {
     this.#process.kill('SIGKILL')
   }
+}
+
+/** It has nothing of our environment, and ends with its input. */
+function startWitness(file: string, args: readonly string[]): ChildProcess {
+  const env = { PATH: '/usr/bin:/bin' }
+  const started = spawn(file, args, { cwd: '/', env, stdio: ['pipe', 'ignore', 'ignore'] })
+  return started.on('error', () => {}) // without a witness all are told
 }
 
 function isThere({ pid, startTicks }: ProcessFacts): boolean {

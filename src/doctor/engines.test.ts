@@ -13,7 +13,17 @@ import { LiveHost } from '../sys/host-view.ts'
 import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
 import { collectHere } from './collector.ts'
-import { askEngine, findEngines, isListenerOf, isOfHost, listEngines, settingsOf, withGraphRoot } from './engines.ts'
+import {
+  askEngine,
+  type Engine,
+  findEngines,
+  findStrangeness,
+  isListenerOf,
+  isOfHost,
+  listEngines,
+  settingsOf,
+  withGraphRoot,
+} from './engines.ts'
 
 test('a program is run to tell its version only if root or we have started it beside us, or nobody but root can replace it', {
   skip: process.getuid?.() !== 0,
@@ -32,8 +42,10 @@ test('a program is run to tell its version only if root or we have started it be
     const [engine, ...others] = await findEngines(host, readProcessTable(host), child.pid)
     assert.ok(engine)
     assert.deepEqual(others, [])
+    strangers.push(engine.stranger)
     return engine.version
   }
+  const strangers: Engine['stranger'][] = []
   assert.match((await versionOf(0)) ?? 'none', /^\d/)
   assert.equal(await versionOf(65_534), undefined)
   // Root runs what is another's, who may have changed since what it loads.
@@ -42,6 +54,7 @@ test('a program is run to tell its version only if root or we have started it be
   copyFileSync('/bin/sleep', theirs)
   chownSync(theirs, 65_534, 65_534)
   assert.equal(await versionOf(0, [theirs, '30']), undefined)
+  assert.deepEqual([strangers[0], strangers.at(-1)], [undefined, { place: theirs, uid: 65_534, isOpen: false }])
   // As in a container that has the processes of the host.
   assert.equal(await versionOf(0, ['unshare', '--mount', program, '30']), undefined)
   // A rootless podman, and a daemon with mounts of its own (MountFlags of systemd).
@@ -70,7 +83,11 @@ test('what is not known of a process is not taken for that of the host', async (
   for (const path of Object.keys(beside)) {
     const { [path]: _, ...without } = beside
     assert.equal(await judge(without), false, path)
+    assert.notEqual(await findStrangeness(new FixtureHost({ links: without, files: root }), 7), 'mounts', path)
     assert.equal(await judge({ ...beside, [path]: 'other' }), false, path)
+    const host = new FixtureHost({ links: { ...beside, [path]: 'other' }, files: root })
+    const what = path.endsWith('/root') ? 'root' : path.endsWith('/mnt') ? 'mounts' : 'namespaces'
+    assert.equal(await findStrangeness(host, 7), what, path)
   }
   // Of a root that was unmounted meanwhile the kernel says that it is /, too.
   const host = new FixtureHost({ links: beside, files: root })

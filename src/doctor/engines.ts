@@ -3,6 +3,7 @@ import { basename, isAbsolute, join } from 'node:path'
 import { parseGoBool } from '../codec/external/programs.ts'
 import type { FileFacts, HeldSocket, HostView, MeantSocket } from '../sys/host-view.ts'
 import type { SocketAnswer } from '../sys/local-http.ts'
+import type { Stranger } from '../sys/own-path.ts'
 import {
   type Descriptor,
   optionOf,
@@ -44,6 +45,8 @@ export interface FoundEngine {
 
 export interface Engine extends FoundEngine {
   readonly version: string | undefined
+  /** Who may have put its program there, where it was not asked for its version for this reason. */
+  readonly stranger?: Stranger | undefined
   readonly decompressors: readonly EngineDecompressor[]
 }
 
@@ -129,8 +132,8 @@ export function listEngines(host: HostView, table: ProcessTable, pid?: number): 
 export async function askEngines(host: HostView, found: readonly FoundEngine[]): Promise<Engine[]> {
   const engines = await Promise.all(
     found.map(async engine => {
-      const [version, placed] = await Promise.all([readVersion(host, engine), withGraphRoot(host, engine)])
-      const known = { ...placed, version }
+      const [asked, placed] = await Promise.all([readVersion(host, engine), withGraphRoot(host, engine)])
+      const known = { ...placed, ...asked }
       return { ...known, decompressors: await findDecompressors(host, known) }
     }),
   )
@@ -217,39 +220,63 @@ function findSockets(host: HostView, pid: number, descriptors: readonly Descript
   return [...new Set(own.map(({ path }) => path))].slice(0, socketsMax)
 }
 
-/** Which of them a container has of its own differs: a monitor of nodes has the host's processes, and a root without a user namespace. */
-const namespaces = ['pid', 'mnt', 'user']
+/** What makes a process another's: its user, and what it has of its own. `mounts` alone is what systemd and snap give to a daemon of root. */
+export type Strangeness = 'user' | 'namespaces' | 'mounts' | 'root'
 
 /**
- * True if what the process is may be run here, with our rights: root or we started it, beside us, out of the same files. Anybody may call a program of his like an
- * engine, and so may a container. What is not known of it is not taken for good.
+ * Undefined if what the process is may be run here, with our rights: root or we started it, beside us, out of the same files. Anybody may call a program of his like an
+ * engine, and so may a container; which namespaces a container has of its own differs: a monitor of nodes has the host's processes, and a root without a user namespace. What is not known of it is
+ * not taken for good.
  */
-export async function isOfHost(host: HostView, pid: number): Promise<boolean> {
+export async function findStrangeness(host: HostView, pid: number): Promise<Strangeness | undefined> {
+  const namespaceOf = (of: number | 'self', name: string) => host.link(`/proc/${of}/ns/${name}`)
   const isShared = (name: string) => {
-    const its = host.link(`/proc/${pid}/ns/${name}`)
-    return its !== undefined && its === host.link(`/proc/self/ns/${name}`)
+    const its = namespaceOf(pid, name)
+    return its !== undefined && its === namespaceOf('self', name)
   }
   const uids = readUids(host, pid)
-  if (!namespaces.every(isShared) || uids === undefined || !isTrusted(uids, host.uid)) return false
+  if (uids === undefined || !isTrusted(uids, host.uid)) return 'user'
+  if (!['pid', 'user'].every(isShared)) return 'namespaces'
+  if (!isShared('mnt')) {
+    const areKnown = namespaceOf(pid, 'mnt') !== undefined && namespaceOf('self', 'mnt') !== undefined
+    return areKnown ? 'mounts' : 'namespaces'
+  }
   const root = `/proc/${pid}/root`
-  if (host.link(root) !== '/') return false
+  if (host.link(root) !== '/') return 'root'
   // The kernel calls the root of what was unmounted so, too.
-  return host.disk.isOne === undefined || (await host.disk.isOne(root, '/')) === true
+  return host.disk.isOne === undefined || (await host.disk.isOne(root, '/')) === true ? undefined : 'root'
+}
+
+export async function isOfHost(host: HostView, pid: number): Promise<boolean> {
+  return (await findStrangeness(host, pid)) === undefined
 }
 
 /** The file that an engine runs, by a name under which it may be run here: beside users, mounts or a root of its own it may still be one of the host. */
-async function findRunnable(host: HostView, pid: number, program: string): Promise<string | undefined> {
+async function findRunnable(host: HostView, pid: number, program: string): Promise<Runnable> {
   const running = `/proc/${pid}/exe`
   // Of a record nothing is run: its script has judged that.
-  if (host.disk.isOne === undefined) return running
-  if (await isOfHost(host, pid)) return isOwnFile(await host.disk.file(running)) ? running : undefined
-  const isSame = (await host.disk.isOne(running, program)) === true
-  return isSame && (await host.disk.strangerAt?.(program)) === 'nobody' ? program : undefined
+  if (host.disk.isOne === undefined) return { path: running }
+  if (await isOfHost(host, pid)) {
+    const stranger = strangerOf(program, await host.disk.file(running))
+    return stranger === 'nobody' ? { path: running } : { path: undefined, stranger }
+  }
+  if ((await host.disk.isOne(running, program)) !== true) return { path: undefined }
+  const stranger = await host.disk.strangerAt?.(program)
+  return stranger === 'nobody' ? { path: program } : { path: undefined, stranger }
+}
+
+interface Runnable {
+  readonly path: string | undefined
+  /** Who may have put it there, if that is known to be the reason why it may not be run. */
+  readonly stranger?: Stranger | undefined
 }
 
 /** What root or we run may be another's, who has changed it since, or what it loads. */
-function isOwnFile(file: FileFacts | undefined): boolean {
-  return file !== undefined && (file.uid === 0 || file.uid === process.geteuid?.()) && (file.mode & 0o022) === 0
+function strangerOf(place: string, file: FileFacts | undefined): Stranger | 'nobody' | undefined {
+  const { uid, mode = 0 } = file ?? {}
+  if (uid === undefined) return undefined
+  const isOwn = uid === 0 || uid === process.geteuid?.()
+  return isOwn && (mode & 0o022) === 0 ? 'nobody' : { place, uid, isOpen: isOwn }
 }
 
 /** Root's, or that of who looks. */
@@ -303,18 +330,18 @@ export function isListenerOf(host: HostView, pid: number, listener: Listener): b
 }
 
 /** Docker is asked; others tell it on their command line, by the very file that runs. */
-async function readVersion(host: HostView, engine: FoundEngine) {
+async function readVersion(host: HostView, engine: FoundEngine): Promise<Pick<Engine, 'version' | 'stranger'>> {
   const { kind, process, program } = engine
   if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
     const answers = await Promise.all(askEach(host, engine, '/version'))
     const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
     const version = versions.find(version => version !== undefined)
-    if (version !== undefined) return version
+    if (version !== undefined) return { version }
   }
-  if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return undefined
-  const runnable = await findRunnable(host, process.pid, program)
-  const told = runnable && (await host.tell(runnable, ['--version']))
-  return /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1]
+  if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return { version: undefined }
+  const { path, stranger } = await findRunnable(host, process.pid, program)
+  const told = path && (await host.tell(path, ['--version']))
+  return { version: /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1], stranger }
 }
 
 async function findDecompressors(

@@ -1,6 +1,7 @@
 /** Why a program that an engine names is not run here: it would have the rights of who looks, and anybody may have put it there. */
 import { findScriptFiles } from '../codec/external/script-files.ts'
 import type { HostView } from '../sys/host-view.ts'
+import type { Stranger } from '../sys/own-path.ts'
 import { type FoundEngine, isOfHost } from './engines.ts'
 
 /** @returns undefined if the engine is of the host, by root or us, and so is the program with all that leads to it */
@@ -34,7 +35,10 @@ async function refusePlace(host: HostView, path: string): Promise<string | undef
   const stranger = await host.disk.strangerAt?.(path)
   if (stranger === 'nobody') return undefined
   if (stranger === undefined) return describeUnseen(path)
-  const { place, uid, isOpen } = stranger
+  return describeStranger(stranger)
+}
+
+export function describeStranger({ place, uid, isOpen }: Stranger): string {
   return isOpen
     ? `it was not run with our rights: others may write to ${place}`
     : `it was not run with our rights: ${place} belongs to user ${uid}`

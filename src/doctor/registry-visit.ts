@@ -11,7 +11,7 @@ import { parseProxies } from '../places/registry/proxy.ts'
 import { type Reached, reachRegistry } from '../places/registry/reach.ts'
 import { openRegistry } from '../places/registry/registry.ts'
 import { within } from '../sys/processes.ts'
-import type { Engine } from './engines.ts'
+import type { Engine, Strangeness } from './engines.ts'
 import type { RegistrySettings } from './registry-settings.ts'
 
 /** What came of a question. */
@@ -48,10 +48,18 @@ export interface RegistryVisitOptions {
   /** Undefined if no engine is there: then what an engine without settings would do. */
   readonly engine: Engine | undefined
   readonly settings: RegistrySettings
-  /** The engine may be anybody's: nothing is sent where its settings would have it sent. */
-  readonly isStrange?: boolean
+  /** Why no credentials are sent where the engine's settings would have them sent. */
+  readonly strangeness?: Strangeness | undefined
   readonly credentials: CredentialSource
   readonly signal: AbortSignal
+}
+
+/** Of a daemon of root that only has mounts of its own what needs no credentials is asked, as any answer of a registry that is named alone. */
+export function isFollowed({
+  strangeness,
+  reference,
+}: Pick<RegistryVisitOptions, 'strangeness' | 'reference'>): boolean {
+  return strangeness === undefined || (strangeness === 'mounts' && reference === undefined)
 }
 
 export class RegistryVisit {
@@ -59,7 +67,7 @@ export class RegistryVisit {
   readonly reference: Reference | undefined
   readonly engine: Engine | undefined
   readonly settings: RegistrySettings
-  readonly isStrange: boolean
+  readonly strangeness: Strangeness | undefined
   readonly #options: RegistryVisitOptions
   #origin: string | undefined
   readonly #answers = new Map<string, Promise<Outcome<unknown>>>()
@@ -70,7 +78,12 @@ export class RegistryVisit {
     this.reference = options.reference
     this.engine = options.engine
     this.settings = options.settings
-    this.isStrange = options.isStrange ?? false
+    this.strangeness = options.strangeness
+  }
+
+  /** Whether anything is sent by the settings of the engine. */
+  get isFollowed(): boolean {
+    return isFollowed(this)
   }
 
   /** The proxy between, as messages may show it. */

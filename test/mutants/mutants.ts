@@ -849,7 +849,7 @@ const engines: Mutant[] = [
     [
       'src/doctor/checks/items.ts',
       'src/doctor/checks/registry.test.ts',
-      ['open.map(({ process }) => isOfHost(host, process.pid))', 'open.map(() => true)'],
+      ['open.map(({ process }) => findStrangeness(host, process.pid))', 'open.map(() => undefined)'],
     ],
     ['src/doctor/cures/cure.ts', cures, ['  if (!facts.isOfHost)\n', '  if (false)\n']],
     ['src/doctor/cures/cure.ts', cures, ['(await isOwn(host, path)) && ', '']],

@@ -268,6 +268,7 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['version {}, data in {}', '版本 {0}，数据位于 {1}'],
   ['an unknown place', '未知位置'],
   ['unknown', '未知'],
+  ['unknown ({})', '未知（{0}）'],
   ['listens on {}', '监听 {0}'],
   ['{}: {}; mended in {}', '{0}：{1}；已在 {2} 修复'],
   [
@@ -412,8 +413,29 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['this is a record of another host, or one that is looked at from afar', '这是另一台主机的记录，或正在远程查看'],
   ['only root may see in which network it lives', '只有 root 能看到它所在的网络'],
   [
-    'its settings were not looked at: it is neither of root nor our own, or has a root or namespaces of its own, and credentials would go where it likes; its user can ask, in its namespaces',
-    '没有查看它的设置：它既不属于 root 也不属于我们，或有自己的根目录或命名空间，凭据会被送到它想要的地方；它的用户可以在它的命名空间中询问',
+    'its settings were not followed: it has mounts of its own, and credentials would go where it likes; --registry {} asks without any, and where you trust these mounts nsenter -t {} -m {} with them',
+    '没有采用它的设置：它有自己的挂载，凭据会被送到它想要的地方；--registry {0} 不带凭据询问；若信任这些挂载，nsenter -t {1} -m {2} 可带凭据询问',
+  ],
+  [
+    'its settings were not followed: it has a root of its own, and credentials would go where it likes; {} in that root asks as it would',
+    '没有采用它的设置：它有自己的根目录，凭据会被送到它想要的地方；在该根目录中运行 {0} 会以它的方式询问',
+  ],
+  [
+    'its settings were not followed: it has namespaces of its own, as a container has, and credentials would go where it likes; {} in there asks as it would',
+    '没有采用它的设置：它像容器那样有自己的命名空间，凭据会被送到它想要的地方；在其中运行 {0} 会以它的方式询问',
+  ],
+  [
+    'its settings were not followed: it has namespaces of its own, as a rootless engine has; nsenter -t {} -U --preserve-credentials -m -n {} asks in these',
+    '没有采用它的设置：它像 rootless 引擎那样有自己的命名空间；nsenter -t {0} -U --preserve-credentials -m -n {1} 在其中询问',
+  ],
+  [
+    "its settings were not followed: it is neither of root nor our own, and credentials would go where it likes; sudo -u '#{}' {} asks as its user",
+    "没有采用它的设置：它既不属于 root 也不属于我们，凭据会被送到它想要的地方；sudo -u '#{0}' {1} 以它的用户询问",
+  ],
+  ['it was tried without the settings of the engines here', '尝试时没有采用此处引擎的设置'],
+  [
+    'it has mounts of its own: whose certificates it trusts was not looked at',
+    '它有自己的挂载：没有查看它信任谁的证书',
   ],
   ['{} lives in another network namespace; {} tries it from there', '{0} 在另一个网络命名空间中；{1} 可从那里试连'],
   [

@@ -21,7 +21,7 @@ const silent = new Set([
 ])
 /** Names of questions, tables for the kernel's words, parts that are told only within a sentence above, errors and a command. */
 const noEvidence =
-  /^(write pwrite64 |it has \{\} requests for pulls\{\};|\{\} for (it|layers)[:,] |in namespace \{\} that layer\{\}|it decompresses (the )?layer |reach padded|small |second |futex nanosleep|passes on$|knows no such name$|did not answer$|could not answer$| through the proxy |nsenter |Cannot (reach|ask for an image|read the configuration)|sed -n |.*INFO: task |.* has no such image for |.* has indexes in indexes)/
+  /^(write pwrite64 |it has \{\} requests for pulls\{\};|\{\} for (it|layers)[:,] |in namespace \{\} that layer\{\}|it decompresses (the )?layer |reach padded|small |second |futex nanosleep|passes on$|knows no such name$|did not answer$|could not answer$| through the proxy |nsenter |windlass doctor |Cannot (reach|ask for an image|read the configuration)|sed -n |.*INFO: task |.* has no such image for |.* has indexes in indexes)/
 
 function sourcesOf(directory: string): string[] {
   return readdirSync(directory)

@@ -7,12 +7,14 @@ export const network = {
     en: {
       title: 'The registry cannot be tried as the engine would reach it',
       meaning: 'What is tried from here goes another way than what the engine sends, so nothing was sent.',
-      advice: ['Run windlass doctor on the host itself, as root, in the network of the engine.'],
+      advice: [
+        'Run windlass doctor where the engine is: the evidence says what is in the way here, and from where to ask.',
+      ],
     },
     zh: {
       title: '无法以引擎的方式试连仓库',
       meaning: '从这里发出的请求与引擎走的路不同，因此什么也没有发送。',
-      advice: ['请在主机本身、以 root、在引擎所在的网络中运行 windlass doctor。'],
+      advice: ['请在引擎所在之处运行 windlass doctor：证据说明了这里的障碍，以及应从何处询问。'],
     },
   },
   NETWORK_UNTRIED: {

@@ -67,6 +67,8 @@ export interface Item<Kind extends ItemKind = ItemKind> {
   /** The process of the engine that it belongs to. */
   readonly engine: number | undefined
   readonly value: Items[Kind]
+  /** Why what is found there is no problem for sure: it is told with it, as a note. */
+  readonly doubt?: string
 }
 
 export { describeEngine } from '../engines.ts'

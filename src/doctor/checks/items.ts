@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { type Reference, registryHost } from '../../oci/reference.ts'
 import type { CredentialSource } from '../../places/registry/credentials.ts'
 import type { HostView } from '../../sys/host-view.ts'
-import { type Engine, isOfHost } from '../engines.ts'
-import { readRegistrySettings } from '../registry-settings.ts'
-import { RegistryVisit } from '../registry-visit.ts'
+import { type Engine, findStrangeness } from '../engines.ts'
+import { type RegistrySettings, readRegistrySettings } from '../registry-settings.ts'
+import { isFollowed, RegistryVisit, type RegistryVisitOptions } from '../registry-visit.ts'
 import { describeEngine, type EngineDirectory, type Item } from './check.ts'
 
 /** The registry that the user named: alone, or with an image. */
@@ -42,6 +42,8 @@ export async function listItems(
       key: `${visit.host} ${visit.engine?.process.pid ?? ''}`.trim(),
       engine: visit.engine?.process.pid,
       value: visit,
+      ...(visit.engine === undefined &&
+        engines.length > 0 && { doubt: 'it was tried without the settings of the engines here' }),
     })),
   ]
 }
@@ -73,7 +75,8 @@ function temporaryOf({ kind, environment, temporary }: Engine): string | undefin
 
 /**
  * The registry as each engine would reach it, and docker's mirrors of it; engines with the same settings share a visit. Anybody may call a program of his like an engine, and give it a proxy
- * and an exception from TLS that have our credentials sent to him: settings of what is not of the host itself, by root or us, are not followed, and nothing is sent.
+ * and an exception from TLS that have our credentials sent to him: settings of what is not of the host itself, by root or us, are not followed, and nothing is sent. Where
+ * no other engine is there, it is tried without settings, which says little of any engine.
  */
 async function listRegistries(
   host: HostView,
@@ -82,23 +85,30 @@ async function listRegistries(
   signal: AbortSignal,
 ): Promise<RegistryVisit[]> {
   const open = engines.filter(({ isOpen }) => isOpen)
+  const strangenesses = await Promise.all(open.map(({ process }) => findStrangeness(host, process.pid)))
+  const found = open.map((engine, at) => ({ engine, reference, strangeness: strangenesses[at] }))
+  const isAnyTried = found.some(isFollowed)
   const seen = new Set<string>()
   const visits: RegistryVisit[] = []
-  const areOfHost = await Promise.all(open.map(({ process }) => isOfHost(host, process.pid)))
-  for (const engine of open.filter((_, at) => areOfHost[at] !== true)) {
-    const settings = await readRegistrySettings(host, undefined)
-    visits.push(new RegistryVisit({ host: name, reference, engine, settings, isStrange: true, credentials, signal }))
-  }
-  const followed = open.filter((_, at) => areOfHost[at] === true)
-  for (const engine of followed.length > 0 ? followed : [undefined]) {
-    const settings = await readRegistrySettings(host, engine)
-    const network = engine === undefined ? '' : (host.link(`/proc/${engine.process.pid}/ns/net`) ?? '')
-    const key = JSON.stringify([settings, network, engine?.rootPrefix])
+  for (const one of isAnyTried ? found : [...found, { engine: undefined, reference, strangeness: undefined }]) {
+    const settings = await readSettings(host, one)
+    const pid = one.engine?.process.pid
+    const network = pid === undefined ? '' : (host.link(`/proc/${pid}/ns/net`) ?? '')
+    const key = JSON.stringify(isFollowed(one) ? [settings, network, one.engine?.rootPrefix] : pid)
     if (seen.has(key)) continue
     seen.add(key)
     const mirrors = reference !== undefined && registryHost(reference) !== reference.domain ? settings.mirrors : []
     for (const place of [name, ...mirrors])
-      visits.push(new RegistryVisit({ host: place, reference, engine, settings, credentials, signal }))
+      visits.push(new RegistryVisit({ ...one, host: place, settings, credentials, signal }))
   }
   return visits
+}
+
+/** No certificate is sent for a stranger: what he calls so may be any file that only we can read. */
+async function readSettings(
+  host: HostView,
+  visit: Pick<RegistryVisitOptions, 'engine' | 'reference' | 'strangeness'>,
+): Promise<RegistrySettings> {
+  const settings = await readRegistrySettings(host, isFollowed(visit) ? visit.engine : undefined)
+  return visit.strangeness === undefined ? settings : { ...settings, certificateDirectories: [] }
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
 import { FixtureHost } from '../../../test/fixture-host.ts'
+import { translateEvidence } from '../catalogue/evidence.ts'
 import type { Check } from './check.ts'
 import { clock } from './clock.ts'
 import { connections } from './connections.ts'
@@ -185,6 +186,18 @@ test('who may not see the descriptors of others says so, and does not call the h
   const host = new FixtureHost({})
   host.denied.add('/proc/1/fd')
   assert.deepEqual(codesOf(await runCheck(fileGates, host)), ['SECURITY_UNSEEN'])
+})
+
+test('whose program was not asked for its version is told with whose it is', async () => {
+  const stranger = { place: '/opt/c/containerd', uid: 1000, isOpen: false }
+  const engines = [makeEngine(7, { kind: 'containerd', version: undefined, stranger, dataRoot: '/d' })]
+  const [finding] = await runCheck(runningEngines, new FixtureHost({}), { engines })
+  const english = 'version unknown (it was not run with our rights: /opt/c/containerd belongs to user 1000), data in /d'
+  assert.equal(finding?.evidence[0], english)
+  assert.equal(
+    translateEvidence(english),
+    '版本 未知（没有以我们的权限运行它：/opt/c/containerd 属于用户 1000），数据位于 /d',
+  )
 })
 
 test('a docker that does not tell its version on its socket is silent; one without a socket that we see was not asked', async () => {

@@ -66,3 +66,13 @@ test('a problem takes away what it explains, at its own item; a warning does not
   const warning = makeFinding('INODES_EXHAUSTED', 'cause', { severity: 'warning' })
   assert.deepEqual(codes({ check: 'cause', item: here, findings: [warning] }), ['/here', '/there', 'cause'])
 })
+
+test('what is in doubt is told as a note, with the doubt first; what is well stays so', () => {
+  const item = { ...here, doubt: 'who knows' }
+  const findings = [makeFinding('INODES_EXHAUSTED', 'x', { evidence: ['0 left'] }), makeFinding('DISK_FINE', 'x')]
+  const told = withoutExplained([makeCheck('cause')], [{ check: 'cause', item, findings }])
+  assert.deepEqual(
+    told.map(({ severity, evidence }) => [severity, ...evidence]),
+    [['note', 'who knows', '0 left'], ['ok']],
+  )
+})

@@ -49,12 +49,18 @@ function concerns(cause: Item, item: Item): boolean {
   return cause.kind === item.kind && cause.key === item.key
 }
 
-/** What was found, without that which something else that was found explains. */
+/** What was found, without that which something else that was found explains; what is in doubt accuses nobody. */
 export function withoutExplained(checks: readonly Check[], seen: readonly Seen[]): Finding[] {
   const explaining = seen.filter(({ findings }) => findings.some(({ severity }) => severity === 'problem'))
   return seen.flatMap(({ item, findings }) => {
     const causes = explaining.filter(cause => concerns(cause.item, item))
     const explained = causes.flatMap(({ check }) => checks.find(({ name }) => name === check)?.explains ?? [])
-    return findings.filter(({ code }) => !explained.includes(code))
+    return findings.filter(({ code }) => !explained.includes(code)).map(finding => withDoubt(finding, item))
   })
+}
+
+function withDoubt(finding: Finding, { doubt }: Item): Finding {
+  const { severity, evidence } = finding
+  if (doubt === undefined || (severity !== 'problem' && severity !== 'warning')) return finding
+  return { ...finding, severity: 'note', evidence: [doubt, ...evidence] }
 }

@@ -36,7 +36,11 @@ export const registryReach: CheckOf<'registry'> = {
     const outcome = await visit.reach()
     if (outcome.error !== undefined) {
       const code = codes[outcome.error.code] ?? 'REGISTRY_UNREACHABLE'
-      return [makeFinding(code, subject, { evidence: evidenceOf(outcome.error, visit) })]
+      const evidence = evidenceOf(outcome.error, visit)
+      if (code !== 'REGISTRY_TLS' || visit.strangeness === undefined) return [makeFinding(code, subject, { evidence })]
+      // It may trust whom we do not.
+      const unread = 'it has mounts of its own: whose certificates it trusts was not looked at'
+      return [makeFinding(code, subject, { evidence: [unread, ...evidence], severity: 'note' })]
     }
     const { origin, status, tookMs, isRegistry } = outcome.value
     const way = visit.proxy === undefined ? '' : ` through the proxy ${visit.proxy}`

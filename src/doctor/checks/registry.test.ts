@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { codesOf, makeEngine } from '../../../test/checked.ts'
 import { startImage } from '../../../test/servers/faulty-image.ts'
 import { mute, refuses, trickle, wholeAlways } from '../../../test/servers/faulty-registry.ts'
@@ -262,7 +263,61 @@ describe('the doctor tries', { concurrency: 6 }, () => {
       assert.equal(proxy.seen[0], `CONNECT ${name}`)
       const about = findings.filter(({ subject }) => subject.startsWith(`dockerd ${child.pid} `))
       assert.deepEqual(codesOf(about), ['NETWORK_UNSEEN'])
-      assert.match(about[0]?.evidence[0] ?? '', /^its settings were not looked at/)
+      assert.match(
+        about[0]?.evidence[0] ?? '',
+        /neither of root nor our own.*sudo -u '#65534' windlass doctor --image \S+\/team\/app:v1 asks/,
+      )
+    } finally {
+      child.kill('SIGKILL')
+    }
+  })
+
+  test('where no engine is followed, what is found without settings is no problem', {
+    skip: process.getuid?.() !== 0,
+  }, async () => {
+    const child = spawn('sleep', ['60'], { uid: 65_534, stdio: 'ignore' })
+    try {
+      const engine = makeEngine(child.pid ?? assert.fail())
+      const seen = await visit('127.0.0.1:1', { engine })
+      assert.deepEqual(codesOf(seen.findings).toSorted(), ['NETWORK_UNSEEN', 'REGISTRY_UNREACHABLE'])
+      const { severity, evidence, subject } = find(seen, 'REGISTRY_UNREACHABLE') ?? assert.fail()
+      assert.deepEqual([severity, subject], ['note', '127.0.0.1:1'])
+      assert.equal(evidence[0], 'it was tried without the settings of the engines here')
+      // Beside one that is followed it is.
+      const beside = await visit('127.0.0.1:1', { others: [engine] })
+      assert.equal(find(beside, 'REGISTRY_UNREACHABLE')?.severity, 'problem')
+    } finally {
+      child.kill('SIGKILL')
+    }
+  })
+
+  test('a daemon of root with mounts of its own: a registry alone is asked by its settings, without a certificate, and an image is not', {
+    skip: process.getuid?.() !== 0,
+  }, async () => {
+    await using registry = await startImage({ tls })
+    await using proxy = await startProxy()
+    const name = `registry.test:${registry.host.split(':')[1]}`
+    const environment = new Map(['HTTP_PROXY', 'HTTPS_PROXY'].map(key => [key, `http://${proxy.host}`]))
+    const child = spawn('unshare', ['--mount', 'sleep', '60'], { stdio: 'ignore' })
+    try {
+      const pid = child.pid ?? assert.fail()
+      while (readlinkSync(`/proc/${pid}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt')) await sleep(5)
+      const engine = (...args: string[]) => makeEngine(pid, { args: ['dockerd', ...args], environment })
+      const insecure = await visit(name, { engine: engine('--insecure-registry', name) })
+      assert.deepEqual(codesOf(insecure.findings), ['REGISTRY_ANSWERS'])
+      assert.equal(proxy.seen[0], `CONNECT ${name}`)
+      const trusting = find(await visit(name, { engine: engine() }), 'REGISTRY_TLS')
+      assert.equal(trusting?.severity, 'note')
+      assert.match(trusting?.evidence[0] ?? '', /^it has mounts of its own/)
+      const sent = proxy.seen.length
+      const image = await visit(`${name}/team/app:v1`, { engine: engine('--insecure-registry', name) })
+      const unseen = find(image, 'NETWORK_UNSEEN')?.evidence[0] ?? ''
+      assert.ok(
+        unseen.includes(`--registry ${name} asks without any`) && unseen.includes(`nsenter -t ${pid} -m`),
+        unseen,
+      )
+      assert.equal(proxy.seen.length, sent)
+      assert.equal(find(image, 'NAME_UNKNOWN')?.severity ?? 'note', 'note')
     } finally {
       child.kill('SIGKILL')
     }

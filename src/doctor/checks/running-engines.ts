@@ -1,5 +1,6 @@
 import { proxiesOf } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
+import { describeStranger } from '../own-programs.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 
 /** Which engines run, as they really run. */
@@ -12,15 +13,16 @@ export const runningEngines: CheckOf<'host'> = {
 function lookAtAll({ host, engines }: CheckContext): Finding[] {
   if (engines.length === 0) return [makeFinding('NO_ENGINE', '')]
   return engines.flatMap(engine => {
-    const { kind, version, dataRoot, sockets, environment, program, process } = engine
+    const { kind, version, stranger, dataRoot, sockets, environment, program, process } = engine
     const subject = describeEngine(engine)
     if (!engine.isOpen) {
       const path = `/proc/${process.pid}/${environment === undefined ? 'environ' : 'fd'}`
       const evidence = [host.denied.has(path) ? `${path}: permission denied` : `${path} cannot be read`]
       return [makeFinding('ENGINE_HIDDEN', subject, { evidence })]
     }
+    const unknown = stranger === undefined ? 'unknown' : `unknown (${describeStranger(stranger)})`
     const evidence = [
-      `version ${version ?? 'unknown'}, data in ${dataRoot ?? 'an unknown place'}`,
+      `version ${version ?? unknown}, data in ${dataRoot ?? 'an unknown place'}`,
       ...(sockets.length === 0 ? [] : [`listens on ${sockets.join(', ')}`]),
       ...proxiesOf(engine).map(([name, value]) => `${name}=${value}`),
     ]

@@ -27,12 +27,14 @@ async function look(now: number): Promise<void> {
   // A process that was stopped, or a machine that slept, has not been waiting.
   const slept = now - before > 4 * everyMs
   before = now
-  if (count !== seen || slept) {
+  const cpuTicks = readTask(process.pid)?.cpuTicks ?? 0
+  // Before it came to the call that holds it, it may have worked since the last beat: what it waits for is waited for from then on.
+  if (count !== seen || slept || cpuTicks > ticks + 1) {
     if (hasTold && count !== seen) tell('windlass: it goes on\n', { type: 'notice', message: 'it goes on' })
-    hasTold = false
+    if (count !== seen || slept) hasTold = false
     seen = count
     movedAt = now
-    ticks = readTask(process.pid)?.cpuTicks ?? 0
+    ticks = cpuTicks
     return
   }
   const idleMs = now - movedAt

@@ -11,9 +11,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LiveHost } from '../../src/sys/host-view.ts'
-import { program, startInUnit, type Visit } from '../faults/doctor-bed.ts'
 import { run, runCommand, waitUntil } from '../testbed/command.ts'
 import { openFailingFilesystem } from '../testbed/failing-filesystem.ts'
+import { program, startInUnit, type Visit } from './doctor-bed.ts'
 
 const sources = join(import.meta.dirname, '../../src/sys')
 

@@ -204,7 +204,8 @@ test('an image of an index, and one of zstd layers', async () => {
 })
 
 test('a platform of an index that is there stays when another one comes, and the index is labelled as by containerd itself', async () => {
-  const inNamespace = async (...words: string[]) => (await broken.ctr('-n', 'platforms', ...words)).split('\n').sort()
+  // A table, whose last line is given without the blanks at its end.
+  const inNamespace = async (...words: string[]) => (await broken.ctr('-n', 'platforms', ...words)).split(/ *\n/).sort()
   const list = async () => [...(await inNamespace('content', 'ls', '-q')), ...(await inNamespace('snapshots', 'ls'))]
   const pull = (architecture: string) =>
     windlass.run('pull', '--platform', `linux/${architecture}`, '--into', 'containerd:platforms', bed.refer('multi'))

@@ -53,6 +53,8 @@ export interface CheckOf<Kind extends ItemKind> {
   readonly after?: readonly Dependency[]
   /** What of the same item is no finding of its own where this one finds a problem. */
   readonly explains?: readonly FindingCode[]
+  /** What it finds stands, whatever is in doubt of its item. */
+  readonly isSure?: true
   /** Default 10 s. */
   readonly boundMs?: number
   look(item: Items[Kind], context: CheckContext): Promise<Finding[]> | Finding[]

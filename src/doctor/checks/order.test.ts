@@ -75,4 +75,9 @@ test('what is in doubt is told as a note, with the doubt first; what is well sta
     told.map(({ severity, evidence }) => [severity, ...evidence]),
     [['note', 'who knows', '0 left'], ['ok']],
   )
+  const sure = withoutExplained([{ ...makeCheck('cause'), isSure: true }], [{ check: 'cause', item, findings }])
+  assert.deepEqual(
+    sure.map(({ severity, evidence }) => [severity, ...evidence]),
+    [['problem', '0 left'], ['ok']],
+  )
 })

@@ -53,6 +53,8 @@ export class DownloadWatch {
   readonly #last = new Map<FoundEngine, Seen>()
   /** Engines that say that they download nothing of what does not grow. */
   #resting: ReadonlySet<FoundEngine> = new Set()
+  /** Of engines that were asked about in this judgement: their layers that may come all the same. */
+  readonly #excused = new Map<FoundEngine, ReadonlySet<Download>>()
   /** Files that are there, and that engines are in the middle of. */
   #unpacked: Download[] = []
 
@@ -147,6 +149,7 @@ export class DownloadWatch {
   ): Finding[] {
     const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine)?.unpackingOfPulls)))
     this.#resting = new Set(this.#engines.filter(engine => this.#isResting(engine, told(engine))))
+    this.#excused.clear()
     return this.#latest
       .filter(download => !read.has(download))
       .filter(download => !blocked.has(download.engine) || this.#hasGrown(download))
@@ -241,7 +244,16 @@ export class DownloadWatch {
     const { engine, idleMs } = download
     const flows = this.#flows(engine)
     if (flows !== undefined && isNothingComing(flows)) return false
-    return idleMs < pieceMs || findExcused(this.#of(engine).filter(isAskedFor), flows).includes(download)
+    return idleMs < pieceMs || this.#excusedOf(engine, flows).has(download)
+  }
+
+  /** Which of an engine's layers is whose connection's is found for all of them at once. */
+  #excusedOf(engine: FoundEngine, flows: Flows | undefined): ReadonlySet<Download> {
+    const known = this.#excused.get(engine)
+    if (known !== undefined) return known
+    const found = new Set(findExcused(this.#of(engine).filter(isAskedFor), flows))
+    this.#excused.set(engine, found)
+    return found
   }
 
   /** With the bytes a second that came between two looks, on what was there at both. */

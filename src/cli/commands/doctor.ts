@@ -245,6 +245,7 @@ function openRecord(context: Context, record: RecordedHost): RecordedHost {
   const { missing, isWhole, only } = record
   const say = noteWords[languageOf(context.env)]
   if (!isWhole) writeWarning(context, say.cut)
+  // A script that was given a process has looked at no other: without this word the rest would seem to be well.
   if (only !== undefined) writeNote(context, say.only(only))
   if (missing.length > 0) writeNote(context, say.missing(missing))
   return record

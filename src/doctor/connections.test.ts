@@ -7,23 +7,26 @@ import { readConnections } from './connections.ts'
 
 const established = 'ss -tneiH state established'
 const listening = 'ss -tneiH state listening'
-const quiet = '0 0 10.0.0.1:40000 10.0.0.2:443 ino:50 sk:1\n\t cubic bytes_received:12 lastsnd:1 lastrcv:600000 x:2\n'
+const quiet =
+  '0 0 10.0.0.1:40000 10.0.0.2:443 ino:50 sk:1\n\t cubic bytes_received:12 lastsnd:601000 lastrcv:600000 x:2\n'
 
 interface Scene {
   readonly tells?: Readonly<Record<string, string>>
   readonly links?: Readonly<Record<string, string>>
   readonly client?: string
   readonly kind?: 'containerd' | 'buildkitd'
+  readonly isRecord?: boolean
 }
 
 /** What is read of the connections of a containerd, to which a ctr speaks. */
-async function read({ tells = {}, links = {}, client = 'ctr', kind = 'containerd' }: Scene) {
+async function read({ tells = {}, links = {}, client = 'ctr', kind = 'containerd', isRecord = false }: Scene) {
   const stat = (pid: number, name: string) => `${pid} (${name}) S 1 ${pid} ${pid} 0 ${'0 '.repeat(46)}`
   const host = new FixtureHost({
     files: { '/proc/7/stat': stat(7, 'containerd'), '/proc/8/stat': stat(8, client) },
     links: { '/proc/7/fd/3': 'socket:[50]', ...links },
     tells: { [established]: quiet, [listening]: '', ...tells },
   })
+  if (isRecord) Object.assign(host, { network: undefined })
   const engine = makeEngine(7, { kind, sockets: ['/run/containerd/containerd.sock'] })
   return await readConnections(host, engine, readProcessTable(host))
 }
@@ -31,7 +34,7 @@ async function read({ tells = {}, links = {}, client = 'ctr', kind = 'containerd
 const ofClient = { '/proc/8/fd/3': 'socket:[51]' }
 
 test('connections are known by the sockets of the engine and of who writes into it', async () => {
-  const known = { socket: '50', idleMs: 600_000, bytes: 12, isOwn: true, keptMs: 30_000 }
+  const known = { socket: '50', idleMs: 600_000, sentMs: 601_000, bytes: 12, isOwn: true, keptMs: 30_000 }
   assert.deepEqual(await read({ links: ofClient }), { all: [known], isWhole: true })
   const both = `${quiet}${quiet.replace('ino:50', 'ino:51').replace('lastrcv:600000', '')}`
   const all = [known, { ...known, socket: '51', idleMs: 0 }]
@@ -53,13 +56,15 @@ test('buildkit, whose way to registries dockerd has, keeps them for longer', asy
   assert.deepEqual(await seen({ kind: 'buildkitd', links: {} }), [120_000])
 })
 
-test('they are unknown where an answer was cut, or has none', async () => {
+test('they are unknown where an answer was cut, or a record has none', async () => {
   const others = quiet
     .replace('ino:50', 'ino:9')
     .repeat(12_000)
     .slice(0, 1024 * 1024 - quiet.length)
   assert.equal(await read({ links: ofClient, tells: { [established]: quiet + others } }), undefined)
-  assert.equal(await read({ links: ofClient, tells: { [established]: '' } }), undefined)
+  const none = { links: ofClient, tells: { [established]: '' } }
+  assert.equal(await read({ ...none, isRecord: true }), undefined)
+  assert.deepEqual(await read(none), { all: [], isWhole: true })
 })
 
 test('those of who is connected to containerd are known, too, whatever its name, and that somebody is who cannot be seen', async () => {

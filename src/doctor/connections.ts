@@ -7,8 +7,10 @@ import { findWriters, isKnownWriter } from './writers.ts'
 
 export interface Connection {
   readonly socket: string
-  /** How long ago something came on it. */
+  /** How long ago something came on it, or, where nothing did, it was made. */
   readonly idleMs: number
+  /** How long ago something was sent on it, or, where nothing was, it was made. */
+  readonly sentMs: number
   /** All that has come on it; undefined in a record. */
   readonly bytes: number | undefined
   /** Of the engine, or of who is known by its name to write into it; those of others may be for anything. */
@@ -33,11 +35,12 @@ const longKeepers = ['buildkitd', 'dockerd']
 const portOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:(\d+)\s/
 const socketOf = /\bino:(\d+)\b/
 const receivedOf = /\blastrcv:(\d+)\b/
+const sentOf = /\blastsnd:(\d+)\b/
 const bytesOf = /\bbytes_received:(\d+)\b/
 
 /**
  * @returns the connections that the engine, and who may write into it, have made, as far as they are seen: who is in another network, or shows no descriptors, may have others. Undefined where
- *   none is seen: there is no `ss`, or it says more than is read of it
+ *   nothing tells: there is no `ss`, or it says more than is read of it
  */
 export async function readConnections(
   host: HostView,
@@ -63,7 +66,7 @@ export async function readConnections(
   })
   // A record tells of those with known names alone.
   const isWhole = holders.isWhole && (writers.isWhole || host.network === undefined)
-  return all.length === 0 ? undefined : { all, isWhole }
+  return { all, isWhole }
 }
 
 interface Writer {
@@ -78,15 +81,18 @@ function parseConnection(line: string, next = ''): Omit<Connection, keyof Holder
   const bytes = bytesOf.exec(counters)?.[1]
   return {
     socket: socketOf.exec(line)?.[1] ?? '',
-    // What came just now is not counted.
+    // What came or was sent just now is not counted.
     idleMs: Number(receivedOf.exec(counters)?.[1] ?? 0),
+    sentMs: Number(sentOf.exec(counters)?.[1] ?? 0),
     bytes: bytes === undefined ? undefined : Number(bytes),
   }
 }
 
 async function readLines(host: HostView, state: 'established' | 'listening'): Promise<string[] | undefined> {
   const told = await host.tell('ss', ['-tneiH', 'state', state])
-  return told === undefined || told.length >= stdoutMax ? undefined : told.split('\n')
+  // In a record that is what there is where there was no `ss`, too.
+  const isMissing = told === undefined || (told === '' && state === 'established' && host.network === undefined)
+  return isMissing || told.length >= stdoutMax ? undefined : told.split('\n')
 }
 
 /** Who holds which socket. */

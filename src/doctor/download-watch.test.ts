@@ -114,7 +114,7 @@ async function toldOfIngest({
   const told = (elapsedMs: number) =>
     (received ?? []).map((ms, at) => {
       const bytes = 7_000_000 + ((speeds[at] ?? 0) * elapsedMs) / 1000
-      const counters = `cubic bytes_received:${bytes} lastsnd:1 lastrcv:${ms} x:2`
+      const counters = `cubic bytes_received:${bytes} lastsnd:${ms + 1000} lastrcv:${ms} x:2`
       return `0 0 [::ffff:10.0.0.1]:${ports[at] ?? 40_000 + at} 10.0.0.2:443 ino:${50 + at} sk:1\n\t ${counters}\n`
     })
   const host = new FixtureHost({
@@ -170,6 +170,9 @@ test('containerd, which writes in pieces of 1 MiB, is silent where nothing comes
   assert.deepEqual(await codes({ received: [20_000, 16_000] }), ['DOWNLOAD_SILENT'])
   assert.deepEqual(await codes({ received: [20_000, 200] }), ['PULL_WAITS'])
   assert.deepEqual(await codes({ received: [20_000], isOfOther: true }), ['PULL_WAITS'])
+  // Nobody was asked for it: the connection is quiet since long before.
+  assert.deepEqual(await codes({ received: [600_000] }), ['PULL_WAITS'])
+  assert.deepEqual(await codes({ idleMs: 800_000, received: [] }), ['PULL_WAITS'])
   // It cannot be seen, or another layer has that connection: then it takes longer.
   assert.deepEqual(await codes({}), ['PULL_WAITS'])
   assert.deepEqual(await codes({ idleMs: 130_000 }), ['PULL_WAITS'])

@@ -11,7 +11,7 @@ import { type Finding, makeFinding } from './finding.ts'
 import type { PullGoroutines } from './goroutines.ts'
 import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
 import type { LineWatch } from './sample.ts'
-import { type Flows, findExcused, pieceMs } from './slow-layers.ts'
+import { type Flows, findExcused, isOfItsTime, pieceMs } from './slow-layers.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
 const seenMs = 5000
@@ -214,8 +214,10 @@ export class DownloadWatch {
   #describeConnections(download: Download, code: FindingCode): string[] {
     if (!isInPieces(download) || code === 'PULL_MOVES' || !this.#isStill(download)) return []
     const flows = this.#flows(download.engine)
-    if (flows === undefined)
+    if (flows === undefined || (flows.all.length === 0 && !flows.isWhole))
       return ['the engine writes in pieces of 1 MiB, and when something came last on its connections cannot be seen']
+    if (flows.all.length === 0 && flows.isWhole)
+      return ['neither the engine nor any of its clients has a connection on which it could come']
     const latest = seconds(Math.min(...flows.all.map(({ idleMs }) => idleMs)))
     const speed = flows.all.reduce((sum, { bytesPerSecond = 0 }) => sum + bytesPerSecond, 0)
     return [
@@ -243,7 +245,7 @@ export class DownloadWatch {
     if (!isInPieces(download)) return false
     const { engine, idleMs } = download
     const flows = this.#flows(engine)
-    if (flows !== undefined && isNothingComing(flows)) return false
+    if (flows !== undefined && isNothingComing(download, flows)) return false
     return idleMs < pieceMs || this.#excusedOf(engine, flows).has(download)
   }
 
@@ -335,9 +337,10 @@ export function isInPieces({ engine, isSent }: Download): boolean {
   return !isSent && (engine.kind === 'containerd' || engine.kind === 'buildkitd')
 }
 
-/** What is not the engine's own tells by itself of no silence. */
-function isNothingComing({ all, isWhole }: Flows): boolean {
-  return isWhole && all.some(({ isOwn }) => isOwn) && all.every(({ idleMs }) => idleMs >= silentMs)
+/** What is not the engine's own tells by itself of no silence, and neither does what is for something else. */
+function isNothingComing(download: Download, { all, isWhole }: Flows): boolean {
+  const isAsked = all.some(flow => flow.isOwn && isOfItsTime(flow, download))
+  return isWhole && isAsked && all.every(({ idleMs }) => idleMs >= silentMs)
 }
 
 function isAskedFor(download: Download): boolean {

@@ -7,7 +7,8 @@ const waiting = (idleMs: number) => ({ bytes: 0, idleMs })
 
 /** On which something came last so long ago, and so much a second while it was looked at. */
 function flow(idleMs: number, bytesPerSecond?: number, bytes = 50_000_000): Flow {
-  return { socket: '1', bytes, idleMs, bytesPerSecond, isOwn: true, keptMs: 30_000 }
+  // What comes was asked for before.
+  return { socket: '1', bytes, idleMs, sentMs: idleMs + 1000, bytesPerSecond, isOwn: true, keptMs: 30_000 }
 }
 
 const ofOther = (flow: Flow): Flow => ({ ...flow, isOwn: false })
@@ -130,6 +131,56 @@ test('where no connection of the engine is seen, no layer is silent until nothin
   assert.equal(count([begun(1_100_000)]), 0)
   assert.equal(count([begun(1_100_000), begun(90_000)]), 1)
   assert.equal(count([begun(1_100_000)], [ofOther(flow(100, 2000))]), 1)
-  // It may wait for its turn.
-  assert.equal(count([waiting(1_100_000)]), 1)
+  // Nobody else has the turn.
+  assert.equal(count([waiting(1_100_000)]), 0)
+  assert.deepEqual(excused([waiting(1_200_000), begun(1_100_000)]), [1_200_000])
+  // What the engine has is quiet since long before.
+  assert.equal(count([begun(1_000_000)], [flow(5_000_000, 0)]), 1)
+  assert.equal(count([begun(1_100_000)], [flow(5_000_000, 0)]), 0)
+})
+
+test('who has no connection at all has asked nobody', () => {
+  for (const layer of [begun(9_000_000), waiting(9_000_000)]) assert.equal(count([layer], []), 1)
+  assert.equal(count([begun(9_000_000)], [], false), 0)
+})
+
+test('what sends, and gets no answer, waits for none, unless what it sent was a question', () => {
+  const goOn = [begun(9000), begun(20_000), begun(30_000)]
+  const layers = [waiting(200_000), waiting(200_500), ...goOn]
+  const flows = goOn.map(() => flow(100, 90_000))
+  const sending = (flow: Flow, sentMs: number): Flow => ({ ...flow, sentMs })
+  // A push goes on; a log has written a line now, or some time ago; and what waits for its answer.
+  assert.equal(count(layers, [...flows, sending(flow(180_000, 0, 4000), 3)]), 2)
+  assert.equal(count(layers, [...flows, ofBuild(sending(flow(180_000, 0, 0), 0))]), 2)
+  assert.equal(count(layers, [...flows, ofBuild(sending(flow(900_000, 0, 0), 155_000))]), 2)
+  assert.equal(count(layers, [...flows, sending(flow(185_000, 0, 4000), 180_000)]), 0)
+  // It was kept from before, and asked again.
+  assert.equal(count(layers, [...flows, sending(flow(225_000, 0, 4000), 198_000)]), 0)
+})
+
+test('a layer is silent, of which nothing has come since an earlier pull, where nothing else comes', () => {
+  const mute = flow(3_600_000, 0, 9000)
+  for (const isWhole of [true, false]) assert.equal(count([begun(36_000_000)], [mute], isWhole), 0)
+  assert.equal(count([begun(36_000_000)], [mute, ofOther(flow(100, 5000))]), 0)
+  assert.equal(count([begun(36_000_000), begun(9000)], [mute, flow(100, 90_000)]), 1)
+})
+
+test('what is quiet for long, and for something else, makes no silence of what comes in bursts to others', () => {
+  const burst = ofOther(flow(6000, 0))
+  for (const log of [[], [flow(3_600_000, 0, 0)]]) assert.equal(count([begun(150_000)], [...log, burst]), 1)
+})
+
+test('a layer whose own connection fell silent with it has no other, if that can be of no other layer', () => {
+  const own = flow(190_000, 0)
+  for (const speed of [1050, 6000]) assert.equal(count([begun(200_000)], [flow(100, speed), own]), 0)
+  assert.equal(count([begun(600_000)], [flow(100, 1050), own]), 1)
+  // Whose it is cannot be known yet.
+  assert.equal(count([begun(200_000), begun(195_000)], [flow(100, 6000), own]), 2)
+})
+
+test('nobody was asked for a layer before its file was there', () => {
+  const silent = { ...flow(400_000, 0), sentMs: 1_000_000 }
+  assert.deepEqual(excused([begun(600_000), waiting(450_000), begun(9000)], [silent, flow(100, 90_000)]), [450_000])
+  const late = { ...flow(99_000, 0), sentMs: 500_000 }
+  assert.deepEqual(excused([begun(150_000), waiting(100_000), begun(9000)], [late, flow(100, 90_000)]), [])
 })

@@ -44,7 +44,7 @@ export interface Flows {
 const isLate = ({ idleMs }: LayerFile) => idleMs >= pieceMs
 
 /**
- * Who is silent has a connection of the engine that brings nothing for longer than any is kept, and that no other layer needs: where there is none, nobody was asked for what does not come. What has not
+ * Who is silent has a connection of the engine on which nothing happens for longer than any is kept, and that no other layer needs: where there is none, nobody was asked for what does not come. What has not
  * begun waits for its turn (containerd 2.1 fetches three layers at a time, and opens the files of all), and so may what an earlier pull has begun.
  * @param layers all that an engine has on their way from registries
  * @param flows the connections that it and its clients have made, as far as they are seen
@@ -56,24 +56,59 @@ export function findExcused<Layer extends LayerFile>(layers: readonly Layer[], f
 }
 
 function findSilent(layers: readonly LayerFile[], { all, isWhole }: Flows): readonly LayerFile[] {
-  const own = all.filter(({ isOwn }) => isOwn)
+  if (isWhole && all.length === 0) return []
+  // Others are quiet since before any of the layers was written to: they are for something else.
+  const own = all.filter(flow => flow.isOwn && layers.some(layer => isLate(layer) && isOfItsTime(flow, layer)))
   const asked = findAsked(layers, all)
   // What comes to others of whom only that is known that they are connected may be anything.
   const seats = asked.length === 0 ? all : own
-  const unseated = layers.filter(layer => isLate(layer) && !hasSeat(layer, layers, seats))
+  const isExcused = (layer: LayerFile) => !isAskedForBy(asked, layer, layers) && hasSeat(layer, layers, seats)
+  const unseated = layers.filter(layer => isLate(layer) && !isExcused(layer))
   if (own.length === 0) return findLongStill(layers, unseated)
-  const isNothingComing = layers.every(isLate) && unseated.length === layers.length && own.every(isMute)
+  const isNothingComing = layers.every(isLate) && unseated.length === layers.length && all.every(isMute)
   if (isWhole && isNothingComing) return layers
   return assign(asked, [...unseated, ...layers.filter(layer => !isLate(layer) && layer.bytes === 0)])
 }
 
+/** What an own connection waits for. */
+interface Asked extends Flow {
+  /** What was begun comes on one that has brought as much. */
+  readonly bytesMin: number
+}
+
 /** The connections on which the engine, or who is known to write into it, waits for an answer, and that no layer needs that goes on. */
-function findAsked(layers: readonly LayerFile[], flows: readonly Flow[]): Flow[] {
+function findAsked(layers: readonly LayerFile[], flows: readonly Flow[]): Asked[] {
   const seats = new Seats(flows)
   for (const layer of layers.filter(isGoingOn)) seats.take(layer)
-  const mute = seats.free.filter(({ isOwn, idleMs, keptMs }) => isOwn && idleMs >= keptMs + closedMs)
+  const goesOn = layers.some(isGoingOn) || flows.some(flow => flow.isOwn && !isMute(flow))
+  const bytesMin = goesOn ? layerBytesMin : 0
+  const asked = seats.free.filter(isWaitedOn).map(flow => ({ ...flow, bytesMin }))
   // Others were asked for something else, long before.
-  return mute.filter(flow => layers.some(layer => isLate(layer) && mayBeOf(flow, layer)))
+  return asked.filter(flow => layers.some(layer => isLate(layer) && mayBeOf(flow, layer)))
+}
+
+/** What is sent without an end (a push, a log) is no question, and the next one is sent before a connection is closed. */
+function isWaitedOn(flow: Flow): boolean {
+  const leftMs = flow.keptMs + closedMs
+  return flow.isOwn && quietMs(flow) >= leftMs && flow.idleMs - flow.sentMs < leftMs
+}
+
+/** For how long nothing has happened on it. */
+function quietMs({ idleMs, sentMs }: Flow): number {
+  return Math.min(idleMs, sentMs)
+}
+
+/** When a file is opened, or written to, something has come on its connection or is asked for right then. */
+export function isOfItsTime(flow: Flow, layer: LayerFile): boolean {
+  return quietMs(flow) <= layer.idleMs + slackMs
+}
+
+/** Nobody else can have asked on one of these, and what came last on it came less than a piece before it fell silent. */
+function isAskedForBy(asked: readonly Asked[], layer: LayerFile, layers: readonly LayerFile[]): boolean {
+  return asked.some(flow => {
+    const fitting = layers.filter(other => isLate(other) && mayBeOf(flow, other))
+    return fitting.length === 1 && fitting[0] === layer && layer.bytes > 0 && layer.idleMs - quietMs(flow) < pieceMs
+  })
 }
 
 function isGoingOn(layer: LayerFile): boolean {
@@ -88,19 +123,20 @@ function hasSeat(layer: LayerFile, layers: readonly LayerFile[], flows: readonly
   return seats.take(layer)
 }
 
-/** Where the engine's own connections are not seen no layer can be told from one that waits for its turn, unless nothing is written at all. */
-function findLongStill(layers: readonly LayerFile[], unseated: readonly LayerFile[]): LayerFile[] {
+/** Where the engine's own connections are not seen no layer can be told from one that waits for its turn, unless nothing is written at all: then it is the turn of one that has begun. */
+function findLongStill(layers: readonly LayerFile[], unseated: readonly LayerFile[]): readonly LayerFile[] {
   if (layers.some(({ idleMs }) => idleMs < unseenMs)) return []
-  return unseated.filter(({ bytes }) => bytes > 0)
+  const begun = unseated.filter(({ bytes }) => bytes > 0)
+  return begun.length > 0 ? begun : unseated
 }
 
 /** Each connection is of the layer that fell silent, or was begun, when it did. Those that did so at the same time cannot be told apart. */
-function assign(asked: readonly Flow[], layers: readonly LayerFile[]): LayerFile[] {
+function assign(asked: readonly Asked[], layers: readonly LayerFile[]): LayerFile[] {
   const left = new Set(layers)
   const found: LayerFile[] = []
   for (const flow of asked) {
     const fitting = [...left].filter(layer => mayBeOf(flow, layer))
-    const distance = (layer: LayerFile) => Math.abs(layer.idleMs - flow.idleMs)
+    const distance = (layer: LayerFile) => Math.abs(layer.idleMs - quietMs(flow))
     const [nearest] = fitting.sort((a, b) => distance(a) - distance(b))
     if (nearest === undefined) continue
     left.delete(nearest)
@@ -109,9 +145,10 @@ function assign(asked: readonly Flow[], layers: readonly LayerFile[]): LayerFile
   return layers.filter(layer => found.some(({ idleMs }) => Math.abs(idleMs - layer.idleMs) <= slackMs))
 }
 
-/** It may have been kept before it was asked, and what has begun came on one that has brought a layer. */
-function mayBeOf({ idleMs, keptMs, bytes = Infinity }: Flow, layer: LayerFile): boolean {
-  return idleMs <= layer.idleMs + keptMs && (layer.bytes === 0 || bytes >= layerBytesMin)
+/** What has not begun was asked for after its file was opened, and what has begun comes on a connection that has brought a layer. */
+function mayBeOf(flow: Asked, layer: LayerFile): boolean {
+  if (layer.bytes === 0) return flow.sentMs <= layer.idleMs + slackMs
+  return isOfItsTime(flow, layer) && (flow.bytes ?? Infinity) >= flow.bytesMin
 }
 
 /** Nothing comes on it, or too little for a layer. What pauses for as long as it was looked at may yet bring enough. */

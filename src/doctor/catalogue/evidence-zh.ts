@@ -193,6 +193,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ],
   ['these connections brought {} bytes a second while they were looked at', '观察期间，这些连接每秒带来 {0} 字节'],
   [
+    'neither the engine nor any of its clients has a connection on which it could come',
+    '引擎及其客户端都没有可供它到来的连接',
+  ],
+  [
     'not all who may write into the engine can be seen, and what comes to them neither',
     '无法看到所有可能向引擎写入的进程，也无法看到它们收到的数据',
   ],

@@ -1,9 +1,9 @@
 /** The container engines that run on a host, with their settings as they are in the running process. */
 import { basename, isAbsolute, join } from 'node:path'
 import { parseGoBool } from '../codec/external/programs.ts'
-import type { FileFacts, HeldSocket, HostView, MeantSocket } from '../sys/host-view.ts'
+import type { HeldSocket, HostView, MeantSocket } from '../sys/host-view.ts'
 import type { SocketAnswer } from '../sys/local-http.ts'
-import type { Stranger } from '../sys/own-path.ts'
+import { judgeOwner, type Stranger } from '../sys/own-path.ts'
 import {
   type Descriptor,
   optionOf,
@@ -257,8 +257,11 @@ async function findRunnable(host: HostView, pid: number, program: string): Promi
   // Of a record nothing is run: its script has judged that.
   if (host.disk.isOne === undefined) return { path: running }
   if (await isOfHost(host, pid)) {
-    const stranger = strangerOf(program, await host.disk.file(running))
-    return stranger === 'nobody' ? { path: running } : { path: undefined, stranger }
+    // What root or we run may be another's, who has changed it since, or what it loads.
+    const { uid, mode } = (await host.disk.file(running)) ?? {}
+    if (uid === undefined || mode === undefined) return { path: undefined }
+    const stranger = judgeOwner(program, { uid, mode })
+    return stranger === undefined ? { path: running } : { path: undefined, stranger }
   }
   if ((await host.disk.isOne(running, program)) !== true) return { path: undefined }
   const stranger = await host.disk.strangerAt?.(program)
@@ -269,14 +272,6 @@ interface Runnable {
   readonly path: string | undefined
   /** Who may have put it there, if that is known to be the reason why it may not be run. */
   readonly stranger?: Stranger | undefined
-}
-
-/** What root or we run may be another's, who has changed it since, or what it loads. */
-function strangerOf(place: string, file: FileFacts | undefined): Stranger | 'nobody' | undefined {
-  const { uid, mode = 0 } = file ?? {}
-  if (uid === undefined) return undefined
-  const isOwn = uid === 0 || uid === process.geteuid?.()
-  return isOwn && (mode & 0o022) === 0 ? 'nobody' : { place, uid, isOpen: isOwn }
 }
 
 /** Root's, or that of who looks. */

@@ -1,5 +1,5 @@
 /** Whether somebody else may have put there what stands at a path, or may replace it: what is run with our rights must be root's, or our own. */
-import { constants, type Stats } from 'node:fs'
+import { constants } from 'node:fs'
 import { lstat, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -29,7 +29,7 @@ export async function findStranger(path: string, own = process.geteuid?.()): Pro
   for (let links = 0; ; ) {
     const place = join(...done)
     const facts = await lstat(place)
-    const stranger = judge(place, facts, own)
+    const stranger = judgeOwner(place, facts, own)
     if (stranger !== undefined) return stranger
     if (facts.isSymbolicLink()) {
       links += 1
@@ -50,10 +50,15 @@ function nextOf(rest: string[]): string | undefined {
   return undefined
 }
 
-function judge(place: string, facts: Stats, own: number | undefined): Stranger | undefined {
-  const { uid, mode } = facts
+/** The same of what stands at a place alone, by its mode with the bits of its type. */
+export function judgeOwner(
+  place: string,
+  { uid, mode }: { readonly uid: number; readonly mode: number },
+  own = process.geteuid?.(),
+): Stranger | undefined {
   if (uid !== 0 && uid !== own) return { place, uid, isOpen: false }
+  const type = mode & constants.S_IFMT
   // Of a link nobody can change where it leads; who may write to a socket may talk to whoever listens.
-  const isWritten = facts.isDirectory() ? (mode & sticky) === 0 : facts.isFile()
+  const isWritten = type === constants.S_IFDIR ? (mode & sticky) === 0 : type === constants.S_IFREG
   return isWritten && (mode & writableByOthers) !== 0 ? { place, uid, isOpen: true } : undefined
 }

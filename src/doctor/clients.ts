@@ -32,6 +32,12 @@ export interface ClientPull {
   readonly isOfMany: boolean
 }
 
+/** One that is there. */
+export interface WaitingClient extends ClientPull {
+  /** When its process was started, since the boot. */
+  readonly startTicks: number
+}
+
 interface Client extends PullGrammar {
   readonly kinds: readonly Engine['kind'][]
   /** Variables that tell where its engine is. */
@@ -127,18 +133,21 @@ export const addressVariables = [...new Set([...clients.values()].flatMap(({ var
 export async function findClientPulls(
   host: HostView,
   { kind, sockets, process: engine }: Pick<Engine, 'kind' | 'sockets' | 'process'>,
-): Promise<ClientPull[]> {
+): Promise<WaitingClient[]> {
   const own = process.getuid?.()
   const listening = new Set(sockets.map(formatSocket))
   const found = [...readProcessTable(host).values()]
     .filter(({ pid, name }) => clients.get(name)?.kinds.includes(kind) === true && readUids(host, pid)?.real === own)
-    .map(({ pid, name }) => ({
+    .map(({ pid, name, startTicks }) => ({
       pid,
+      startTicks,
       pulls: parseClientPull(name, readArguments(host, pid), surroundingsOf(host, pid, readEnvironment(host, pid))),
     }))
   const isOfEngine = (pid: number, { socket }: ClientPull) =>
     socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket)
-  const all = found.map(async ({ pid, pulls }) => (await pulls).filter(pull => isOfEngine(pid, pull)))
+  const all = found.map(async ({ pid, startTicks, pulls }) =>
+    (await pulls).filter(pull => isOfEngine(pid, pull)).map(pull => ({ ...pull, startTicks })),
+  )
   return (await Promise.all(all)).flat()
 }
 

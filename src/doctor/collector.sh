@@ -1021,7 +1021,7 @@ main() {
   done
   # For the vendor: where the kernel holds them; root only.
   within_told 30 look_at_stacks | sed "/^$late\$/d"
-  if [ -n "$downloading" ] && has ss; then within_told 30 tell_connections | sed "/^$late\$/d"; fi
+  if [ -n "$engines" ] && has ss; then within_told 30 tell_connections | sed "/^$late\$/d"; fi
   if has curl; then
     for pid in $engines; do
       find_root

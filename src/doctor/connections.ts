@@ -30,6 +30,12 @@ const keptMs = 30_000
 /** Of buildkit, whose way to registries dockerd has, too. */
 const keptLongMs = 120_000
 const longKeepers = ['buildkitd', 'dockerd']
+/** Of containers/image; its earlier versions keep none. */
+const keptByPodmanMs = 90_000
+const podmanAndKin = ['podman', 'buildah', 'skopeo', 'crio']
+
+/** What the engine keeps for the next request is closed a while after that, or said to be. */
+const closedMs = 30_000
 
 /** Two lines for each connection: its own end and its socket in the first, its counters in the second (tcp_info, ss(8)). */
 const portOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:(\d+)\s/
@@ -67,6 +73,21 @@ export async function readConnections(
   // A record tells of those with known names alone.
   const isWhole = holders.isWhole && (writers.isWhole || host.network === undefined)
   return { all, isWhole }
+}
+
+/** For how long nothing has happened on it. */
+export function quietMsOf({ idleMs, sentMs }: Connection): number {
+  return Math.min(idleMs, sentMs)
+}
+
+/**
+ * Whether who made it waits for an answer, or the rest of one: nothing has happened on it for longer than any is kept. What is sent without an end (a push, a log) is no question, and the next one
+ * is sent before a connection is closed.
+ */
+export function isWaitedOn(connection: Connection): boolean {
+  const { idleMs, sentMs, keptMs, isOwn } = connection
+  const leftMs = keptMs + closedMs
+  return isOwn && quietMsOf(connection) >= leftMs && idleMs - sentMs < leftMs
 }
 
 interface Writer {
@@ -108,13 +129,18 @@ function readHolders(
   for (const { pid, name, isOwn } of all) {
     const opened = readDescriptors(host, pid)
     if (opened.length === 0 || ![own, undefined].includes(host.link(`/proc/${pid}/ns/net`))) isWhole = false
-    const holder = { isOwn, keptMs: longKeepers.includes(name) ? keptLongMs : keptMs }
+    const holder = { isOwn, keptMs: keptMsOf(name) }
     for (const { target } of opened) {
       const [, socket] = /^socket:\[(\d+)\]$/.exec(target) ?? []
       if (socket !== undefined && bySocket.get(socket)?.isOwn !== true) bySocket.set(socket, holder)
     }
   }
   return { bySocket, isWhole }
+}
+
+function keptMsOf(name: string): number {
+  if (longKeepers.includes(name)) return keptLongMs
+  return podmanAndKin.includes(name) ? keptByPodmanMs : keptMs
 }
 
 function describeWriter({ pid, name }: Writer) {

@@ -2,6 +2,7 @@
 import { countedMs, defaultBlameLimits } from '../flow/blame.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
+import { secondsSince } from '../sys/process-age.ts'
 import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import type { FindingCode } from './catalogue.ts'
 import { type Connections, readConnections } from './connections.ts'
@@ -295,8 +296,7 @@ export class DownloadWatch {
     if (this.#growth.get(path)?.isTimeWrong === true || idleMs < 0) return false
     const mounts = parseMountInfo(this.#host.text(`/proc/${engine.process.pid}/mountinfo`) ?? '')
     if (isServed(findMountOf(engine.dataRoot ?? path, mounts)?.type ?? '')) return false
-    const upMs = Number(this.#host.text('/proc/uptime')?.split(' ')[0] ?? Number.NaN) * 1000
-    const ageMs = upMs - engine.process.startTicks * 10
+    const ageMs = secondsSince(this.#host, engine.process.startTicks) * 1000
     return Number.isNaN(ageMs) || idleMs <= ageMs + 1000
   }
 }

@@ -3,6 +3,7 @@ import type { HostView } from '../sys/host-view.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import { countAll, countPullGoroutines, type PullGoroutines, readAnyGoroutines, readGoroutines } from './goroutines.ts'
+import { tellUnanswered } from './unanswered.ts'
 
 /** How an engine stands, as its processes and files show it. */
 export interface EngineWork {
@@ -97,7 +98,7 @@ function judgeDump(engine: FoundEngine, dump: string, { isWorking }: EngineWork,
   const found = [
     ...(counts.poisoned > 0 ? [tellPoisoned(engine, counts, { isWorking, isDetailed, requests, seenMs })] : []),
     ...(counts.askingMinutes > 0 ? [tellAsking(engine, counts, requests)] : []),
-    ...(unansweredMinutes > 0 ? [tellUnanswered(engine, { unanswered, unansweredMinutes }, requests)] : []),
+    ...(unansweredMinutes > 0 ? [tellUnanswered(engine, { unanswered, unansweredMinutes }, [requests])] : []),
   ]
   if (found.length > 0) return found
   // It is between two steps, or containerd does all for it.
@@ -108,15 +109,6 @@ function judgeDump(engine: FoundEngine, dump: string, { isWorking }: EngineWork,
 function describeRequests({ pulls, pullMinutes, unpacking, downloading }: PullGoroutines, isDetailed: boolean): string {
   const age = isDetailed ? `, the oldest for ${pullMinutes} minutes` : ''
   return `it has ${pulls} requests for pulls${age}; ${unpacking} layers are being unpacked, ${downloading} downloaded`
-}
-
-type Unanswered = Pick<PullGoroutines, 'unanswered' | 'unansweredMinutes'>
-
-/** Other pulls may go on beside it. */
-function tellUnanswered(engine: FoundEngine, facts: Unanswered, requests: string): Finding {
-  const { unanswered, unansweredMinutes } = facts
-  const waits = `${unanswered} questions of its pulls to a registry have no answer, or not all of it, the oldest for ${unansweredMinutes} minutes`
-  return makeFinding('PULL_UNANSWERED', describeEngine(engine), { evidence: [waits, requests], facts: { ...facts } })
 }
 
 interface PoisonedFacts {

@@ -2,7 +2,7 @@
 import { type BlameLimits, blame } from '../flow/blame.ts'
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
-import { catalogue } from './catalogue.ts'
+import { catalogue, type FindingCode } from './catalogue.ts'
 import { DiskWatch } from './disk-watch.ts'
 import type { DownloadWatch } from './download-watch.ts'
 import { describeEngine, type FoundEngine, isStreaming } from './engines.ts'
@@ -10,6 +10,7 @@ import { type Finding, makeFinding } from './finding.ts'
 import { mayBeSlow, reasonOf } from './reason.ts'
 import { type LineWatch, lookAt, type ProcessLook, SleepCount } from './sample.ts'
 import { hideInWords } from './secrets.ts'
+import { findUnanswered } from './unanswered.ts'
 
 /** What a command that waits writes to its terminal and to itself meanwhile is less. */
 const idleBytes = 4096
@@ -100,9 +101,10 @@ export class EngineWatch {
   }
 
   /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */
-  judgeCommand(open: readonly LineWatch[], downloads: DownloadWatch): Finding[] {
-    const { kind, args, process } = this.#engine
-    const isSeen = downloads.has(this.#engine) || open.some(({ line }) => line.engine === this.#engine)
+  async judgeCommand(open: readonly LineWatch[], downloads: DownloadWatch): Promise<Finding[]> {
+    const engine = this.#engine
+    const { kind, args, process } = engine
+    const isSeen = downloads.has(engine) || open.some(({ line }) => line.engine === engine)
     if (!this.isPull || isSeen || this.#samples.length === 0) return []
     const bytes = this.#bytes - (this.#firstBytes ?? 0)
     const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
@@ -111,8 +113,9 @@ export class EngineWatch {
       `in ${(ms / 1000).toFixed(1)} s it read and wrote ${bytes.toLocaleString('en-US')} bytes, sockets among them`,
     ]
     const facts = { engine: kind, enginePid: process.pid, bytes }
-    return [
-      makeFinding(bytes > idleBytes ? 'PULL_MOVES' : 'PULL_WAITS', describeEngine(this.#engine), { evidence, facts }),
-    ]
+    const tell = (code: FindingCode) => [makeFinding(code, describeEngine(engine), { evidence, facts })]
+    if (bytes > idleBytes) return tell('PULL_MOVES')
+    const unanswered = await findUnanswered(this.#host, engine, { ageMs: Infinity, evidence })
+    return unanswered === undefined ? tell('PULL_WAITS') : [unanswered]
   }
 }

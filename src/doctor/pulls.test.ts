@@ -22,7 +22,11 @@ interface Moment {
 }
 
 /** Half a minute after the boot, ten seconds of a podman that pulls. @param at what is so in a look */
-function podman(at: (look: number) => Moment, blob = blobs[0] ?? ''): RecordedHost {
+function podman(
+  at: (look: number) => Moment,
+  blob = blobs[0] ?? '',
+  connections: readonly string[] = [],
+): RecordedHost {
   const frames = Array.from({ length: 40 }, (_, look) => {
     const { hasPigz, bytes, idleSeconds } = at(look)
     const file = ['l/proc/7/fd:', fd(9, 'pipe:[1]'), fd(8, 'pipe:[2]'), fd(5, blob)]
@@ -52,7 +56,7 @@ function podman(at: (look: number) => Moment, blob = blobs[0] ?? ''): RecordedHo
   })
   const head = ['windlass-facts 2', '=arch x86_64', `=now ${now} 30.00`, 'c/proc/7/cmdline', 'bpodman', 'bpull', 'br/x']
   const known = ['c/proc/7/environ', 'bPATH=/usr/bin', 'c/proc/8/cmdline', 'bpigz', 'b-d']
-  return new RecordedHost([...head, ...known, ...frames.flat(), 'z', ''].join('\n'))
+  return new RecordedHost([...head, ...known, ...frames.flat(), ...connections, 'z', ''].join('\n'))
 }
 
 async function pullCodes(host: RecordedHost): Promise<string[]> {
@@ -91,6 +95,21 @@ test('what comes slowly is no silence', async () => {
 test('a command that pulls and shows nothing of it waits: it is not said that nobody pulls', async () => {
   const asking = podman(() => ({ hasPigz: false, bytes: 0, idleSeconds: 0 }))
   assert.deepEqual(await pullCodes(asking), ['PULL_WAITS'])
+})
+
+test('a command whose connection has been quiet for longer than any is kept has asked, and has no answer', async () => {
+  const codes = async (counters: string) => {
+    const connections = ['ass -tneiH state established', 'b0 0 *:5 ino:3', `b ${counters}`]
+    const listening = ['ass -tneiH state listening', 'b']
+    const none = () => ({ hasPigz: false, bytes: 0, idleSeconds: 0 })
+    return await pullCodes(podman(none, '', [...connections, ...listening]))
+  }
+  assert.deepEqual(await codes('lastsnd:121000 lastrcv:121002'), ['PULL_UNANSWERED'])
+  // In the middle of an answer.
+  assert.deepEqual(await codes('lastsnd:150000 lastrcv:125000'), ['PULL_UNANSWERED'])
+  // It may be kept for the next question, or have just asked.
+  for (const counters of ['lastsnd:60000 lastrcv:60000', 'lastsnd:1000 lastrcv:50000'])
+    assert.deepEqual(await codes(counters), ['PULL_WAITS'])
 })
 
 interface Starved {
@@ -218,7 +237,8 @@ test('a record of one process says of others what --pid would have said on the s
 
 test('a client that waits for a pull of which nothing is to be seen is no absence of pulls', async () => {
   const uid = process.getuid?.() ?? 0
-  const look = async (args: readonly string[]) => {
+  const look = async (args: readonly string[], quietMs = 1) => {
+    const counters = `bytes_received:5000 lastsnd:${quietMs} lastrcv:${quietMs + 3}`
     const host = new FixtureHost({
       files: {
         '/proc/7/stat': stat(7, 'containerd', 1),
@@ -226,8 +246,13 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
         '/proc/8/status': `Uid:\t${uid}\t${uid}\t${uid}\t${uid}\n`,
         '/proc/8/cmdline': `${args.join('\0')}\0`,
         '/proc/8/environ': 'PATH=/bin\0',
+        '/proc/uptime': '901.00 0.00\n',
       },
-      links: { '/proc/7/fd/5': '/dev/null' },
+      links: { '/proc/7/fd/5': '/dev/null', '/proc/8/fd/3': 'socket:[51]' },
+      tells: {
+        'ss -tneiH state established': `0 0 10.0.0.1:40000 10.0.0.2:443 ino:51 sk:1\n\t ${counters}\n`,
+        'ss -tneiH state listening': '',
+      },
     })
     const engine = makeEngine(7, { kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
     return (await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })).findings
@@ -236,4 +261,11 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
   assert.deepEqual([found?.code, found?.subject, more], ['PULL_WAITS', 'containerd 7', []])
   assert.match(found?.evidence.join() ?? '', /registry\.example\.com\/a:1/)
   assert.deepEqual(codesOf(await look(['ctr', 'images', 'ls'])), ['NO_PULL'])
+  // It waits for an answer; what was quiet before it was there is for something else.
+  const pull = ['ctr', 'images', 'pull', 'registry.example.com/a:1']
+  const [silent] = await look(pull, 61_000)
+  assert.deepEqual([silent?.code, silent?.facts], ['PULL_UNANSWERED', { unanswered: 1, unansweredMinutes: 1 }])
+  assert.match(silent?.evidence.join() ?? '', /registry\.example\.com\/a:1/)
+  assert.deepEqual(codesOf(await look(pull, 950_000)), ['PULL_WAITS'])
+  assert.deepEqual(codesOf(await look(['ctr', 'images', 'ls'], 61_000)), ['NO_PULL'])
 })

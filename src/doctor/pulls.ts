@@ -2,6 +2,7 @@
 import { type BlameLimits, blame, countedMs, defaultBlameLimits, type Verdict } from '../flow/blame.ts'
 import type { StageFacts } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
+import { secondsSince } from '../sys/process-age.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { catalogue } from './catalogue.ts'
 import { findClientPulls } from './clients.ts'
@@ -16,6 +17,7 @@ import { describeLayer, type LayerContext } from './layer-of-line.ts'
 import { comesFromClient, findLines, isForClient, type Line } from './lines.ts'
 import { mayBeSlow, type Reason, reasonOf } from './reason.ts'
 import { type LineLook, LineWatch } from './sample.ts'
+import { findUnanswered } from './unanswered.ts'
 
 /**
  * Who looks at a foreign pull wants an answer in seconds, and does nothing on it by itself. What is healthy moves, and is not touched by any of
@@ -92,12 +94,16 @@ function isTold(engine: FoundEngine, findings: readonly Finding[]): boolean {
 
 /** A client waits for it, and nothing of a pull is to be seen: it asks a registry, or waits for its answer. */
 async function findAsked(host: HostView, engine: FoundEngine): Promise<Finding[]> {
-  const clients = (await findClientPulls(host, engine)).map(({ text }) => text)
+  const clients = await findClientPulls(host, engine)
+  if (clients.length === 0) return []
   const evidence = [
-    `clients on this host that wait for a pull of this engine: ${[...new Set(clients)].join(', ')}`,
+    `clients on this host that wait for a pull of this engine: ${[...new Set(clients.map(({ text }) => text))].join(', ')}`,
     'no layer is downloaded or unpacked for them: the registry may have been asked, and not have answered yet',
   ]
-  return clients.length === 0 ? [] : [makeFinding('PULL_WAITS', describeEngine(engine), { evidence })]
+  const ageMs = Math.max(...clients.map(({ startTicks }) => secondsSince(host, startTicks) * 1000))
+  // A dockerd has connections for anything, and tells of its questions itself.
+  const unanswered = engine.kind === 'dockerd' ? undefined : await findUnanswered(host, engine, { ageMs, evidence })
+  return [unanswered ?? makeFinding('PULL_WAITS', describeEngine(engine), { evidence })]
 }
 
 /** What an engine has open while it downloads: where nothing is told of it nobody knows whether it does. */
@@ -202,7 +208,7 @@ async function conclude(host: HostView, seen: Sight, { signal, limits }: Require
   const others = judged.filter(one => !starved.includes(one))
   const blocked = others.filter(({ watch, finding }) => holdsBackDownloads(watch, finding))
   const judgeOwner = async ([engine, owner]: readonly [FoundEngine, EngineWatch]) =>
-    owner.judge(limits, await seen.hasPull(engine)) ?? owner.judgeCommand(open, downloads)
+    owner.judge(limits, await seen.hasPull(engine)) ?? (await owner.judgeCommand(open, downloads))
   const ofOwners = (await Promise.all([...owners].map(judgeOwner))).flat()
   return [
     ...judged.map(one => (starved.includes(one) ? { ...one.finding, ...waiting } : one.finding)),

@@ -1,5 +1,5 @@
 /** Layers of a containerd that do not grow, and may come all the same: what has come is in no file until it is a piece of 1 MiB, and what waits for its turn has not been asked for. */
-import type { Connection } from './connections.ts'
+import { type Connection, isWaitedOn, quietMsOf } from './connections.ts'
 import { silentMs } from './downloads.ts'
 
 /** containerd writes what has come in pieces of 1 MiB: what is slower than these 9 KB a second, and cannot be seen to come otherwise, is called silent. */
@@ -10,9 +10,6 @@ const keptBytesMax = 4 * 1024 * 1024
 
 /** What brings less than these bytes a second brings no layer. */
 const bytesPerSecondMin = 1024
-
-/** What the engine keeps for the next request is closed a while after that, or said to be. */
-const closedMs = 30_000
 
 /** Answers that are no layers are smaller, altogether. */
 const layerBytesMin = 64 * 1024
@@ -87,27 +84,16 @@ function findAsked(layers: readonly LayerFile[], flows: readonly Flow[]): Asked[
   return asked.filter(flow => layers.some(layer => isLate(layer) && mayBeOf(flow, layer)))
 }
 
-/** What is sent without an end (a push, a log) is no question, and the next one is sent before a connection is closed. */
-function isWaitedOn(flow: Flow): boolean {
-  const leftMs = flow.keptMs + closedMs
-  return flow.isOwn && quietMs(flow) >= leftMs && flow.idleMs - flow.sentMs < leftMs
-}
-
-/** For how long nothing has happened on it. */
-function quietMs({ idleMs, sentMs }: Flow): number {
-  return Math.min(idleMs, sentMs)
-}
-
 /** When a file is opened, or written to, something has come on its connection or is asked for right then. */
 export function isOfItsTime(flow: Flow, layer: LayerFile): boolean {
-  return quietMs(flow) <= layer.idleMs + slackMs
+  return quietMsOf(flow) <= layer.idleMs + slackMs
 }
 
 /** Nobody else can have asked on one of these, and what came last on it came less than a piece before it fell silent. */
 function isAskedForBy(asked: readonly Asked[], layer: LayerFile, layers: readonly LayerFile[]): boolean {
   return asked.some(flow => {
     const fitting = layers.filter(other => isLate(other) && mayBeOf(flow, other))
-    return fitting.length === 1 && fitting[0] === layer && layer.bytes > 0 && layer.idleMs - quietMs(flow) < pieceMs
+    return fitting.length === 1 && fitting[0] === layer && layer.bytes > 0 && layer.idleMs - quietMsOf(flow) < pieceMs
   })
 }
 
@@ -136,7 +122,7 @@ function assign(asked: readonly Asked[], layers: readonly LayerFile[]): LayerFil
   const found: LayerFile[] = []
   for (const flow of asked) {
     const fitting = [...left].filter(layer => mayBeOf(flow, layer))
-    const distance = (layer: LayerFile) => Math.abs(layer.idleMs - quietMs(flow))
+    const distance = (layer: LayerFile) => Math.abs(layer.idleMs - quietMsOf(flow))
     const [nearest] = fitting.sort((a, b) => distance(a) - distance(b))
     if (nearest === undefined) continue
     left.delete(nearest)

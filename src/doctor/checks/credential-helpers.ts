@@ -1,8 +1,8 @@
 import type { HostView } from '../../sys/host-view.ts'
+import { formatAge, secondsSince } from '../../sys/process-age.ts'
 import type { ProcessFacts } from '../../sys/tasks.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import type { CheckContext, CheckOf } from './check.ts'
-import { formatAge, secondsSince } from './process-age.ts'
 
 /** One that wakes a keychain takes a second or two. */
 const patientSeconds = 10

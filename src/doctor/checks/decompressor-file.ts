@@ -1,8 +1,8 @@
+import { startOf } from '../../sys/process-age.ts'
 import { type Engine, remembersDecompressor } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { type CheckContext, type CheckOf, describeEngine } from './check.ts'
 import { usedDecompressor } from './decompressor-programs.ts'
-import { startOf } from './process-age.ts'
 
 const writableByAll = 0o002
 

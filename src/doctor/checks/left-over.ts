@@ -1,4 +1,5 @@
 import type { HostView } from '../../sys/host-view.ts'
+import { formatAge } from '../../sys/process-age.ts'
 import {
   descendantsOf,
   type ProcessTable,
@@ -11,7 +12,6 @@ import { isEngineName } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { describeProcess, hideInWords } from '../secrets.ts'
 import type { CheckContext, CheckOf } from './check.ts'
-import { formatAge } from './process-age.ts'
 
 /** What engines start for layers, by what it was called with. */
 const decompressor = /(?:^|\/)(?:unpigz|igzip|pigz|xz)(?: -\S+)* -d(?: -c)?(?: -q)?$/

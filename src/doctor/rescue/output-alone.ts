@@ -1,8 +1,8 @@
 /** Whether the kernel's count of what a process wrote is what it gave to its output, and nothing else. */
 import { basename, dirname, isAbsolute } from 'node:path'
 import type { HostView } from '../../sys/host-view.ts'
+import { startOf } from '../../sys/process-age.ts'
 import { readArguments } from '../../sys/process-files.ts'
-import { startOf } from '../checks/process-age.ts'
 import { findProgram } from '../engines.ts'
 import { filters, type Subject } from './subject.ts'
 

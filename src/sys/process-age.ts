@@ -1,4 +1,4 @@
-import type { HostView } from '../../sys/host-view.ts'
+import type { HostView } from './host-view.ts'
 
 /** USER_HZ is 100 for every program on Linux. */
 const ticksPerSecond = 100

@@ -25,10 +25,11 @@ export interface Asked {
 export const elsewhere = 'elsewhere'
 
 /** What names no host, as a socket and the port alone do, is of this one. */
-export function isElsewhere(address: string): boolean {
+export async function isElsewhere(address: string, { read }: Pick<Surroundings, 'read'>): Promise<boolean> {
   const [, scheme, host] = /^([a-z][\w+.-]*):\/\/(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]*)/i.exec(address) ?? []
   if (address === elsewhere) return true
-  return scheme !== 'unix' && host !== undefined && host !== '' && !isOwnHost(host)
+  if (scheme === 'unix' || host === undefined || host === '') return false
+  return !isOwnHost(host, { hosts: (await read('/etc/hosts')) ?? '' })
 }
 
 export const containerdSocket = '/run/containerd/containerd.sock'

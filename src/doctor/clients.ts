@@ -121,6 +121,10 @@ const clients: ReadonlyMap<string, Client> = new Map(
   } satisfies Record<string, Client>),
 )
 
+export function isClient(program: string): boolean {
+  return clients.has(basename(program))
+}
+
 /** Where a client finds its engine if nothing else is said; undefined of what is none, or may read it from a file. */
 export function usualSocketOf(program: string): string | undefined {
   return clients.get(basename(program))?.usual

@@ -84,8 +84,11 @@ test('each spelling of this host is this host, as each client reads it', async (
     assert.deepEqual(await meant(['docker', '-H', host, 'pull', 'x']), [7, 8], host)
     assert.deepEqual(await meant(['docker', 'pull', 'x'], { env: { DOCKER_HOST: host } }), [7, 8], host)
   }
-  for (const host of ['node:2375', 'tcp://node', 'ssh://root@node', '192.0.2.1:2375', 'tcp://[2001:db8::7]:2376'])
+  const full = `tcp://${hostname()}.example.test:2376`
+  for (const host of ['node:2375', 'tcp://node', 'ssh://root@node', '192.0.2.1:2375', 'tcp://[2001:db8::7]:2376', full])
     assert.deepEqual(await meant(['docker', '-H', host, 'pull', 'x']), [], host)
+  const files = { '/etc/hosts': `127.0.1.1 ${hostname()}.example.test\n` }
+  assert.deepEqual(await meant(['docker', '-H', full, 'pull', 'x'], { files }), [7, 8])
   const other = '/tmp/other.sock'
   for (const spelling of [other, `unix:${other}`, `unix://${other}`]) {
     assert.deepEqual(await meant(['crictl', '-r', spelling, 'pull', 'x']), [9], spelling)
@@ -95,21 +98,56 @@ test('each spelling of this host is this host, as each client reads it', async (
   assert.deepEqual(await meant(['ctr', '-a', 'run/containerd.sock', 'images', 'pull', 'h.test/x']), [7, 8, 9, 12])
 })
 
-test('who becomes another user takes nothing along but what is told to be kept', async () => {
+test('who becomes another user takes along what is told to be kept', async () => {
   const files = { '/h/.docker/config.json': '{"currentContext":"node"}' }
   const env = { HOME: '/h', DOCKER_HOST: 'tcp://node:2375' }
-  for (const program of ['sudo', '/usr/bin/doas', 'runuser']) {
+  for (const program of ['sudo', '/usr/bin/doas', 'pkexec']) {
     assert.deepEqual(await meant([program, 'docker', 'pull', 'x'], { env: { HOME: '/h' }, files }), [7, 8], program)
     assert.deepEqual(await meant([program, 'docker', 'pull', 'x'], { env, files }), [7, 8], program)
   }
   const socket = { DOCKER_HOST: 'unix:///tmp/other.sock' }
   assert.deepEqual(await meant(['sudo', 'docker', 'pull', 'x'], { env: socket }), [7, 8])
-  for (const kept of [
-    ['-E'],
-    ['--preserve-env'],
-    ['--preserve-env=A,DOCKER_HOST'],
-    ['DOCKER_HOST=unix:///tmp/other.sock'],
-  ])
+  for (const kept of [['-nE'], ['DOCKER_HOST=unix:///tmp/other.sock']])
     assert.deepEqual(await meant(['sudo', ...kept, 'docker', 'pull', 'x'], { env: socket }), [9], kept.join())
+  assert.deepEqual(await meant(['runuser', '-u', 'ann', '--', 'docker', 'pull', 'x'], { env: socket }), [9])
   assert.deepEqual(await meant(['env', 'DOCKER_HOST=tcp://node', 'docker', 'pull', 'x']), [])
+})
+
+test('what a shell is given to run counts as well, if it is nothing but words', async () => {
+  const env = { HOME: '/h', DOCKER_HOST: 'tcp://node:2375' }
+  assert.deepEqual(await meant(['su', 'ann', '-c', 'docker pull x'], { env }), [])
+  assert.deepEqual(await meant(['su', '-lc', 'docker pull x', 'ann'], { env }), [7, 8])
+  assert.deepEqual(await meant(['su', '-', '--command', 'DOCKER_HOST=tcp://node docker pull x']), [])
+  assert.deepEqual(await meant(['sudo', 'sh', '-ec', ' exec docker -H unix:///tmp/other.sock pull x '], { env }), [9])
+  assert.deepEqual(await meant(['sudo', 'sh', '-c', 'su ann -c docker'], { env }), [7, 8])
+  for (const script of ['docker pull x; y', 'docker pull $X', 'docker\npull x', "docker 'pull' x"])
+    assert.deepEqual(await meant(['sh', '-c', script]), [7, 8, 9, 12], script)
+  assert.deepEqual(await meant(['my-puller', '-c', 'docker pull x']), [7, 8, 9, 12])
+})
+
+test('the settings of root are his alone', async () => {
+  const files = {
+    '/etc/nerdctl/nerdctl.toml': 'address = "/tmp/other.sock"\n',
+    '/h/.config/nerdctl/nerdctl.toml': 'address = "tcp://node:2375"\n',
+  }
+  const env = { HOME: '/h' }
+  const pull = ['nerdctl', 'pull', 'x']
+  for (const words of [
+    ['sudo'],
+    ['sudo', '-u', 'root'],
+    ['sudo', '-nuroot'],
+    ['sudo', '-u', '#0'],
+    ['runuser', '-u', 'ann', '--', 'sudo'],
+  ])
+    assert.deepEqual(await meant([...words, ...pull], { env, files }), [9], words.join(' '))
+  assert.deepEqual(await meant(['su', '-c', pull.join(' ')], { env, files }), [9])
+  assert.deepEqual(await meant(['sudo', '-Eu', 'ann', ...pull], { env, files }), [])
+  assert.deepEqual(await meant(['su', '-m', 'ann', '-c', pull.join(' ')], { env, files }), [])
+  for (const words of [
+    ['sudo', '-u', 'ann'],
+    ['sudo', 'sudo', '-nuann'],
+    ['doas', '-u', 'ann'],
+    ['runuser', '-u', 'ann', '--'],
+  ])
+    assert.deepEqual(await meant([...words, ...pull], { env, files }), [7, 8, 9, 12], words.join(' '))
 })

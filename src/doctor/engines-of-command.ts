@@ -3,9 +3,10 @@ import { basename } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import { descendantsOf } from '../sys/process-files.ts'
 import { isElsewhere } from './client-address.ts'
-import { addressVariables, parseClientPull, surroundingsOf, usualSocketOf } from './clients.ts'
+import { addressVariables, isClient, parseClientPull, surroundingsOf, usualSocketOf } from './clients.ts'
 import type { EngineFilter, FoundEngine } from './engines.ts'
 import { listensOn, withContainerd } from './pulls-of-socket.ts'
+import { type Standing, standingBehind } from './user-change.ts'
 
 export interface ForeignCommand {
   readonly pid: number
@@ -13,14 +14,16 @@ export interface ForeignCommand {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** They run what is behind them as another user, and hand on little of the environment. */
-const becoming: ReadonlySet<string> = new Set(['sudo', 'su', 'doas', 'runuser', 'pkexec'])
+/** What runs a script that stands behind -c. */
+const shells: ReadonlySet<string> = new Set(['sh', 'ash', 'bash', 'dash', 'ksh', 'zsh', 'su', 'runuser'])
 
 /** All engines, where none of these tells; none but its own where it asks another host. */
 export async function enginesOf(host: HostView, command: ForeignCommand): Promise<EngineFilter> {
-  const { pid, words } = command
-  const { address = '', env } = await findClient(host, command)
-  const isAway = isElsewhere(address)
+  const { pid } = command
+  const lines = linesOf(command.words)
+  const words = lines.flat()
+  const { address = '', env } = await findClient(host, command, lines)
+  const isAway = await isElsewhere(address, surroundingsOf(host, pid, env))
   const told = [address, ...words, ...addressVariables.map(name => env.get(name) ?? '')].flatMap(pathIn)
   const [usual] = words.flatMap(word => usualSocketOf(word) ?? [])
   return (engine, all, table) => {
@@ -35,32 +38,27 @@ export async function enginesOf(host: HostView, command: ForeignCommand): Promis
 }
 
 /** Where the client asks that pulls, which may stand behind another program (sudo), and the environment that it has there. */
-async function findClient(host: HostView, { pid, words, env }: ForeignCommand) {
-  for (const [at, word] of words.entries()) {
-    const before = words.slice(0, at)
-    const around = surroundingsOf(host, pid, handOn(before, env))
-    // Who becomes another user becomes root, if nothing else is said.
-    const isRoot = around.isRoot || before.some(isBecoming)
-    const [pull] = await parseClientPull(word, words.slice(at), { ...around, isRoot })
-    if (pull !== undefined) return { address: pull.socket, env: handOn(before, env) }
+async function findClient(host: HostView, { pid, env }: ForeignCommand, lines: readonly (readonly string[])[]) {
+  const given = Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined)
+  let standing: Standing = { env: new Map(given), isRoot: surroundingsOf(host, pid, undefined).isRoot }
+  for (const words of lines) {
+    for (const [at, word] of words.entries()) {
+      if (!isClient(word)) continue
+      const { env, isRoot } = standingBehind(words.slice(0, at), standing)
+      const [pull] = await parseClientPull(word, words.slice(at), { ...surroundingsOf(host, pid, env), isRoot })
+      if (pull !== undefined) return { address: pull.socket, env }
+    }
+    standing = standingBehind(words, standing)
   }
-  return { address: undefined, env: handOn(words, env) }
+  return { address: undefined, env: standing.env }
 }
 
-/** The environment of what stands behind these words: what sudo and env are told to set, or to keep, is there. */
-function handOn(before: readonly string[], env: ForeignCommand['env']): ReadonlyMap<string, string> {
-  const kept = before.flatMap(word => /^--preserve-env=(.*)$/s.exec(word)?.[1]?.split(',') ?? [])
-  const areAllKept = !before.some(isBecoming) || before.some(word => word === '-E' || word === '--preserve-env')
-  const given = Object.entries(env).filter(([name]) => areAllKept || kept.includes(name))
-  const told = before.flatMap(word => {
-    const [, name, value] = /^([A-Za-z_]\w*)=(.*)$/s.exec(word) ?? []
-    return name === undefined ? [] : [[name, value] as const]
-  })
-  return new Map([...given, ...told].filter((pair): pair is [string, string] => pair[1] !== undefined))
-}
-
-function isBecoming(word: string): boolean {
-  return becoming.has(basename(word))
+/** A command line, and behind it what a shell is given to run there, if that is nothing but words. */
+function linesOf(words: readonly string[]): (readonly string[])[] {
+  const shell = words.findIndex(word => shells.has(basename(word)))
+  const flag = words.findIndex((word, at) => shell >= 0 && at > shell && /^(?:-[a-z]*c|--command)$/.test(word))
+  const script = flag < 0 ? '' : (words[flag + 1] ?? '')
+  return /^[\w \t./:=@,+-]+$/.test(script) ? [words, ...linesOf(script.trim().split(/[ \t]+/))] : [words]
 }
 
 function isSome(engines: readonly FoundEngine[]): boolean {

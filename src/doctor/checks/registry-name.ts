@@ -1,6 +1,7 @@
 import type { Lookup } from '../../sys/name-servers.ts'
 import type { FindingCode } from '../catalogue.ts'
 import { type Finding, makeFinding } from '../finding.ts'
+import { parseHosts } from '../hosts-file.ts'
 import type { RegistryVisit } from '../registry-visit.ts'
 import type { CheckContext, CheckOf } from './check.ts'
 import { afterView } from './registry-view.ts'
@@ -65,9 +66,8 @@ async function isInHosts(context: CheckContext, prefix: string, name: string): P
   return lines.some(([, ...names]) => names.includes(name))
 }
 
-async function readHosts({ host }: CheckContext, prefix: string): Promise<[address: string, ...names: string[]][]> {
-  const text = (await host.disk.text(`${prefix}/etc/hosts`)) ?? ''
-  return text.split('\n').map(line => line.replace(/#.*/, '').trim().split(/\s+/) as [string, ...string[]])
+async function readHosts({ host }: CheckContext, prefix: string): Promise<ReturnType<typeof parseHosts>> {
+  return parseHosts((await host.disk.text(`${prefix}/etc/hosts`)) ?? '')
 }
 
 function parseServers(text: string | undefined): string[] {

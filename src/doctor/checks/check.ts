@@ -53,8 +53,6 @@ export interface CheckOf<Kind extends ItemKind> {
   readonly after?: readonly Dependency[]
   /** What of the same item is no finding of its own where this one finds a problem. */
   readonly explains?: readonly FindingCode[]
-  /** What it finds stands, whatever is in doubt of its item. */
-  readonly isSure?: true
   /** Default 10 s. */
   readonly boundMs?: number
   look(item: Items[Kind], context: CheckContext): Promise<Finding[]> | Finding[]
@@ -69,8 +67,14 @@ export interface Item<Kind extends ItemKind = ItemKind> {
   /** The process of the engine that it belongs to. */
   readonly engine: number | undefined
   readonly value: Items[Kind]
-  /** Why what is found there is no problem for sure: it is told with it, as a note. */
-  readonly doubt?: string
+  readonly doubt?: Doubt
+}
+
+/** Why what is found at an item is no problem for sure: it is told with it, as a note. */
+export interface Doubt {
+  readonly why: string
+  /** What is sure all the same. */
+  readonly stands: readonly FindingCode[]
 }
 
 export { describeEngine } from '../engines.ts'

@@ -6,7 +6,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import { type Engine, findStrangeness } from '../engines.ts'
 import { type RegistrySettings, readRegistrySettings } from '../registry-settings.ts'
 import { isFollowed, RegistryVisit, type RegistryVisitOptions } from '../registry-visit.ts'
-import { describeEngine, type EngineDirectory, type Item } from './check.ts'
+import { type Doubt, describeEngine, type EngineDirectory, type Item } from './check.ts'
 
 /** The registry that the user named: alone, or with an image. */
 export interface NamedRegistry {
@@ -42,10 +42,28 @@ export async function listItems(
       key: `${visit.host} ${visit.engine?.process.pid ?? ''}`.trim(),
       engine: visit.engine?.process.pid,
       value: visit,
-      ...(visit.engine === undefined &&
-        engines.length > 0 && { doubt: 'it was tried without the settings of the engines here' }),
+      ...(visit.engine === undefined && engines.length > 0 && { doubt: withoutSettings }),
     })),
   ]
+}
+
+/**
+ * An engine's own proxies, name servers, certificates and exceptions decide what becomes of the way to a registry. They change nothing of what the registry itself answered to this user's
+ * credentials, which his client sends as well (though a mirror of the engine's may give what it does not), nor of what his files and helpers for these say. Where large packets or IPv6 vanish,
+ * the registry has answered on the way from this host, so that no proxy is needed there.
+ */
+const withoutSettings: Doubt = {
+  why: 'it was tried without the settings of the engines here',
+  stands: [
+    'REGISTRY_DENIES',
+    'IMAGE_MISSING',
+    'REGISTRY_WITHOUT_RANGES',
+    'CLOCK_SKEWED',
+    'CREDENTIAL_HELPER_SILENT',
+    'CREDENTIALS_UNREADABLE',
+    'MTU_BLACK_HOLE',
+    'IPV6_BLACK_HOLE',
+  ],
 }
 
 /** Where images are kept, and where layers are put on their way, each once. */

@@ -67,17 +67,17 @@ test('a problem takes away what it explains, at its own item; a warning does not
   assert.deepEqual(codes({ check: 'cause', item: here, findings: [warning] }), ['/here', '/there', 'cause'])
 })
 
-test('what is in doubt is told as a note, with the doubt first; what is well stays so', () => {
-  const item = { ...here, doubt: 'who knows' }
-  const findings = [makeFinding('INODES_EXHAUSTED', 'x', { evidence: ['0 left'] }), makeFinding('DISK_FINE', 'x')]
+test('what is in doubt is told as a note, with the doubt first; what is well, or sure all the same, stays so', () => {
+  const item: Item = { ...here, doubt: { why: 'who knows', stands: ['DISK_FULL'] } }
+  const codes = ['INODES_EXHAUSTED', 'DISK_FINE', 'DISK_FULL'] as const
+  const findings = codes.map(code => makeFinding(code, 'x', { evidence: [`seen: ${code}`] }))
   const told = withoutExplained([makeCheck('cause')], [{ check: 'cause', item, findings }])
   assert.deepEqual(
     told.map(({ severity, evidence }) => [severity, ...evidence]),
-    [['note', 'who knows', '0 left'], ['ok']],
-  )
-  const sure = withoutExplained([{ ...makeCheck('cause'), isSure: true }], [{ check: 'cause', item, findings }])
-  assert.deepEqual(
-    sure.map(({ severity, evidence }) => [severity, ...evidence]),
-    [['problem', '0 left'], ['ok']],
+    [
+      ['note', 'who knows', 'seen: INODES_EXHAUSTED'],
+      ['ok', 'seen: DISK_FINE'],
+      ['problem', 'seen: DISK_FULL'],
+    ],
   )
 })

@@ -52,16 +52,16 @@ function concerns(cause: Item, item: Item): boolean {
 /** What was found, without that which something else that was found explains; what is in doubt accuses nobody. */
 export function withoutExplained(checks: readonly Check[], seen: readonly Seen[]): Finding[] {
   const explaining = seen.filter(({ findings }) => findings.some(({ severity }) => severity === 'problem'))
-  return seen.flatMap(({ check, item, findings }) => {
-    const doubt = checks.find(({ name }) => name === check)?.isSure === true ? undefined : item.doubt
+  return seen.flatMap(({ item, findings }) => {
     const causes = explaining.filter(cause => concerns(cause.item, item))
     const explained = causes.flatMap(({ check }) => checks.find(({ name }) => name === check)?.explains ?? [])
-    return findings.filter(({ code }) => !explained.includes(code)).map(finding => withDoubt(finding, doubt))
+    return findings.filter(({ code }) => !explained.includes(code)).map(finding => withDoubt(finding, item))
   })
 }
 
-function withDoubt(finding: Finding, doubt: string | undefined): Finding {
-  const { severity, evidence } = finding
-  if (doubt === undefined || (severity !== 'problem' && severity !== 'warning')) return finding
-  return { ...finding, severity: 'note', evidence: [doubt, ...evidence] }
+function withDoubt(finding: Finding, { doubt }: Item): Finding {
+  const { code, severity, evidence } = finding
+  if (doubt === undefined || doubt.stands.includes(code)) return finding
+  if (severity !== 'problem' && severity !== 'warning') return finding
+  return { ...finding, severity: 'note', evidence: [doubt.why, ...evidence] }
 }

@@ -11,8 +11,6 @@ export const registryClock: CheckOf<'registry'> = {
   name: 'registry-clock',
   of: 'registry',
   after: afterReach,
-  // The registry itself has told its time.
-  isSure: true,
   async look(visit, { host }) {
     const outcome = await visit.reach()
     const dateMs = outcome.error === undefined ? outcome.value.dateMs : undefined

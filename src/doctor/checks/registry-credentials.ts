@@ -12,8 +12,6 @@ export const registryCredentials: CheckOf<'registry'> = {
   name: 'registry-credentials',
   of: 'registry',
   after: afterView,
-  // No setting of an engine changes what our own files and helpers say.
-  isSure: true,
   async look(visit) {
     const outcome = await visit.credential()
     if (outcome === undefined || outcome.error === undefined) return []

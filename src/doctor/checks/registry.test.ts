@@ -19,10 +19,12 @@ import { parseReference } from '../../oci/reference.ts'
 import { type CredentialSource, noCredentials } from '../../places/registry/credentials.ts'
 import { openDockerCredentials } from '../../places/registry/docker-credentials.ts'
 import { LiveHost } from '../../sys/host-view.ts'
+import { network } from '../catalogue/network.ts'
 import type { Engine } from '../engines.ts'
-import type { Finding } from '../finding.ts'
+import { type Finding, makeFinding } from '../finding.ts'
 import { allChecks } from './all.ts'
 import { listItems } from './items.ts'
+import { withoutExplained } from './order.ts'
 import { type ChecksResult, runChecks } from './run.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'windlass-registries-'))
@@ -48,6 +50,8 @@ async function visit(name: string, options: VisitOptions = {}): Promise<ChecksRe
   const context = { host, engines, table: new Map(), signal, mayTry: false, verdictOf: async () => undefined }
   return await runChecks(checks, items, context)
 }
+
+const isAccusing = ({ severity }: Finding) => severity === 'problem' || severity === 'warning'
 
 const find = ({ findings }: ChecksResult, code: string): Finding | undefined => findings.find(one => one.code === code)
 
@@ -289,6 +293,43 @@ describe('the doctor tries', { concurrency: 6 }, () => {
     } finally {
       child.kill('SIGKILL')
     }
+  })
+
+  test('without the settings of an engine, what they decide is in doubt, and nothing else', async () => {
+    const engine = makeEngine(process.pid, { isOpen: false })
+    const severities = async (name: string, options: VisitOptions = {}) => {
+      const { findings } = await visit(name, { ...options, engine })
+      return findings.filter(({ severity }) => severity !== 'ok').map(({ code, severity }) => `${code} ${severity}`)
+    }
+    await using closed = await startImage({ password: true })
+    assert.deepEqual(await severities(`${closed.host}/team/app:v1`), ['REGISTRY_DENIES problem'])
+    await using broken = await startImage({ always: refuses(500) })
+    assert.deepEqual(await severities(`${broken.host}/team/app:v2`), ['IMAGE_MISSING problem'])
+    assert.deepEqual(await severities(`${broken.host}/team/app:v1`), ['IMAGE_UNREADABLE note'])
+    await using whole = await startImage({ always: wholeAlways() })
+    assert.deepEqual(await severities(`${whole.host}/team/app:v1`), ['REGISTRY_WITHOUT_RANGES warning'])
+    await using strange = await startImage({ tls })
+    assert.deepEqual(await severities(strange.host), ['REGISTRY_TLS note'])
+  })
+
+  test('of all that may be wrong with a registry it is said whether the settings of an engine decide it', async () => {
+    const registry = { host: '127.0.0.1:1', reference: undefined, credentials: noCredentials }
+    const signal = AbortSignal.timeout(5000)
+    const items = await listItems(new LiveHost(), [makeEngine(process.pid, { isOpen: false })], { registry, signal })
+    const item = items.find(({ kind }) => kind === 'registry') ?? assert.fail()
+    const codes = Object.keys(network) as (keyof typeof network)[]
+    const findings = codes.map(code => makeFinding(code, 'x')).filter(isAccusing)
+    const told = withoutExplained([], [{ check: 'x', item, findings }])
+    const [sure, doubted] = [codesOf(told.filter(isAccusing)), codesOf(told.filter(one => !isAccusing(one)))]
+    assert.deepEqual(doubted.toSorted(), [
+      ...['CONNECTION_UNANSWERED', 'IMAGE_UNREADABLE', 'NAME_SERVERS_SILENT', 'NAME_SERVER_SILENT', 'NAME_UNKNOWN'],
+      ...['PROXY_INVALID', 'PROXY_REFUSES', 'REGISTRY_SILENT', 'REGISTRY_SLOW', 'REGISTRY_STRANGE', 'REGISTRY_TLS'],
+      'REGISTRY_UNREACHABLE',
+    ])
+    assert.deepEqual(sure.toSorted(), [
+      ...['CLOCK_SKEWED', 'CREDENTIALS_UNREADABLE', 'CREDENTIAL_HELPER_SILENT', 'IMAGE_MISSING', 'IPV6_BLACK_HOLE'],
+      ...['MTU_BLACK_HOLE', 'REGISTRY_DENIES', 'REGISTRY_WITHOUT_RANGES'],
+    ])
   })
 
   test('a daemon of root with mounts of its own: a registry alone is asked by its settings, without a certificate, and an image is not', {

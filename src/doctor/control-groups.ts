@@ -26,6 +26,18 @@ function parseLine(line: string): { id: string; controllers: string[]; path: str
   return { id, controllers: names === '' ? [] : names.split(','), path: path.join(':') }
 }
 
+/** Above a unit of the host's own systemd there is nothing but these. */
+export const slices = /^(?:\/[^/\n]+\.slice)*$/
+
+/** The group in which systemd put a process, as the systemd that is the first process here names it: it may itself have been started in a group of another one. */
+export function readSystemdGroup(host: HostView, pid: number): string {
+  const groupOf = (of: number) =>
+    /^(?:0:|\d+:name=systemd):(\/[^\n]*)$/m.exec(host.text(`/proc/${of}/cgroup`) ?? '')?.[1] ?? ''
+  const root = groupOf(1).replace(/\/init\.scope$/, '')
+  const path = groupOf(pid)
+  return path.startsWith(`${root}/`) ? path.slice(root.length) : path
+}
+
 function climb(root: string, path: string, isUnified: boolean): ControlGroup[] {
   const groups: ControlGroup[] = []
   // A namespace of its own shows what lies above it as `/..`: that cannot be reached by name.

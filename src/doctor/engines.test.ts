@@ -248,6 +248,52 @@ test('who listens is the engine, or what has started it, of root or of its user'
   assert.ok(judge(8, 1, 0) && !judge(8, 8, 1000))
 })
 
+/** A podman, and what it has started: with these words, in that user namespace. */
+function startedAgain(words: readonly string[], namespace: string | undefined, name = 'podman') {
+  const all = [
+    { pid: 7, parent: 1, name: 'podman', args: ['podman', 'pull', 'a'], user: 'user:[1]' },
+    { pid: 8, parent: 7, name, args: words, user: namespace },
+  ]
+  const files = all.flatMap(({ pid, parent, name, args }) => [
+    [`/proc/${pid}/stat`, `${pid} (${name}) S ${parent} 1 1 0 -1 0 ${Array(40).fill(0).join(' ')}`],
+    [`/proc/${pid}/cmdline`, args.map(word => `${word}\0`).join('')],
+  ])
+  const links = [
+    ...all.flatMap(({ pid, user }) => (user === undefined ? [] : [[`/proc/${pid}/ns/user`, user]])),
+    ['/proc/7/exe', '/usr/bin/podman'],
+    ['/proc/8/exe', '/'], // of a copy without a name
+  ]
+  return new FixtureHost({
+    files: Object.fromEntries(files),
+    links: Object.fromEntries(links),
+    tells: { '/proc/7/exe --version': 'podman version 4.3.1\n' },
+  })
+}
+
+test('a podman of an ordinary user that starts itself again in a user namespace is one engine: the one that works, by whichever of the two it is asked for', async () => {
+  for (const first of ['podman', 'podman-in-a-user-namespace']) {
+    const host = startedAgain([first, 'pull', 'a'], 'user:[2]')
+    const table = readProcessTable(host)
+    for (const pid of [undefined, 7, 8])
+      assert.deepEqual(
+        (await findEngines(host, table, pid)).map(engine => [engine.process.pid, engine.program, engine.version]),
+        [[8, '/usr/bin/podman', '4.3.1']],
+      )
+    assert.deepEqual(listEngines(host, table, 9), [])
+  }
+})
+
+test('one that an engine starts for something else, or is not yet another program, is no such one', () => {
+  const again = ['podman', 'pull', 'a']
+  const pids = (host: FixtureHost) => listEngines(host, readProcessTable(host)).map(({ process }) => process.pid)
+  assert.deepEqual(pids(startedAgain(again, 'user:[1]')), [7, 8])
+  assert.deepEqual(pids(startedAgain(again, undefined)), [7, 8])
+  assert.deepEqual(pids(startedAgain(['podman', 'pull', 'b'], 'user:[2]')), [7, 8])
+  assert.deepEqual(pids(startedAgain([...again, '-q'], 'user:[2]')), [7, 8])
+  assert.deepEqual(pids(startedAgain(['conmon', 'pull', 'a'], 'user:[2]')), [7, 8])
+  assert.deepEqual(pids(startedAgain(again, 'user:[2]', 'buildah')), [7, 8])
+})
+
 test('passwords of proxies are not told, however they are written', () => {
   const environment = new Map([
     ['https_proxy', 'user:secret@proxy:3128'],

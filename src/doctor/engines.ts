@@ -27,6 +27,8 @@ export interface FoundEngine {
   readonly args: readonly string[]
   /** The kernel's name of the program file; ends in ` (deleted)` after an upgrade without a restart. */
   readonly program: string | undefined
+  /** The process that has started itself again as this one, in a user namespace, and waits for it. */
+  readonly starter?: number | undefined
   /** Where images are kept, as the engine names it. */
   readonly dataRoot: string | undefined
   /** The same directory as we reach it. */
@@ -120,12 +122,37 @@ export function isStreaming({ kind }: Pick<FoundEngine, 'kind'>): boolean {
 /** Whether an engine of all those that run is meant. */
 export type EngineFilter = (engine: FoundEngine, all: readonly FoundEngine[], table: ProcessTable) => boolean
 
-/** @param pid of the only engine that is wanted */
+/** @param pid of the only engine that is wanted, or of what has started it as itself */
 export function listEngines(host: HostView, table: ProcessTable, pid?: number): FoundEngine[] {
-  const found = [...table.values()].filter(
-    entry => kinds.has(entry.name) && entry.state !== 'Z' && (pid === undefined || entry.pid === pid),
-  )
-  return found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind))
+  const running = [...table.values()].filter(({ name, state }) => kinds.has(name) && state !== 'Z')
+  const starters = findStarters(host, running)
+  const waiting = new Set(starters.values())
+  const isMeant = (entry: ProcessFacts) => pid === undefined || entry.pid === pid || starters.get(entry.pid) === pid
+  const found = running.filter(entry => !waiting.has(entry.pid) && isMeant(entry))
+  return found.map(entry => readEngine(host, entry, kinds.get(entry.name) as EngineKind, starters.get(entry.pid)))
+}
+
+/**
+ * podman and its kin start themselves once more where an ordinary user calls them and has no user namespace yet: that process does all the work, and the first one only waits for it.
+ * @returns who is waited for, and by whom
+ */
+function findStarters(host: HostView, running: readonly ProcessFacts[]): ReadonlyMap<number, number> {
+  const byPid = new Map(running.map(entry => [entry.pid, entry]))
+  const pairs = running.flatMap(({ pid, name, parent }) => {
+    const isPair = byPid.get(parent)?.name === name && isStartedAgain(host, pid, parent)
+    return isPair ? [[pid, parent] as const] : []
+  })
+  return new Map(pairs)
+}
+
+/** The same words, but that some say in the first that they are in such a namespace. A child that is not yet another program has them, too, and no namespace of its own. */
+function isStartedAgain(host: HostView, pid: number, starter: number): boolean {
+  const [own, theirs] = [pid, starter].map(of => host.link(`/proc/${of}/ns/user`))
+  if (own === undefined || theirs === undefined || own === theirs) return false
+  const [first = '', ...rest] = readArguments(host, pid)
+  const [name = '', ...words] = readArguments(host, starter)
+  const isSame = rest.length === words.length && rest.every((word, at) => word === words[at])
+  return isSame && (first === name || first === `${name}-in-a-user-namespace`)
 }
 
 /** Asks each for its version, which takes a while where it does not answer. */
@@ -150,10 +177,11 @@ export async function findEngines(host: HostView, table: ProcessTable, pid?: num
   return await askEngines(host, listEngines(host, table, pid))
 }
 
-function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): FoundEngine {
+function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind, starter: number | undefined): FoundEngine {
   const { pid } = process
   const args = readArguments(host, pid)
-  const program = host.link(`/proc/${pid}/exe`)
+  // What starts itself again may do so from a copy without a name.
+  const program = host.link(`/proc/${starter ?? pid}/exe`)
   const descriptors = readDescriptors(host, pid)
   const environment = readEnvironment(host, pid)
   const rootPrefix = findRootPrefix(host, pid)
@@ -163,7 +191,8 @@ function readEngine(host: HostView, process: ProcessFacts, kind: EngineKind): Fo
   const mayBeRead = environment !== undefined || host.silent.has(`/proc/${pid}/environ`)
   const isHeld = host.silent.has(`/proc/${pid}/fd`)
   const isOpen = isHeld || (mayBeRead && descriptors.some(({ target }) => target !== ''))
-  return { kind, process, args, program, dataRoot, dataPath, rootPrefix, sockets, environment, isOpen }
+  const places = { program, dataRoot, dataPath, rootPrefix, sockets }
+  return { kind, process, starter, args, ...places, environment, isOpen }
 }
 
 /** A process in a mount namespace of its own is reached through /proc, whatever its paths mean here. */
@@ -326,7 +355,7 @@ export function isListenerOf(host: HostView, pid: number, listener: Listener): b
 
 /** Docker is asked; others tell it on their command line, by the very file that runs. */
 async function readVersion(host: HostView, engine: FoundEngine): Promise<Pick<Engine, 'version' | 'stranger'>> {
-  const { kind, process, program } = engine
+  const { kind, process, starter = process.pid, program } = engine
   if (kind === 'dockerd' && !/[Tt]/.test(process.state)) {
     const answers = await Promise.all(askEach(host, engine, '/version'))
     const versions = answers.map(answer => /"Version":"([^"]+)","ApiVersion"/.exec(answer?.body ?? '')?.[1])
@@ -334,7 +363,7 @@ async function readVersion(host: HostView, engine: FoundEngine): Promise<Pick<En
     if (version !== undefined) return { version }
   }
   if (program === undefined || basename(program.replace(/ \(deleted\)$/, '')) !== kind) return { version: undefined }
-  const { path, stranger } = await findRunnable(host, process.pid, program)
+  const { path, stranger } = await findRunnable(host, starter, program)
   const told = path && (await host.tell(path, ['--version']))
   return { version: /\bv?(\d+\.\d+[\w.+~-]*)/.exec(told ?? '')?.[1], stranger }
 }

@@ -1,5 +1,7 @@
 /** How an engine reaches registries: its proxies, mirrors, authorities, and whom it need not trust, as far as they can be read. */
+import { isAbsolute, join } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
+import { readUids } from '../sys/process-files.ts'
 import { askEngine, type FoundEngine } from './engines.ts'
 import { hideInSetting } from './secrets.ts'
 
@@ -73,13 +75,10 @@ export async function askDocker(
 }
 
 /** @returns undefined where there is no such file, or it cannot be understood */
-export async function readDaemonFile(
-  host: HostView,
-  { args, rootPrefix }: FoundEngine,
-): Promise<DaemonFile | undefined> {
-  const path = valuesOf(args, 'config-file')[0] ?? '/etc/docker/daemon.json'
-  const text = await host.disk.text(rootPrefix + path)
-  if (text === undefined) return undefined
+export async function readDaemonFile(host: HostView, engine: FoundEngine): Promise<DaemonFile | undefined> {
+  const path = valuesOf(engine.args, 'config-file')[0] ?? findDaemonFile(host, engine)
+  const text = path === undefined ? undefined : await host.disk.text(engine.rootPrefix + path)
+  if (path === undefined || text === undefined) return undefined
   const { proxies, ...document } = parseJson(text)
   const slots = document['max-concurrent-downloads']
   const named = (proxies ?? {}) as Record<string, unknown>
@@ -94,6 +93,15 @@ export async function readDaemonFile(
     mirrors: strings(document['registry-mirrors']),
     slots: typeof slots === 'number' ? slots : undefined,
   }
+}
+
+/** A dockerd of an ordinary user has it in his home; undefined where nobody tells where that is, or what he says is no place. */
+function findDaemonFile(host: HostView, { process, environment }: FoundEngine): string | undefined {
+  const isRootless = (readUids(host, process.pid)?.effective ?? 0) !== 0 || environment?.get('ROOTLESSKIT_STATE_DIR')
+  if (!isRootless) return '/etc/docker/daemon.json'
+  const home = environment?.get('HOME')
+  const directory = environment?.get('XDG_CONFIG_HOME') || (home && join(home, '.config'))
+  return directory && isAbsolute(directory) ? join(directory, 'docker/daemon.json') : undefined
 }
 
 function readFlags(args: readonly string[]) {

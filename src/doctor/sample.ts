@@ -2,7 +2,7 @@
 import { findKernelPlace } from '../flow/kernel-places.ts'
 import type { KernelFacts, PipelineSample, StageFacts, Waits } from '../flow/stage.ts'
 import type { HostView, PipeFill } from '../sys/host-view.ts'
-import { readTraffic } from '../sys/process-files.ts'
+import { readDescriptors, readTraffic } from '../sys/process-files.ts'
 import { readProcess, readTasks, type TaskFacts, waitOfFilter } from '../sys/tasks.ts'
 import type { Line } from './lines.ts'
 
@@ -147,7 +147,7 @@ export class LineWatch {
   #unpack(unpacker: ProcessLook, isAlone: boolean, last: PipeFill | undefined): StageFacts {
     const { pid, tasks, read, written } = unpacker
     const waits = isAlone ? undefined : waitOfFilter(tasks)
-    const entry = currentEntry(this.#host, pid)
+    const entry = currentEntry(this.#host, pid, this.line.engine.process.pid)
     const own = { bytesIn: read, bytesOut: written, waits: waits === 'output' ? undefined : waits, item: entry }
     const name = `untar (process ${pid})`
     const input = { inputBytes: last?.bytes, inputEnded: !this.line.isUntarFed }
@@ -252,8 +252,9 @@ function sum(looks: readonly ProcessLook[], field: 'read' | 'written'): number {
   return looks.reduce((total, look) => total + look[field], 0)
 }
 
-/** The file that it writes: named from the root that it has put itself into. */
-function currentEntry(host: HostView, pid: number): string | undefined {
-  const targets = host.names(`/proc/${pid}/fd`).map(fd => host.link(`/proc/${pid}/fd/${fd}`) ?? '')
-  return targets.find(target => target.startsWith('/') && !target.startsWith('/dev/'))
+/** The file that it writes: named from the root that it has put itself into. What its engine has at the same number it has inherited: a lock of the script that pulls, as flock(1) takes it. */
+function currentEntry(host: HostView, pid: number, engine: number): string | undefined {
+  const isFile = (target: string) => target.startsWith('/') && !target.startsWith('/dev/')
+  const open = readDescriptors(host, pid).filter(({ target }) => isFile(target))
+  return open.find(({ fd, target }) => host.link(`/proc/${engine}/fd/${fd}`) !== target)?.target
 }

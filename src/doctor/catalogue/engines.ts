@@ -97,13 +97,14 @@ export const engines = {
     en: {
       title: 'A setting stands in a file and not in the running engine',
       meaning:
-        'The file was changed after the engine was started, or systemd was not told: the setting does not hold yet.',
-      advice: ['systemctl daemon-reload, then restart the engine.'],
+        'The file was changed after the engine was started, or systemd was not told: the setting does not hold yet. Or it stands behind the word export, which the shell reads and systemd does not: it never holds then.',
+      advice: ['Take the word export away, if it stands there; systemctl daemon-reload, then restart the engine.'],
     },
     zh: {
       title: '设置写在文件里，但正在运行的引擎没有',
-      meaning: '文件在引擎启动后被修改，或没有通知 systemd：该设置尚未生效。',
-      advice: ['systemctl daemon-reload，然后重启引擎。'],
+      meaning:
+        '文件在引擎启动后被修改，或没有通知 systemd：该设置尚未生效。也可能该行以 export 开头：shell 会读取，systemd 不会，这样的设置永远不生效。',
+      advice: ['若该行以 export 开头，请去掉 export；systemctl daemon-reload，然后重启引擎。'],
     },
   },
   LOCK_WAIT: {

@@ -300,6 +300,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '分段获取的层遇到忽略 Range 的仓库会卡住（containerd 11864、12291）',
   ],
   ['{} sets {}={}; the running process {}', '{0} 设置了 {1}={2}；运行中的进程{3}'],
+  [
+    '{} has export {}={}; systemd does not read lines that begin so',
+    '{0} 中有 export {1}={2}；systemd 不读取以 export 开头的行',
+  ],
   ['has no such variable', '没有该变量'],
   ['has {}', '为 {0}'],
   ['{} has {}; the running daemon does not', '{0} 中有 {1}；运行中的守护进程没有'],

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { makeEngine, runCheck } from '../../../test/checked.ts'
+import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
+import { FixtureHost } from '../../../test/fixture-host.ts'
 import { waitUntil } from '../../../test/testbed/command.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
@@ -85,5 +86,30 @@ test('a child of the engine, which holds no end of its pipes: forgotten, unless 
     assert.equal(await find(atWork.worker, atWork.shell.pid ?? 0), undefined)
   } finally {
     rmSync(directory, { recursive: true })
+  }
+})
+
+test('what an engine below another has started is at work for that one: of a podman that waits for itself, of the containerd of a dockerd', async () => {
+  const stat = (pid: number, parent: number, name: string) => [
+    `/proc/${pid}/stat`,
+    `${pid} (${name}) S ${parent} ${pid} ${pid} ${'0 '.repeat(13)}1 0 100 ${'0 '.repeat(20)}`,
+  ]
+  for (const [above, below, name, args] of [
+    ['podman', 'podman', 'exe', 'storage-untar\0/\0/home/a/diff\0'],
+    ['dockerd', 'containerd', 'unpigz', 'unpigz\0-d\0-c\0'],
+  ] as const) {
+    const files = {
+      ...Object.fromEntries([stat(7, 1, above), stat(8, 7, below), stat(9, 8, name)]),
+      '/proc/uptime': '1000.00 0.00\n',
+      '/proc/9/cmdline': args,
+    }
+    const ends = { '/proc/9/fd/0': 'pipe:[1]', '/proc/9/fd/1': 'pipe:[2]' }
+    const find = async (engine: number, held: Readonly<Record<string, string>>) => {
+      const host = new FixtureHost({ files, links: { ...ends, ...held } })
+      return codesOf(await runCheck(leftOver, host, { engines: [makeEngine(engine, { kind: above })] }))
+    }
+    assert.deepEqual(await find(7, { '/proc/8/fd/5': 'pipe:[1]' }), [], above)
+    assert.deepEqual(await find(8, { '/proc/8/fd/5': 'pipe:[1]' }), [], above)
+    assert.deepEqual(await find(8, {}), ['DECOMPRESSOR_LEFT_OVER'], above)
   }
 })

@@ -96,7 +96,9 @@ function findForgotten({ host, engines, table }: CheckContext, workers: readonly
   return engines.flatMap(engine => {
     if (!engine.isOpen) return []
     const { pid: owner } = engine.process
-    const own = new Set(descendantsOf(table, owner).map(({ pid }) => pid))
+    // What another engine below it has started is that one's business.
+    const isOwn = (entry: ProcessFacts) => !isEngineName(entry.name) || isWorker(host, entry)
+    const own = new Set(descendantsOf(table, owner, isOwn).map(({ pid }) => pid))
     const held = pipesOf(host, owner)
     // What else they inherited is no part of the line.
     const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid, fd => fd <= 1)]))

@@ -52,6 +52,38 @@ test('files of variables are read, later ones count, an empty assignment forgets
   assert.deepEqual(codesOf(await look(forgotten, [])), [])
 })
 
+test('a line behind the word export, which systemd does not read, never holds, and takes nothing from one that does', async () => {
+  const lines = (text: string) => ({
+    [unit]: '[Service]\nEnvironmentFile=-/etc/default/docker\n',
+    '/etc/default/docker': text,
+  })
+  const [finding] = await look(lines('export MOBY_DISABLE_PIGZ="true"\n'), [])
+  assert.deepEqual(finding?.evidence, [
+    '/etc/default/docker has export MOBY_DISABLE_PIGZ=true; systemd does not read lines that begin so',
+  ])
+  const both = lines('PIGZ=-p1\nexport PIGZ=-p4\n')
+  assert.deepEqual(codesOf(await look(both, [['PIGZ', '-p1']])), [])
+  const [other] = await look(lines('export PIGZ=-p4\nPIGZ=-p1\n'), [])
+  assert.match(other?.evidence[0] ?? '', /sets PIGZ=-p1; the running process has no such variable/)
+})
+
+test('the unit of a user, or one in a container, is not that of the same name on the host', async () => {
+  const files = { [unit]: '[Service]\n', [dropIn]: '[Service]\nEnvironment=MOBY_DISABLE_PIGZ=true\n' }
+  const foundIn = async (path: string, first = '0::/init.scope\n') =>
+    codesOf(await look({ ...files, '/proc/7/cgroup': `0::${path}\n`, '/proc/1/cgroup': first }, []))
+  assert.deepEqual(await foundIn('/system.slice/docker.service'), ['SETTING_NOT_LOADED'])
+  // The host is itself a container.
+  assert.deepEqual(await foundIn('/docker/0123/system.slice/docker.service', '0::/docker/0123/init.scope\n'), [
+    'SETTING_NOT_LOADED',
+  ])
+  for (const path of [
+    '/user.slice/user-1000.slice/user@1000.service/app.slice/docker.service',
+    '/system.slice/docker-0123.scope/system.slice/docker.service',
+    '/docker/0123/system.slice/docker.service',
+  ])
+    assert.deepEqual(await foundIn(path), [], path)
+})
+
 test('of two drop-ins with one name that of the administrator counts', async () => {
   const files = {
     '/usr/lib/systemd/system/docker.service.d/pigz.conf': '[Service]\nEnvironment=PIGZ=-p4\n',
@@ -82,4 +114,33 @@ test('daemon.json and the running dockerd: what the daemon does not know waits f
 test('an engine that no unit has started has nothing to compare', async () => {
   const host = new FixtureHost({ files: { '/proc/7/cgroup': '0::/user.slice/session-1.scope\n' } })
   assert.deepEqual(codesOf(await runCheck(unitSettings, host, { engines: [makeEngine(7)] })), [])
+})
+
+test('a dockerd of an ordinary user has its daemon.json in his home, and none of root counts for it', async () => {
+  const file = (name: string) => JSON.stringify({ 'insecure-registries': [name] })
+  const foundWith = async (status: string, environment: Readonly<Record<string, string>>) => {
+    const host = new FixtureHost({
+      files: {
+        '/etc/docker/daemon.json': file('root:1'),
+        '/home/a/.config/docker/daemon.json': file('home:1'),
+        '/conf/docker/daemon.json': file('conf:1'),
+        '/proc/7/status': status,
+      },
+      answers: { '/s /info': JSON.stringify({ RegistryConfig: { IndexConfigs: {} } }) },
+    })
+    const engine = makeEngine(7, { sockets: ['/s'], environment: new Map(Object.entries(environment)) })
+    return (await runCheck(unitSettings, host, { engines: [engine] })).flatMap(({ evidence }) => evidence)
+  }
+  const tell = (path: string, name: string) => [`${path} has insecure-registries ${name}; the running daemon does not`]
+  const [root, user] = ['Uid:\t0\t0\t0\t0\n', 'Uid:\t1000\t1000\t1000\t1000\n']
+  assert.deepEqual(await foundWith(root, { HOME: '/home/a' }), tell('/etc/docker/daemon.json', 'root:1'))
+  const inHome = tell('/home/a/.config/docker/daemon.json', 'home:1')
+  assert.deepEqual(await foundWith(user, { HOME: '/home/a' }), inHome)
+  // Who looks from within its namespace takes it for root's.
+  assert.deepEqual(await foundWith(root, { HOME: '/home/a', ROOTLESSKIT_STATE_DIR: '/tmp/r' }), inHome)
+  const named = { HOME: '/home/a', XDG_CONFIG_HOME: '/conf' }
+  assert.deepEqual(await foundWith(user, named), tell('/conf/docker/daemon.json', 'conf:1'))
+  assert.deepEqual(await foundWith(user, { HOME: 'home/a' }), [])
+  // A record does not tell.
+  assert.deepEqual(await foundWith(user, {}), [])
 })

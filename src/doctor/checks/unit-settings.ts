@@ -1,4 +1,5 @@
 import type { HostView } from '../../sys/host-view.ts'
+import { readSystemdGroup, slices } from '../control-groups.ts'
 import type { Engine } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { askDocker, readDaemonFile } from '../registry-settings.ts'
@@ -35,23 +36,27 @@ async function compareUnit(engine: Engine, { host }: CheckContext): Promise<stri
   const unit = findUnit(host, engine.process.pid)
   if (unit === undefined) return []
   const settings = await readUnit(host, unit)
-  return [...settings].flatMap(([name, { value, file }]) => {
+  return [...settings].flatMap(([name, { value, file, isExport }]) => {
     const running = engine.environment?.get(name)
     if (running === value || (value === '' && running === undefined)) return []
+    if (isExport)
+      return [`${file} has export ${name}=${hideInSetting(name, value)}; systemd does not read lines that begin so`]
     const now = running === undefined ? 'has no such variable' : `has ${hideInSetting(name, running)}`
     return [`${file} sets ${name}=${hideInSetting(name, value)}; the running process ${now}`]
   })
 }
 
-/** The service that a process belongs to, by its control group. */
+/** The service of this host that a process belongs to, by its control group. What a user's own systemd has started, or one in a container, has units of the same names elsewhere. */
 function findUnit(host: HostView, pid: number): string | undefined {
-  const [, unit] = /^\d+:(?:name=systemd)?:\S*\/([^/\s]+\.service)$/m.exec(host.text(`/proc/${pid}/cgroup`) ?? '') ?? []
-  return unit
+  const [, above = '', unit] = /^(.*)\/([^/\s]+\.service)$/.exec(readSystemdGroup(host, pid)) ?? []
+  return slices.test(above) ? unit : undefined
 }
 
 interface Setting {
   readonly value: string
   readonly file: string
+  /** It stands behind a word of the shell's, which systemd does not know: the line counts for nothing. */
+  readonly isExport: boolean
 }
 
 /** The variables that the unit's file and its drop-ins set, the last of each. */
@@ -84,23 +89,17 @@ async function listFiles(host: HostView, unit: string): Promise<string[]> {
 
 async function keepFile(host: HostView, settings: Map<string, Setting>, path: string): Promise<void> {
   const file = path.replace(/^-/, '')
-  const lines = joinLines(await host.disk.text(file)).split('\n')
-  keep(
-    settings,
-    lines.map(line =>
-      line
-        .trim()
-        .replace(/^export\s+/, '')
-        .replace(/=(["'])(.*)\1$/, '=$2'),
-    ),
-    file,
-  )
+  for (const line of joinLines(await host.disk.text(file)).split('\n')) {
+    const [, before, assignment = ''] = /^(export\s+)?(.*)$/s.exec(line.trim()) ?? []
+    keep(settings, [assignment.replace(/=(["'])(.*)\1$/, '=$2')], file, before !== undefined)
+  }
 }
 
-function keep(settings: Map<string, Setting>, words: readonly string[], file: string): void {
+function keep(settings: Map<string, Setting>, words: readonly string[], file: string, isExport = false): void {
   for (const word of words) {
     const [, name = '', value = ''] = /^(\w+)=(.*)$/s.exec(word) ?? []
-    if (told.test(name)) settings.set(name, { value, file })
+    const isSet = settings.get(name)?.isExport === false
+    if (told.test(name) && !(isExport && isSet)) settings.set(name, { value, file, isExport })
   }
 }
 

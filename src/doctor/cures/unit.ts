@@ -1,5 +1,6 @@
 /** The unit of this host's systemd by which an engine is started and restarted; of another engine's unit nothing is done. */
 import type { HostView } from '../../sys/host-view.ts'
+import { readSystemdGroup, slices } from '../control-groups.ts'
 import type { Engine } from '../engines.ts'
 
 /** The unit, or why there is none and what can be done instead; neither if systemd has not started it. */
@@ -9,10 +10,9 @@ export interface EngineUnit {
 }
 
 const insideOnly = 'it lives in namespaces of its own: run windlass inside, beside whatever has started it'
-const slices = /^(?:\/[^/\n]+\.slice)*$/
 
 export async function findUnit(host: HostView, { kind, process, rootPrefix }: Engine): Promise<EngineUnit> {
-  const path = groupOf(host, process.pid)
+  const path = readSystemdGroup(host, process.pid)
   const [, before = '', unit] = /^(.*)\/([\w@.\\:-]+\.service)$/.exec(path) ?? []
   const [, user] = /\/user@(\d+)\.service(?:\/|$)/.exec(path) ?? []
   if (user !== undefined)
@@ -28,17 +28,6 @@ export async function findUnit(host: HostView, { kind, process, rootPrefix }: En
   return {
     obstacle: checked.unit === undefined ? insideOnly : `${unit} has mounts of its own: systemctl restart ${unit}`,
   }
-}
-
-/** As the systemd that is the first process here names it: it may itself have been started in a group of another one. */
-function groupOf(host: HostView, pid: number): string {
-  const root = readGroup(host, 1).replace(/\/init\.scope$/, '')
-  const path = readGroup(host, pid)
-  return path.startsWith(`${root}/`) ? path.slice(root.length) : path
-}
-
-function readGroup(host: HostView, pid: number): string {
-  return /^(?:0:|\d+:name=systemd):(\/[^\n]*)$/m.exec(host.text(`/proc/${pid}/cgroup`) ?? '')?.[1] ?? ''
 }
 
 /** A group's name alone is no proof: what stands in the unit's group may have been started by its main process, or by hand. */

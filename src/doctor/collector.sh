@@ -410,12 +410,13 @@ tell_clients() {
   [ $# -eq 1 ] || show "$@" | sed -n -e '/ -> socket:/s/^l/ll/p' -e 's#^/proc/.*:$#l&#p'
 }
 
-# When something came last on each connection, and was sent, and its port here: not with whom it is.
+# When something came last on each connection, and was sent, how much that was, and its ports: not with whom it is.
 tell_connections() {
   for state in established listening; do
     echo "ass -tneiH state $state"
-    ss -tneiH state $state 2>/dev/null | sed -n -e 's/^\([0-9]* *[0-9]* *\)[^ ]*\(:[0-9]*\) .*\(ino:[0-9]*\).*/b\1*\2 \3/p' \
-      -e 's/.*\(lastsnd:[0-9]*\).*\(lastrcv:[0-9]*\).*/b \1 \2/p' -e t -e 's/.*\(last[sr][nc][dv]:[0-9]*\).*/b \1/p'
+    ss -tneiH state $state 2>/dev/null | sed -n -e 's/^\([0-9]* *[0-9]* *\)[^ ]*\(:[0-9]*\)  *[^ ]*\(:[0-9*]*\) .*\(ino:[0-9]*\).*/b\1*\2 *\3 \4/p' \
+      -e "/^[ $tab]/!d" -e "s/[ $tab]\([a-z_]*:[0-9]*\)/ @\1/g" -e "s/[ $tab][^@ ][^ $tab]*//g" \
+      -e 's/@bytes_/bytes_/g' -e 's/@lastsnd/lastsnd/' -e 's/@lastrcv/lastrcv/' -e 's/@backoff/backoff/' -e 's/ *@[^ ]*//g' -e 's/^/b/p'
   done
 }
 

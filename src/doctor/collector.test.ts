@@ -176,6 +176,25 @@ function runFunctions(names: readonly string[], script: string, env: NodeJS.Proc
   )
 }
 
+test('of a connection the script tells its ports, its socket, and how much came and was sent when, and not with whom it is', () => {
+  const counters =
+    'ts sack bbr wscale:10,10 rto:204 backoff:3 rtt:0.03/0.01 bytes_sent:3 bytes_acked:4 bytes_received:77 segs_out:3 bbr:(bw:6bps,mrtt:0.03) send 7bps lastsnd:2504 lastrcv:4008 lastack:2 app_limited'
+  const established = [
+    ...['0 0 [::ffff:10.0.0.1]:34740 192.0.2.9:443 ino:18 sk:3d cgroup:/ <->', `\t ${counters}`],
+    ...['0 0 10.0.0.1:5 [2001:db8::1]:5000 ino:19 sk:3e', '\t cubic lastrcv:7', ''],
+  ]
+  const path = join(directory, 'told-by-ss')
+  writeFileSync(path, established.join('\n'))
+  const ss = `tab=$(printf '\\t'); ss() { case $* in *established) cat ${path} ;; *) echo '0 128 *:2024 *:* ino:16 sk:1' ;; esac; }`
+  const wanted = [
+    ...['ass -tneiH state established', 'b0 0 *:34740 *:443 ino:18'],
+    'b backoff:3 bytes_sent:3 bytes_acked:4 bytes_received:77 lastsnd:2504 lastrcv:4008',
+    ...['b0 0 *:5 *:5000 ino:19', 'b lastrcv:7', 'ass -tneiH state listening', 'b0 128 *:2024 *:* ino:16'],
+  ]
+  for (const told of runFunctions(['tell_connections'], `${ss}; tell_connections`))
+    assert.deepEqual(told.replaceAll('\t', '').trimEnd().split('\n'), wanted)
+})
+
 test('the script runs and asks only what nobody but root and the one who runs it can have put there', {
   skip: process.getuid?.() !== 0,
 }, () => {

@@ -34,7 +34,15 @@ async function read({ tells = {}, links = {}, client = 'ctr', kind = 'containerd
 const ofClient = { '/proc/8/fd/3': 'socket:[51]' }
 
 test('connections are known by the sockets of the engine and of who writes into it', async () => {
-  const known = { socket: '50', idleMs: 600_000, sentMs: 601_000, bytes: 12, isOwn: true, keptMs: 30_000 }
+  const known = {
+    socket: '50',
+    remotePort: '443',
+    idleMs: 600_000,
+    sentMs: 601_000,
+    bytes: 12,
+    isOwn: true,
+    keptMs: 30_000,
+  }
   assert.deepEqual(await read({ links: ofClient }), { all: [known], isWhole: true })
   const both = `${quiet}${quiet.replace('ino:50', 'ino:51').replace('lastrcv:600000', '')}`
   const all = [known, { ...known, socket: '51', idleMs: 0 }]
@@ -54,6 +62,21 @@ test('buildkit, whose way to registries dockerd has, keeps them for longer', asy
   assert.deepEqual(await seen({}), [30_000])
   assert.deepEqual(await seen({ client: 'dockerd' }), [120_000])
   assert.deepEqual(await seen({ kind: 'buildkitd', links: {} }), [120_000])
+})
+
+test('what sends more than it brings is none of them, and what is sent again was sent before', async () => {
+  const seen = async (counters: string) => {
+    const one = await read({ links: ofClient, tells: { [established]: quiet.replace(/cubic.*x:2/, counters) } })
+    return one?.all.map(({ idleMs, sentMs }) => [idleMs, sentMs])
+  }
+  assert.deepEqual(await seen('bytes_sent:65536 bytes_received:9000 lastsnd:70000 lastrcv:80000'), [])
+  assert.deepEqual(await seen('bytes_acked:65537 bytes_received:9000 lastsnd:70000 lastrcv:80000'), [])
+  assert.deepEqual(await seen('bytes_sent:9000 bytes_received:5000 lastsnd:70000 lastrcv:80000'), [[80_000, 70_000]])
+  assert.deepEqual(await seen('bytes_sent:70000 bytes_received:80000 lastsnd:7 lastrcv:80000'), [[80_000, 7]])
+  // A connection that is kept for 30 s was asked again in that time.
+  assert.deepEqual(await seen('backoff:4 bytes_received:5000 lastsnd:9000 lastrcv:80000'), [[80_000, 50_000]])
+  assert.deepEqual(await seen('backoff:4 bytes_received:0 lastsnd:9000 lastrcv:80000'), [[80_000, 80_000]])
+  assert.deepEqual(await seen('backoff:1 bytes_received:5000 lastsnd:300 lastrcv:9000'), [[9000, 300]])
 })
 
 test('they are unknown where an answer was cut, or a record has none', async () => {

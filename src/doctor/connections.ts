@@ -11,8 +11,10 @@ export interface Connection {
   readonly idleMs: number
   /** How long ago something was sent on it, or, where nothing was, it was made. */
   readonly sentMs: number
-  /** All that has come on it; undefined in a record. */
+  /** All that has come on it; undefined where the kernel does not tell. */
   readonly bytes: number | undefined
+  /** The port at its other end: registries share it, and few others have it. */
+  readonly remotePort: string
   /** Of the engine, or of who is known by its name to write into it; those of others may be for anything. */
   readonly isOwn: boolean
   /** For how long it is kept for the next request. */
@@ -37,15 +39,22 @@ const podmanAndKin = ['podman', 'buildah', 'skopeo', 'crio']
 /** What the engine keeps for the next request is closed a while after that, or said to be. */
 const closedMs = 30_000
 
+/** What has sent so much, and more than has come, asks for no layer: it is a push, a log, or tells somebody what its program does. */
+const sentBytesMin = 64 * 1024
+
 /** Two lines for each connection: its own end and its socket in the first, its counters in the second (tcp_info, ss(8)). */
 const portOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:(\d+)\s/
+const remotePortOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:\d+\s+\S*:(\d+)\s/
 const socketOf = /\bino:(\d+)\b/
 const receivedOf = /\blastrcv:(\d+)\b/
 const sentOf = /\blastsnd:(\d+)\b/
 const bytesOf = /\bbytes_received:(\d+)\b/
+const sentBytesOf = /\bbytes_(?:sent|acked):(\d+)\b/
+/** How often it had to be sent again, and was, without an answer. */
+const backoffOf = /\bbackoff:[1-9]/
 
 /**
- * @returns the connections that the engine, and who may write into it, have made, as far as they are seen: who is in another network, or shows no descriptors, may have others. Undefined where
+ * @returns the connections that the engine, and who may write into it, have made, but for those on which more is sent than comes, as far as they are seen: who is in another network, or shows no descriptors, may have others. Undefined where
  *   nothing tells: there is no `ss`, or it says more than is read of it
  */
 export async function readConnections(
@@ -68,12 +77,15 @@ export async function readConnections(
   const made = (line: string) => (ports.has(portOf.exec(line)?.[1] ?? '') ? undefined : holderOf(line))
   const all = established.flatMap((line, at) => {
     const holder = made(line)
-    return holder === undefined ? [] : { ...parseConnection(line, established[at + 1]), ...holder }
+    return holder === undefined ? [] : parseConnection(line, established[at + 1], holder)
   })
   // A record tells of those with known names alone.
   const isWhole = holders.isWhole && (writers.isWhole || host.network === undefined)
   return { all, isWhole }
 }
+
+/** Nothing has come on it yet, so that it was made as long ago. */
+const firstMs = 5000
 
 /** For how long nothing has happened on it. */
 export function quietMsOf({ idleMs, sentMs }: Connection): number {
@@ -81,13 +93,13 @@ export function quietMsOf({ idleMs, sentMs }: Connection): number {
 }
 
 /**
- * Whether who made it waits for an answer, or the rest of one: nothing has happened on it for longer than any is kept. What is sent without an end (a push, a log) is no question, and the next one
- * is sent before a connection is closed.
+ * Whether who made it waits for an answer, or the rest of one: nothing has happened on it for longer than any is kept. What is sent without an end (a log) is no question: the first is sent as soon as
+ * the connection is made, and the next before it is closed.
  */
 export function isWaitedOn(connection: Connection): boolean {
-  const { idleMs, sentMs, keptMs, isOwn } = connection
+  const { idleMs, sentMs, keptMs, isOwn, bytes } = connection
   const leftMs = keptMs + closedMs
-  return isOwn && quietMsOf(connection) >= leftMs && idleMs - sentMs < leftMs
+  return isOwn && quietMsOf(connection) >= leftMs && idleMs - sentMs < (bytes === 0 ? firstMs : leftMs)
 }
 
 interface Writer {
@@ -97,16 +109,23 @@ interface Writer {
 
 type Holder = Pick<Connection, 'isOwn' | 'keptMs'>
 
-function parseConnection(line: string, next = ''): Omit<Connection, keyof Holder> {
+function parseConnection(line: string, next = '', holder: Holder): Connection[] {
   const counters = /^\s/.test(next) ? next : line
-  const bytes = bytesOf.exec(counters)?.[1]
-  return {
-    socket: socketOf.exec(line)?.[1] ?? '',
-    // What came or was sent just now is not counted.
-    idleMs: Number(receivedOf.exec(counters)?.[1] ?? 0),
-    sentMs: Number(sentOf.exec(counters)?.[1] ?? 0),
-    bytes: bytes === undefined ? undefined : Number(bytes),
+  const numberOf = (pattern: RegExp) => {
+    const text = pattern.exec(counters)?.[1]
+    return text === undefined ? undefined : Number(text)
   }
+  const bytes = numberOf(bytesOf)
+  const sentBytes = numberOf(sentBytesOf) ?? 0
+  if (sentBytes >= sentBytesMin && sentBytes > (bytes ?? 0)) return []
+  // What came or was sent just now is not counted.
+  const idleMs = numberOf(receivedOf) ?? 0
+  const sentMs = numberOf(sentOf) ?? 0
+  const socket = socketOf.exec(line)?.[1] ?? ''
+  const remotePort = remotePortOf.exec(line)?.[1] ?? ''
+  // What is sent again is nothing new: the question was sent before, on a connection that was kept for as long at most.
+  const askedMs = backoffOf.test(counters) ? idleMs - (bytes === 0 ? 0 : holder.keptMs) : 0
+  return [{ socket, idleMs, sentMs: Math.max(sentMs, askedMs), bytes, remotePort, ...holder }]
 }
 
 async function readLines(host: HostView, state: 'established' | 'listening'): Promise<string[] | undefined> {

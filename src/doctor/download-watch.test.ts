@@ -69,18 +69,28 @@ test('so is that of a server of files', async () => {
   for (const filesystem of ['nfs4', 'fuse.sshfs']) assert.equal(await told({ filesystem }), 'PULL_WAITS certain')
 })
 
+interface LayerScene {
+  readonly bytes: number
+  readonly idleMs: number
+  /** When it was begun, if that was before it was written to. */
+  readonly openedMs?: number
+  readonly isWhole?: boolean
+}
+
 interface Ingest {
   readonly ref?: string
   readonly idleMs?: number
   /** On each connection, since something came on it, in milliseconds. */
   readonly received?: readonly number[]
+  /** The same of what was sent, if not a second more. */
+  readonly sent?: readonly number[]
   /** What each brings in a second. */
   readonly speeds?: readonly number[]
   /** Of each, in the same order; the engine listens on 9000. */
   readonly ports?: readonly number[]
   readonly layers?: number
   /** Of each layer, if not 100 bytes that are as old as all. */
-  readonly files?: readonly { readonly bytes: number; readonly idleMs: number }[]
+  readonly files?: readonly LayerScene[]
   /** Of the descriptors of the first so many of them: they are read, and not written. */
   readonly reread?: number
   /** Who is connected to the engine cannot be seen. */
@@ -101,6 +111,7 @@ async function toldOfIngest({
   ref = `default/1/layer-sha256:${digest}`,
   idleMs = 20_000,
   received,
+  sent = [],
   speeds = [],
   ports = [],
   layers = 1,
@@ -114,7 +125,7 @@ async function toldOfIngest({
   const told = (elapsedMs: number) =>
     (received ?? []).map((ms, at) => {
       const bytes = 7_000_000 + ((speeds[at] ?? 0) * elapsedMs) / 1000
-      const counters = `cubic bytes_received:${bytes} lastsnd:${ms + 1000} lastrcv:${ms} x:2`
+      const counters = `cubic bytes_received:${bytes} lastsnd:${sent[at] ?? ms + 1000} lastrcv:${ms} x:2`
       return `0 0 [::ffff:10.0.0.1]:${ports[at] ?? 40_000 + at} 10.0.0.2:443 ino:${50 + at} sk:1\n\t ${counters}\n`
     })
   const host = new FixtureHost({
@@ -129,6 +140,9 @@ async function toldOfIngest({
     },
     files: {
       ...Object.fromEntries(directories.map(directory => [`${directory}/ref`, ref])),
+      ...Object.fromEntries(
+        files.flatMap(({ bytes, isWhole }, at) => (isWhole ? [[`${directories[at]}/total`, `${bytes}`]] : [])),
+      ),
       ...Object.fromEntries(
         files.slice(0, reread).map((_, at) => [`/proc/7/fdinfo/${at}`, 'pos:\t9\nflags:\t0100000\n']),
       ),
@@ -145,8 +159,10 @@ async function toldOfIngest({
   })
   Object.assign(host, { now: () => 1_000_000 + host.elapsed() })
   const file = async (path: string) => {
-    const { bytes = 0, idleMs = 0 } = files[Number(/\/a(\d+)\/data$/.exec(path)?.[1])] ?? {}
-    return { size: bytes, mtimeMs: 1_000_000 + 24 * 250 - idleMs, mode: 0o100600 }
+    const [, at, name] = /\/a(\d+)\/(data|ref)$/.exec(path) ?? []
+    const { bytes = 0, idleMs = 0, openedMs = idleMs } = files[Number(at)] ?? {}
+    const ageMs = name === 'ref' ? openedMs : idleMs
+    return { size: bytes, mtimeMs: 1_000_000 + 24 * 250 - ageMs, mode: 0o100600 }
   }
   Object.assign(host.disk, { file })
   const watch = new DownloadWatch(host, [makeEngine(7, { kind: 'containerd', dataRoot: '/data', dataPath: '/data' })])
@@ -233,6 +249,15 @@ test('layers of containerd that wait until others are there are not silent, for 
   // It was asked for just now, since others are there.
   assert.deepEqual(await codes({ files: [waiting], received: [100], speeds: [30_000] }), ['PULL_WAITS'])
   assert.deepEqual(await codes({ files: [waiting], received: [20_000] }), ['DOWNLOAD_SILENT'])
+})
+
+test('who has just asked has no answer yet, and who makes a layer durable may ask for nothing else', async () => {
+  const codes = async (scene: Ingest) => (await toldOfIngest(scene)).map(text => text.split(' ')[0])
+  const files = [{ bytes: 0, idleMs: 300_000 }]
+  assert.deepEqual(await codes({ files, received: [20_000] }), ['DOWNLOAD_SILENT'])
+  assert.deepEqual(await codes({ files, received: [20_000], sent: [500] }), ['PULL_WAITS'])
+  const whole = { bytes: 1 << 20, idleMs: 25_000, isWhole: true }
+  assert.deepEqual(await codes({ files: [...files, whole], received: [20_000] }), ['PULL_WAITS'])
 })
 
 test('what an earlier pull of containerd has left is read before anybody is asked for the rest', async () => {

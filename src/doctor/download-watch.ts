@@ -5,7 +5,7 @@ import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
 import { secondsSince } from '../sys/process-age.ts'
 import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import type { FindingCode } from './catalogue.ts'
-import { type Connections, readConnections } from './connections.ts'
+import { type Connections, quietMsOf, readConnections } from './connections.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
@@ -56,7 +56,7 @@ export class DownloadWatch {
   #resting: ReadonlySet<FoundEngine> = new Set()
   /** Of engines that were asked about in this judgement: their layers that may come all the same. */
   readonly #excused = new Map<FoundEngine, ReadonlySet<Download>>()
-  /** Files that are there, and that engines are in the middle of. */
+  /** Files that are all there, and that engines are in the middle of. */
   #unpacked: Download[] = []
 
   constructor(host: HostView, engines: readonly FoundEngine[]) {
@@ -246,7 +246,7 @@ export class DownloadWatch {
     if (!isInPieces(download)) return false
     const { engine, idleMs } = download
     const flows = this.#flows(engine)
-    if (flows !== undefined && isNothingComing(download, flows)) return false
+    if (flows !== undefined && !this.#isBusy(engine) && isNothingComing(download, flows)) return false
     return idleMs < pieceMs || this.#excusedOf(engine, flows).has(download)
   }
 
@@ -254,9 +254,14 @@ export class DownloadWatch {
   #excusedOf(engine: FoundEngine, flows: Flows | undefined): ReadonlySet<Download> {
     const known = this.#excused.get(engine)
     if (known !== undefined) return known
-    const found = new Set(findExcused(this.#of(engine).filter(isAskedFor), flows))
+    const found = new Set(findExcused(this.#of(engine).filter(isAskedFor), flows, this.#isBusy(engine)))
     this.#excused.set(engine, found)
     return found
+  }
+
+  /** It makes durable what has come, and may ask for nothing else meanwhile. */
+  #isBusy(engine: FoundEngine): boolean {
+    return this.#unpacked.some(download => download.engine === engine && isInPieces(download))
   }
 
   /** With the bytes a second that came between two looks, on what was there at both. */
@@ -337,10 +342,10 @@ export function isInPieces({ engine, isSent }: Download): boolean {
   return !isSent && (engine.kind === 'containerd' || engine.kind === 'buildkitd')
 }
 
-/** What is not the engine's own tells by itself of no silence, and neither does what is for something else. */
+/** What is not the engine's own tells by itself of no silence, and neither does what is for something else. Who has just asked has no answer yet. */
 function isNothingComing(download: Download, { all, isWhole }: Flows): boolean {
   const isAsked = all.some(flow => flow.isOwn && isOfItsTime(flow, download))
-  return isWhole && isAsked && all.every(({ idleMs }) => idleMs >= silentMs)
+  return isWhole && isAsked && all.every(flow => quietMsOf(flow) >= silentMs)
 }
 
 function isAskedFor(download: Download): boolean {

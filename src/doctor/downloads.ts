@@ -17,7 +17,9 @@ export interface Download {
   readonly reference: string | undefined
   /** Since the last byte was written, by the time of the file: below 0 where one of the clocks is wrong. */
   readonly idleMs: number
-  /** It is all there, and the engine is in the middle of it: it unpacks it. */
+  /** Since the engine has begun with it, where it writes something beside it: earlier pulls may have. */
+  readonly openedMs?: number
+  /** It is all there, and the engine is in the middle of it: it unpacks it, or makes it durable. */
   readonly isUnpacked: boolean
   /** Where the engine stands in it, as far as it reads or writes one byte after the other. */
   readonly position?: number
@@ -38,7 +40,7 @@ export async function findDownloads(host: HostView, engine: FoundEngine): Promis
   return (await findLayerFiles(host, engine)).filter(({ isUnpacked }) => !isUnpacked)
 }
 
-/** Those that are there and being unpacked, too. */
+/** Those that are all there, too. */
 export async function findLayerFiles(host: HostView, engine: FoundEngine): Promise<Download[]> {
   const { kind, process } = engine
   const opened = readDescriptors(host, process.pid)
@@ -109,13 +111,15 @@ async function readIngest(
 ): Promise<Download | undefined> {
   const file = await host.disk.file(join(directory, 'data'))
   if (file === undefined) return undefined
+  const begun = await host.disk.file(join(directory, 'ref'))
   const total = Number((await host.disk.text(join(directory, 'total'), asTold)) ?? Number.NaN)
   const name = await host.disk.text(join(directory, 'ref'), asTold)
   const [reference] = referenceOf.exec(name ?? '') ?? []
   const isSent = name !== undefined && !fetched.test(name)
   const path = join(directory, 'data')
-  const common = { engine, path, bytes: file.size, reference, isUnpacked: false, isSent, isReread }
-  if (total === file.size) return undefined
-  const idleMs = host.now() - file.mtimeMs
-  return { ...common, total: Number.isNaN(total) || total === 0 ? undefined : total, idleMs }
+  const isUnpacked = total > 0 && total === file.size
+  const openedMs = begun === undefined ? Infinity : host.now() - begun.mtimeMs
+  const times = { idleMs: host.now() - file.mtimeMs, openedMs }
+  const size = { bytes: file.size, total: total > 0 ? total : undefined }
+  return { engine, path, ...size, ...times, reference, isUnpacked, isSent, isReread }
 }

@@ -2,13 +2,22 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Flow, findExcused } from './slow-layers.ts'
 
-const begun = (idleMs: number) => ({ bytes: 1 << 20, idleMs })
-const waiting = (idleMs: number) => ({ bytes: 0, idleMs })
+const begun = (idleMs: number, openedMs = Infinity) => ({ bytes: 1 << 20, idleMs, openedMs })
+const waiting = (idleMs: number) => ({ bytes: 0, idleMs, openedMs: idleMs })
 
 /** On which something came last so long ago, and so much a second while it was looked at. */
 function flow(idleMs: number, bytesPerSecond?: number, bytes = 50_000_000): Flow {
   // What comes was asked for before.
-  return { socket: '1', bytes, idleMs, sentMs: idleMs + 1000, bytesPerSecond, isOwn: true, keptMs: 30_000 }
+  return {
+    socket: '1',
+    remotePort: '443',
+    bytes,
+    idleMs,
+    sentMs: idleMs + 1000,
+    bytesPerSecond,
+    isOwn: true,
+    keptMs: 30_000,
+  }
 }
 
 const ofOther = (flow: Flow): Flow => ({ ...flow, isOwn: false })
@@ -101,7 +110,7 @@ test('what comes to others, of whom only that is known that they are connected, 
   assert.equal(count([begun(150_000)], [pooled, ofOther(flow(100, 6000))]), 1)
   // The engine's own is silent.
   const agent = ofOther(flow(100, 6000))
-  assert.equal(count([begun(150_000)], [agent, flow(900_000, 0)]), 1)
+  assert.equal(count([begun(150_000, 600_000)], [agent, flow(900_000, 0)]), 1)
   for (const speed of [1050, 2000, 5000])
     assert.equal(count([begun(1_200_000)], [ofOther(flow(100, speed)), flow(1_190_000, 0)]), 0)
 })
@@ -135,8 +144,8 @@ test('where no connection of the engine is seen, no layer is silent until nothin
   assert.equal(count([waiting(1_100_000)]), 0)
   assert.deepEqual(excused([waiting(1_200_000), begun(1_100_000)]), [1_200_000])
   // What the engine has is quiet since long before.
-  assert.equal(count([begun(1_000_000)], [flow(5_000_000, 0)]), 1)
-  assert.equal(count([begun(1_100_000)], [flow(5_000_000, 0)]), 0)
+  assert.equal(count([begun(1_000_000, 2_000_000)], [flow(5_000_000, 0)]), 1)
+  assert.equal(count([begun(1_100_000, 2_000_000)], [flow(5_000_000, 0)]), 0)
 })
 
 test('who has no connection at all has asked nobody', () => {
@@ -153,9 +162,38 @@ test('what sends, and gets no answer, waits for none, unless what it sent was a 
   assert.equal(count(layers, [...flows, sending(flow(180_000, 0, 4000), 3)]), 2)
   assert.equal(count(layers, [...flows, ofBuild(sending(flow(180_000, 0, 0), 0))]), 2)
   assert.equal(count(layers, [...flows, ofBuild(sending(flow(900_000, 0, 0), 155_000))]), 2)
+  assert.equal(count(layers, [...flows, sending(flow(100_000, 0, 0), 70_000)]), 2)
   assert.equal(count(layers, [...flows, sending(flow(185_000, 0, 4000), 180_000)]), 0)
   // It was kept from before, and asked again.
   assert.equal(count(layers, [...flows, sending(flow(225_000, 0, 4000), 198_000)]), 0)
+})
+
+test('a connection to where no layer comes from waits for something else, as long as one goes on', () => {
+  const layers = [waiting(200_000), begun(9000), begun(20_000)]
+  const [busy, told] = [flow(100, 90_000), { ...flow(190_000, 0, 5000), remotePort: '4317' }]
+  assert.equal(count(layers, [busy, busy, told]), 1)
+  assert.equal(count(layers, [busy, busy, { ...told, remotePort: '443' }]), 0)
+  assert.equal(count(layers, [busy, busy, { ...told, bytes: 1 << 20 }]), 0)
+  assert.equal(count([waiting(200_000)], [told]), 0)
+})
+
+test('a part of a layer that was fetched beside others may be silent for longer than its file', () => {
+  const part = { ...flow(400_000, 0), sentMs: 405_000 }
+  assert.equal(count([begun(200_000, 600_000)], [part]), 0)
+  assert.equal(count([begun(200_000, 600_000), begun(9000)], [part, flow(100, 90_000)]), 0)
+  assert.equal(count([begun(200_000, 300_000), begun(9000)], [part, flow(100, 90_000)]), 1)
+  // Of what is slow it is none.
+  assert.equal(count([begun(200_000, 600_000)], [part, flow(100, 6000)]), 1)
+})
+
+test('what waits until a layer that is all there is durable is not silent', () => {
+  const layers = [waiting(200_000), begun(300_000, 600_000)]
+  const excusedBy = (flow: Flow, isBusy: boolean) => findExcused(layers, { all: [flow], isWhole: true }, isBusy).length
+  assert.deepEqual([excusedBy(flow(50_000, 0), true), excusedBy(flow(50_000, 0), false)], [2, 0])
+  assert.equal(findExcused([begun(1_100_000)], undefined, true).length, 1)
+  assert.equal(findExcused([begun(9_000_000)], { all: [flow(190_000, 0, 9000)], isWhole: true }, true).length, 1)
+  // Somebody was asked.
+  assert.equal(excusedBy(flow(190_000, 0), true), 1)
 })
 
 test('a layer is silent, of which nothing has come since an earlier pull, where nothing else comes', () => {
@@ -167,7 +205,7 @@ test('a layer is silent, of which nothing has come since an earlier pull, where 
 
 test('what is quiet for long, and for something else, makes no silence of what comes in bursts to others', () => {
   const burst = ofOther(flow(6000, 0))
-  for (const log of [[], [flow(3_600_000, 0, 0)]]) assert.equal(count([begun(150_000)], [...log, burst]), 1)
+  for (const log of [[], [flow(3_600_000, 0, 0)]]) assert.equal(count([begun(150_000, 600_000)], [...log, burst]), 1)
 })
 
 test('a layer whose own connection fell silent with it has no other, if that can be of no other layer', () => {

@@ -20,11 +20,16 @@ const unseenMs = ((1024 * 1024) / bytesPerSecondMin) * 1000
 /** A file is written to a moment after the bytes for it have come. */
 const slackMs = 2000
 
+/** By as much the clock of the files may have been set since. */
+const clockMs = 10_000
+
 /** A layer on its way, as its file shows it. */
 export interface LayerFile {
   readonly bytes: number
   /** Since it was written to. */
   readonly idleMs: number
+  /** Since it was begun; Infinity where that is not seen. */
+  readonly openedMs?: number
 }
 
 export interface Flow extends Connection {
@@ -45,24 +50,25 @@ const isLate = ({ idleMs }: LayerFile) => idleMs >= pieceMs
  * begun waits for its turn (containerd 2.1 fetches three layers at a time, and opens the files of all), and so may what an earlier pull has begun.
  * @param layers all that an engine has on their way from registries
  * @param flows the connections that it and its clients have made, as far as they are seen
+ * @param isBusy it is in the middle of a layer that is all there, and others may wait until it has done with it
  * @returns those to which nothing was written for longer than a piece takes, and which may come all the same
  */
-export function findExcused<Layer extends LayerFile>(layers: readonly Layer[], flows?: Flows): Layer[] {
-  const silent = findSilent(layers, flows ?? { all: [], isWhole: false })
+export function findExcused<Layer extends LayerFile>(layers: readonly Layer[], flows?: Flows, isBusy = false): Layer[] {
+  const silent = findSilent(layers, flows ?? { all: [], isWhole: false }, isBusy)
   return layers.filter(layer => isLate(layer) && !silent.includes(layer))
 }
 
-function findSilent(layers: readonly LayerFile[], { all, isWhole }: Flows): readonly LayerFile[] {
+function findSilent(layers: readonly LayerFile[], { all, isWhole }: Flows, isBusy: boolean): readonly LayerFile[] {
   if (isWhole && all.length === 0) return []
-  // Others are quiet since before any of the layers was written to: they are for something else.
+  // Others are quiet since before any of the layers was begun: they are for something else.
   const own = all.filter(flow => flow.isOwn && layers.some(layer => isLate(layer) && isOfItsTime(flow, layer)))
-  const asked = findAsked(layers, all)
+  const asked = findAsked(layers, all, isBusy)
   // What comes to others of whom only that is known that they are connected may be anything.
   const seats = asked.length === 0 ? all : own
   const isExcused = (layer: LayerFile) => !isAskedForBy(asked, layer, layers) && hasSeat(layer, layers, seats)
   const unseated = layers.filter(layer => isLate(layer) && !isExcused(layer))
-  if (own.length === 0) return findLongStill(layers, unseated)
-  const isNothingComing = layers.every(isLate) && unseated.length === layers.length && all.every(isMute)
+  if (own.length === 0) return isBusy ? [] : findLongStill(layers, unseated)
+  const isNothingComing = !isBusy && layers.every(isLate) && unseated.length === layers.length && all.every(isMute)
   if (isWhole && isNothingComing) return layers
   return assign(asked, [...unseated, ...layers.filter(layer => !isLate(layer) && layer.bytes === 0)])
 }
@@ -73,27 +79,36 @@ interface Asked extends Flow {
   readonly bytesMin: number
 }
 
-/** The connections on which the engine, or who is known to write into it, waits for an answer, and that no layer needs that goes on. */
-function findAsked(layers: readonly LayerFile[], flows: readonly Flow[]): Asked[] {
+/** The connections on which the engine, or who is known to write into it, waits for an answer, and that no layer needs that goes on. While something does, those to ports from which no layer comes may be for anything. */
+function findAsked(layers: readonly LayerFile[], flows: readonly Flow[], isBusy: boolean): Asked[] {
   const seats = new Seats(flows)
   for (const layer of layers.filter(isGoingOn)) seats.take(layer)
-  const goesOn = layers.some(isGoingOn) || flows.some(flow => flow.isOwn && !isMute(flow))
+  const own = flows.filter(({ isOwn }) => isOwn)
+  const goesOn = isBusy || layers.some(isGoingOn) || own.some(flow => !isMute(flow))
   const bytesMin = goesOn ? layerBytesMin : 0
-  const asked = seats.free.filter(isWaitedOn).map(flow => ({ ...flow, bytesMin }))
+  const ports = new Set(own.filter(isBringing).map(({ remotePort }) => remotePort))
+  const waitedOn = seats.free.filter(flow => isWaitedOn(flow) && (!goesOn || ports.has(flow.remotePort)))
+  const asked = waitedOn.map(flow => ({ ...flow, bytesMin }))
   // Others were asked for something else, long before.
   return asked.filter(flow => layers.some(layer => isLate(layer) && mayBeOf(flow, layer)))
 }
 
-/** When a file is opened, or written to, something has come on its connection or is asked for right then. */
-export function isOfItsTime(flow: Flow, layer: LayerFile): boolean {
-  return quietMsOf(flow) <= layer.idleMs + slackMs
+/** It brings a layer, or has brought one. */
+function isBringing({ bytes = Infinity, bytesPerSecond = 0 }: Flow): boolean {
+  return bytes >= layerBytesMin || bytesPerSecond >= bytesPerSecondMin
+}
+
+/** Since a layer was begun it was asked for, or has come, at least once. Parts of it that are fetched side by side are kept until those before them are written: one may be silent for longer than the file. */
+export function isOfItsTime(flow: Flow, { openedMs = Infinity }: LayerFile): boolean {
+  return quietMsOf(flow) <= openedMs + clockMs
 }
 
 /** Nobody else can have asked on one of these, and what came last on it came less than a piece before it fell silent. */
 function isAskedForBy(asked: readonly Asked[], layer: LayerFile, layers: readonly LayerFile[]): boolean {
   return asked.some(flow => {
     const fitting = layers.filter(other => isLate(other) && mayBeOf(flow, other))
-    return fitting.length === 1 && fitting[0] === layer && layer.bytes > 0 && layer.idleMs - quietMsOf(flow) < pieceMs
+    const beforeMs = layer.idleMs - quietMsOf(flow)
+    return fitting.length === 1 && fitting[0] === layer && layer.bytes > 0 && beforeMs > -slackMs && beforeMs < pieceMs
   })
 }
 
@@ -133,13 +148,14 @@ function assign(asked: readonly Asked[], layers: readonly LayerFile[]): LayerFil
 
 /** What has not begun was asked for after its file was opened, and what has begun comes on a connection that has brought a layer. */
 function mayBeOf(flow: Asked, layer: LayerFile): boolean {
-  if (layer.bytes === 0) return flow.sentMs <= layer.idleMs + slackMs
+  if (layer.bytes === 0) return flow.sentMs <= layer.idleMs + clockMs
   return isOfItsTime(flow, layer) && (flow.bytes ?? Infinity) >= flow.bytesMin
 }
 
-/** Nothing comes on it, or too little for a layer. What pauses for as long as it was looked at may yet bring enough. */
-function isMute({ idleMs, bytesPerSecond = 0 }: Flow): boolean {
-  return idleMs >= silentMs || (bytesPerSecond > 0 && bytesPerSecond < bytesPerSecondMin)
+/** Nothing comes on it, or too little for a layer. What pauses for as long as it was looked at may yet bring enough, and who has just asked has no answer yet. */
+function isMute(flow: Flow): boolean {
+  const { bytesPerSecond = 0 } = flow
+  return quietMsOf(flow) >= silentMs || (bytesPerSecond > 0 && bytesPerSecond < bytesPerSecondMin)
 }
 
 /** Which connection may bring which layer: each brings one. */

@@ -249,7 +249,7 @@ test('who listens is the engine, or what has started it, of root or of its user'
 })
 
 /** A podman, and what it has started: with these words, in that user namespace. */
-function startedAgain(words: readonly string[], namespace: string | undefined, name = 'podman') {
+function startedAgain(words: readonly string[], namespace: string | undefined, name = 'podman', numbers = 'pid:[1]') {
   const all = [
     { pid: 7, parent: 1, name: 'podman', args: ['podman', 'pull', 'a'], user: 'user:[1]' },
     { pid: 8, parent: 7, name, args: words, user: namespace },
@@ -260,6 +260,8 @@ function startedAgain(words: readonly string[], namespace: string | undefined, n
   ])
   const links = [
     ...all.flatMap(({ pid, user }) => (user === undefined ? [] : [[`/proc/${pid}/ns/user`, user]])),
+    ['/proc/7/ns/pid', 'pid:[1]'],
+    ['/proc/8/ns/pid', numbers],
     ['/proc/7/exe', '/usr/bin/podman'],
     ['/proc/8/exe', '/'], // of a copy without a name
   ]
@@ -292,6 +294,9 @@ test('one that an engine starts for something else, or is not yet another progra
   assert.deepEqual(pids(startedAgain([...again, '-q'], 'user:[2]')), [7, 8])
   assert.deepEqual(pids(startedAgain(['conmon', 'pull', 'a'], 'user:[2]')), [7, 8])
   assert.deepEqual(pids(startedAgain(again, 'user:[2]', 'buildah')), [7, 8])
+  // The same in a container; the child of a script that is called podman.
+  assert.deepEqual(pids(startedAgain(again, 'user:[2]', 'podman', 'pid:[2]')), [7, 8])
+  assert.deepEqual(pids(startedAgain(['/usr/bin/podman', 'pull', 'a'], 'user:[2]')), [7, 8])
 })
 
 test('passwords of proxies are not told, however they are written', () => {

@@ -149,6 +149,8 @@ function findStarters(host: HostView, running: readonly ProcessFacts[]): Readonl
 function isStartedAgain(host: HostView, pid: number, starter: number): boolean {
   const [own, theirs] = [pid, starter].map(of => host.link(`/proc/${of}/ns/user`))
   if (own === undefined || theirs === undefined || own === theirs) return false
+  // In a container it has numbers of its own.
+  if (host.link(`/proc/${pid}/ns/pid`) !== host.link(`/proc/${starter}/ns/pid`)) return false
   const [first = '', ...rest] = readArguments(host, pid)
   const [name = '', ...words] = readArguments(host, starter)
   const isSame = rest.length === words.length && rest.every((word, at) => word === words[at])

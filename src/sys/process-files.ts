@@ -44,6 +44,18 @@ export function descendantsOf(
   return [...found.values()]
 }
 
+/** All that a process descends from, the nearest first. */
+export function ancestorsOf(table: ProcessTable, { pid, parent }: Pick<ProcessFacts, 'pid' | 'parent'>): ProcessFacts[] {
+  // Of circles as above.
+  const found = new Map<number, ProcessFacts>()
+  let entry = table.get(parent)
+  while (entry !== undefined && entry.pid !== pid && !found.has(entry.pid)) {
+    found.set(entry.pid, entry)
+    entry = table.get(entry.parent)
+  }
+  return [...found.values()]
+}
+
 /** The words of its command line; empty for a kernel thread, and where it cannot be seen. */
 export function readArguments(host: HostView, pid: number): string[] {
   const text = host.text(`/proc/${pid}/cmdline`)

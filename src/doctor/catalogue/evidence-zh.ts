@@ -142,6 +142,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '{} is a child of {} {}, which holds no end of its pipes any more',
     '{0} 是 {1} {2} 的子进程，而后者已不再持有其管道的任何一端',
   ],
+  [
+    '{} was started below {} {}, which holds no end of its pipes any more',
+    '{0} 是在 {1} {2} 之下启动的，而后者已不再持有其管道的任何一端',
+  ],
   ['it waits for the lock on {}, which {} has, for more than {} s', '它等待 {0} 上的锁已超过 {2} 秒，锁由 {1} 持有'],
   ['a process that cannot be seen', '一个看不到的进程'],
   ['inode {}', 'inode {0}'],

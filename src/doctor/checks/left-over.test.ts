@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { codesOf, makeEngine, runCheck } from '../../../test/checked.ts'
+import { makeEngine, runCheck } from '../../../test/checked.ts'
 import { FixtureHost } from '../../../test/fixture-host.ts'
 import { waitUntil } from '../../../test/testbed/command.ts'
 import { LiveHost } from '../../sys/host-view.ts'
 import { readProcessTable } from '../../sys/process-files.ts'
 import { readProcess } from '../../sys/tasks.ts'
+import type { Engine } from '../engines.ts'
 import { leftOver } from './left-over.ts'
 
 interface Worker extends Disposable {
@@ -19,9 +20,17 @@ interface Worker extends Disposable {
   readonly worker: number
 }
 
+/** It can write to its own pipe: for as long as it lives nobody else has to. */
+const ownPipe = '<>/proc/self/fd/3'
+
 /** A real process that was called `unpigz -d -c` and reads a pipe that a sleeping process holds; the shell above it then does what is said. */
-async function startWorker(program: string, then: string, output = '/dev/null'): Promise<Worker> {
-  const script = `exec 3< <(exec sleep 60); (exec -a unpigz /usr/bin/unpigz -d -c <&3 3<&- >${output}) & echo $!; exec 3<&-; ${then}`
+async function startWorker(
+  program: string,
+  then: string,
+  { output = '/dev/null', input = '<&3' } = {},
+): Promise<Worker> {
+  const feeder = input === ownPipe ? ':' : 'exec sleep 60'
+  const script = `exec 3< <(${feeder}); (exec -a unpigz /usr/bin/unpigz -d -c ${input} 3<&- >${output}) & echo $!; exec 3<&-; ${then}`
   const shell = spawn(program, ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
   const [line] = await once(shell.stdout, 'data')
   const worker = Number(String(line))
@@ -68,48 +77,98 @@ test('one that a script of a user runs is told as a doubt, not as a fault', asyn
   assert.deepEqual([finding?.severity, finding?.confidence], ['note', 'likely'])
 })
 
-test('a child of the engine, which holds no end of its pipes: forgotten, unless it has closed its output itself; one whose pipe it holds is at work', async () => {
+test('a child of the engine, which holds no end of its pipes: forgotten, unless it has closed its output itself, or another child holds one; one whose pipe it holds is at work', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'windlass-left-'))
   cpSync('/bin/bash', join(directory, 'dockerd'))
+  const alone = { input: ownPipe }
   try {
-    using forgotten = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)')
-    const finding = await find(forgotten.worker, forgotten.shell.pid ?? 0)
-    assert.match(finding?.evidence[0] ?? '', /holds no end of its pipes any more/)
+    using forgotten = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)', alone)
+    const { shell, worker } = forgotten
+    const finding = await find(worker, shell.pid ?? 0)
+    assert.equal(
+      finding?.evidence[0],
+      `unpigz -d -c is a child of dockerd ${shell.pid}, which holds no end of its pipes any more`,
+    )
     // Its engine waits for it: to end it would turn a pull that hangs into an error.
-    using closed = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)', '&-')
+    using closed = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)', { ...alone, output: '&-' })
     assert.equal(await find(closed.worker, closed.shell.pid ?? 0), undefined)
     // By then the worker has its pipe.
     using atWork = await startWorker(
       join(directory, 'dockerd'),
       `sleep 0.2; exec 4<"/proc/$!/fd/0"; read -t 60 <> <(:)`,
+      alone,
     )
     assert.equal(await find(atWork.worker, atWork.shell.pid ?? 0), undefined)
+    using fed = await startWorker(join(directory, 'dockerd'), 'read -t 60 <> <(:)')
+    assert.equal(await find(fed.worker, fed.shell.pid ?? 0), undefined)
   } finally {
     rmSync(directory, { recursive: true })
   }
 })
 
-test('what an engine below another has started is at work for that one: of a podman that waits for itself, of the containerd of a dockerd', async () => {
-  const stat = (pid: number, parent: number, name: string) => [
-    `/proc/${pid}/stat`,
-    `${pid} (${name}) S ${parent} ${pid} ${pid} ${'0 '.repeat(13)}1 0 100 ${'0 '.repeat(20)}`,
-  ]
-  for (const [above, below, name, args] of [
-    ['podman', 'podman', 'exe', 'storage-untar\0/\0/home/a/diff\0'],
-    ['dockerd', 'containerd', 'unpigz', 'unpigz\0-d\0-c\0'],
-  ] as const) {
-    const files = {
-      ...Object.fromEntries([stat(7, 1, above), stat(8, 7, below), stat(9, 8, name)]),
-      '/proc/uptime': '1000.00 0.00\n',
-      '/proc/9/cmdline': args,
-    }
-    const ends = { '/proc/9/fd/0': 'pipe:[1]', '/proc/9/fd/1': 'pipe:[2]' }
-    const find = async (engine: number, held: Readonly<Record<string, string>>) => {
-      const host = new FixtureHost({ files, links: { ...ends, ...held } })
-      return codesOf(await runCheck(leftOver, host, { engines: [makeEngine(engine, { kind: above })] }))
-    }
-    assert.deepEqual(await find(7, { '/proc/8/fd/5': 'pipe:[1]' }), [], above)
-    assert.deepEqual(await find(8, { '/proc/8/fd/5': 'pipe:[1]' }), [], above)
-    assert.deepEqual(await find(8, {}), ['DECOMPRESSOR_LEFT_OVER'], above)
-  }
+interface Made {
+  readonly pid: number
+  readonly parent: number
+  readonly name: string
+  readonly args: string
+  /** What it has open, from 0 on. */
+  readonly open: readonly string[]
+}
+
+const made = (pid: number, parent: number, name: string, args: string, ...open: readonly string[]): Made => {
+  return { pid, parent, name, args, open }
+}
+const daemon = ['/dev/null', '/var/log/d']
+const unpigz = (pid: number, parent: number) => made(pid, parent, 'unpigz', 'unpigz -d -c', 'pipe:[1]', 'pipe:[2]')
+
+/** What is said of a table of processes, all of whose engines are known but for `unknown`. */
+async function look(processes: readonly Made[], { unknown = [] as readonly number[] } = {}) {
+  const files = processes.flatMap(({ pid, parent, name, args }) => [
+    [`/proc/${pid}/stat`, `${pid} (${name}) S ${parent} ${pid} ${pid} 0 ${'0 '.repeat(46)}`],
+    [`/proc/${pid}/cmdline`, `${args.replaceAll(' ', '\0')}\0`],
+  ])
+  const links = processes.flatMap(({ pid, open }) => open.map((to, fd) => [`/proc/${pid}/fd/${fd}`, to]))
+  const host = new FixtureHost({ files: Object.fromEntries(files), links: Object.fromEntries(links) })
+  const engines = processes
+    .filter(({ pid, name }) => /^(dockerd|containerd|podman|buildah)$/.test(name) && !unknown.includes(pid))
+    .map(({ pid, name }) => makeEngine(pid, { kind: name as Engine['kind'] }))
+  return await runCheck(leftOver, host, { engines })
+}
+
+test('what a containerd unpacks that a dockerd has started is its own, forgotten only if neither holds an end of it', async () => {
+  const docker = made(10, 1, 'dockerd', 'dockerd -H fd://', ...daemon)
+  const at = (...open: readonly string[]) => made(20, 10, 'containerd', 'containerd --config x', ...daemon, ...open)
+  const told = (parent: string) => [`unpigz -d -c ${parent}, which holds no end of its pipes any more`]
+  const first = async (...of: Parameters<typeof look>) => (await look(...of)).map(({ evidence: [text] }) => text)
+  assert.deepEqual(await look([docker, at('pipe:[1]', 'pipe:[2]'), unpigz(30, 20)]), [])
+  const [finding, ...others] = await look([docker, at(), unpigz(30, 20)])
+  assert.deepEqual([finding?.evidence[0], others], [...told('is a child of containerd 20'), []])
+  assert.deepEqual(finding?.facts, { pid: 30, parent: 20 })
+  assert.deepEqual(await first([{ ...docker, open: [...daemon, 'pipe:[2]'] }, at(), unpigz(30, 20)]), [])
+  // A shell between them, which is no part of the line.
+  const shell = made(25, 20, 'sh', 'sh -c x', '/dev/null')
+  assert.deepEqual(await first([docker, at(), shell, unpigz(30, 25)]), told('was started below containerd 20'))
+  // Of another engine than the one that is looked at.
+  assert.deepEqual(await look([docker, at(), unpigz(30, 20)], { unknown: [20] }), [])
+  // Nothing is seen of who may hold it.
+  assert.deepEqual(await look([{ ...docker, open: [] }, at(), unpigz(30, 20)]), [])
+})
+
+test('what a podman unpacks that runs itself again in a user namespace, or a buildah under another name, is at work', async () => {
+  const apply = (parent: number) =>
+    made(30, parent, 'exe', 'storage-applyLayer /var/x', 'pipe:[1]', 'pipe:[2]', 'pipe:[2]')
+  const waiting = made(10, 1, 'podman', 'podman pull a', ...daemon)
+  const working = (...open: readonly string[]) => made(20, 10, 'podman', 'podman pull a', ...daemon, ...open)
+  assert.deepEqual(await look([waiting, working('pipe:[1]', 'pipe:[2]'), apply(20)]), [])
+  assert.deepEqual(await look([waiting, working('pipe:[1]', 'pipe:[2]'), apply(20)], { unknown: [10] }), [])
+  const [finding, ...others] = await look([waiting, working(), apply(20)], { unknown: [10] })
+  assert.match(finding?.evidence[0] ?? '', /^storage-applyLayer \/var\/x is a child of podman 20, which holds no end/)
+  assert.deepEqual(others, [])
+  const buildah = made(10, 1, 'buildah', 'buildah pull a', ...daemon)
+  const renamed = made(20, 10, 'exe', 'buildah-in-a-user-namespace pull a', ...daemon, 'pipe:[1]')
+  assert.deepEqual(await look([buildah, renamed, apply(20)]), [])
+  // It is a helper of the engine beside the worker that feeds it.
+  const helper = made(21, 20, 'exe', 'storage-helper', '/dev/null', 'pipe:[1]')
+  assert.deepEqual(await look([buildah, { ...renamed, open: daemon }, helper, apply(20)]), [])
+  assert.equal((await look([buildah, { ...renamed, open: daemon }, apply(20)])).length, 1)
 })

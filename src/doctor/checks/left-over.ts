@@ -1,6 +1,7 @@
 import type { HostView } from '../../sys/host-view.ts'
 import { formatAge } from '../../sys/process-age.ts'
 import {
+  ancestorsOf,
   descendantsOf,
   type ProcessTable,
   readArguments,
@@ -8,7 +9,7 @@ import {
   readProcessTable,
 } from '../../sys/process-files.ts'
 import type { ProcessFacts } from '../../sys/tasks.ts'
-import { isEngineName } from '../engines.ts'
+import { describeEngine, type Engine, isEngineName } from '../engines.ts'
 import { type Finding, makeFinding } from '../finding.ts'
 import { describeProcess, hideInWords } from '../secrets.ts'
 import type { CheckContext, CheckOf } from './check.ts'
@@ -44,13 +45,9 @@ function findLeft(context: CheckContext): Finding[] {
     entry => names.test(entry.name) && !engineIds.has(entry.pid) && isWorker(host, entry),
   )
   if (workers.length === 0) return []
-  const owners = [...table.values()].filter(({ name }) => isEngineName(name))
-  const kept = new Set(owners.flatMap(owner => descendantsOf(table, owner.pid).map(({ pid }) => pid)))
-  const orphans = workers.filter(({ pid }) => !kept.has(pid))
-  const forgotten = findForgotten(
-    context,
-    workers.filter(({ pid }) => kept.has(pid)),
-  )
+  const isKept = (worker: ProcessFacts) => ancestorsOf(table, worker).some(({ name }) => isEngineName(name))
+  const orphans = workers.filter(worker => !isKept(worker))
+  const forgotten = findForgotten(context, workers.filter(isKept), workers)
   const fellows = new Set(orphans.map(({ pid }) => pid))
   return [...orphans.map(entry => tellOrphan(context, entry, fellows)), ...forgotten]
 }
@@ -90,40 +87,59 @@ function findUser(host: HostView, table: ProcessTable, pid: number, fellows: Rea
   return own.size === 0 ? undefined : [...table.keys()].find(other => other !== pid && isUser(other))
 }
 
-/** The engine's own children whose pipes it holds no end of any more. */
-function findForgotten({ host, engines, table }: CheckContext, workers: readonly ProcessFacts[]): Finding[] {
-  if (workers.length === 0) return []
-  return engines.flatMap(engine => {
-    if (!engine.isOpen) return []
-    const { pid: owner } = engine.process
-    // What another engine below it has started is that one's business.
-    const isOwn = (entry: ProcessFacts) => !isEngineName(entry.name) || isWorker(host, entry)
-    const own = new Set(descendantsOf(table, owner, isOwn).map(({ pid }) => pid))
-    const held = pipesOf(host, owner)
-    // What else they inherited is no part of the line.
-    const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid, fd => fd <= 1)]))
-    const isHeld = (pipe: string, but: number) =>
-      held.has(pipe) || [...workerPipes].some(([pid, pipes]) => pid !== but && pipes.has(pipe))
-    return workers
-      .filter(({ pid }) => own.has(pid))
-      .filter(({ pid }) => {
-        const pipes = workerPipes.get(pid) ?? new Set()
-        // Who has closed its own output is waited for: the engine holds its pipes no more, and has not forgotten it.
-        return (
-          pipes.size > 0 && host.link(`/proc/${pid}/fd/1`) !== undefined && ![...pipes].some(pipe => isHeld(pipe, pid))
-        )
-      })
-      .map(({ pid, startTicks }) => {
-        const evidence = [
-          `${hideInWords(readArguments(host, pid)).join(' ')} is a child of ${engine.kind} ${owner}, which holds no end of its pipes any more`,
-          `it was started ${formatAge(host, startTicks)} ago`,
-        ]
-        return makeFinding('DECOMPRESSOR_LEFT_OVER', `${nameOf(host, pid)} ${pid}`, {
-          evidence,
-          facts: { pid, parent: owner },
-        })
-      })
+/** Those of an engine whose pipes neither it nor whoever else of it runs holds an end of any more. */
+function findForgotten(
+  { host, engines, table }: CheckContext,
+  kept: readonly ProcessFacts[],
+  workers: readonly ProcessFacts[],
+): Finding[] {
+  const known = new Map(engines.map(engine => [engine.process.pid, engine]))
+  // What else they inherited is no part of the line.
+  const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid, fd => fd <= 1)]))
+  return kept.flatMap(worker => {
+    const { pid } = worker
+    const pipes = workerPipes.get(pid) ?? new Set()
+    // Who has closed its own output is waited for: the engine holds its pipes no more, and has not forgotten it.
+    if (pipes.size === 0 || host.link(`/proc/${pid}/fd/1`) === undefined) return []
+    const isEngine = ({ pid, name }: ProcessFacts) => isEngineName(name) && !workerPipes.has(pid)
+    const owner = known.get(ancestorsOf(table, worker).find(isEngine)?.pid ?? 0)
+    if (owner?.isOpen !== true) return []
+    const isHeld = [...workerPipes].some(([other, its]) => other !== pid && !its.isDisjointFrom(pipes))
+    if (isHeld || mayBeHeldAbove(host, table, worker, { pipes, workerPipes })) return []
+    return [tellForgotten(host, worker, owner)]
   })
+}
+
+interface Held {
+  readonly pipes: ReadonlySet<string>
+  readonly workerPipes: ReadonlyMap<number, ReadonlySet<string>>
+}
+
+/**
+ * A containerd that a dockerd has started unpacks for it, and a podman or buildah of an ordinary user runs itself again in a user namespace, under whatever name: any of them may be the one that
+ * feeds. Of whom nothing is seen nothing is known.
+ */
+function mayBeHeldAbove(host: HostView, table: ProcessTable, worker: ProcessFacts, { pipes, workerPipes }: Held) {
+  const all = ancestorsOf(table, worker)
+  const above = all.slice(0, all.findLastIndex(({ name }) => isEngineName(name)) + 1)
+  const isOther = ({ pid }: ProcessFacts) => !workerPipes.has(pid)
+  const opened = above.filter(isOther).map(({ pid }) => readDescriptors(host, pid))
+  if (opened.some(descriptors => descriptors.every(({ target }) => target === ''))) return true
+  if (opened.flat().some(({ target }) => pipes.has(target))) return true
+  const others = descendantsOf(table, above.at(-1)?.pid ?? worker.parent).filter(isOther)
+  return others.some(({ pid }) => !pipesOf(host, pid).isDisjointFrom(pipes))
+}
+
+function tellForgotten(host: HostView, { pid, parent, startTicks }: ProcessFacts, owner: Engine): Finding {
+  const words = hideInWords(readArguments(host, pid)).join(' ')
+  const engine = describeEngine(owner)
+  const evidence = [
+    parent === owner.process.pid
+      ? `${words} is a child of ${engine}, which holds no end of its pipes any more`
+      : `${words} was started below ${engine}, which holds no end of its pipes any more`,
+    `it was started ${formatAge(host, startTicks)} ago`,
+  ]
+  return makeFinding('DECOMPRESSOR_LEFT_OVER', `${nameOf(host, pid)} ${pid}`, { evidence, facts: { pid, parent } })
 }
 
 function pipesOf(host: HostView, pid: number, isWanted: (fd: number) => boolean = () => true): Set<string> {

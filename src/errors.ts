@@ -54,6 +54,9 @@ export const errorTable = {
 /** For an engine whose disk is full, not the store's. */
 export const engineSpaceHint = 'free space where the engine keeps its images'
 
+/** For a file that the user has named: the store has no part in it. */
+const fileSpaceHint = 'free space or inodes on the filesystem of that file, or name a file elsewhere'
+
 export type ErrorCode = keyof typeof errorTable
 
 export interface ErrorDetails {
@@ -123,4 +126,11 @@ export function wrapError(thrown: unknown, doing: string): WindlassError {
   return new WindlassError(errnoCodes[code ?? ''] ?? 'FAILED', `${doing}: ${message ?? String(error)}`, {
     cause: error,
   })
+}
+
+/** The same for a file that the user has named. */
+export function wrapFileError(thrown: unknown, doing: string): WindlassError {
+  const error = wrapError(thrown, doing)
+  const { code, message, cause, facts } = error
+  return code === 'NO_SPACE' ? new WindlassError(code, message, { cause, facts, hint: fileSpaceHint }) : error
 }

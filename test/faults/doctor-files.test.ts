@@ -303,6 +303,27 @@ test('what cannot be done is refused before anybody is looked at', async () => {
   await refused(['--from', join(directory, 'nothing')], 2, /there is no such file/)
 })
 
+test('on a full disk a file that was named is told as that, and nothing of it is left', row, async () => {
+  const place = join(directory, 'full')
+  const record = join(directory, 'record')
+  mkdirSync(place)
+  writeFileSync(record, 'windlass-facts 2\n=arch x86_64\nf1.0\nz\n')
+  const full = 'mount -t tmpfs -o size=64k none "$1" && cat /dev/zero >"$1/all"; shift; exec "$@"'
+  const seen = async (...command: readonly string[]) =>
+    await runCommand('unshare', ['-m', 'sh', '-c', full, 'sh', place, ...command])
+  for (const option of ['--bundle', '--report']) {
+    const look = 'place=$1; shift; "$@"; status=$?; ls "$place"; exit "$status"'
+    const file = join(place, 'x.json')
+    const { status, stdout, stderr } = await seen(
+      ...['sh', '-c', look, 'sh', place, program, 'doctor', '--from', record, option, file],
+    )
+    assert.equal(status, 7, stdout + stderr)
+    assert.equal(stdout, 'all\n')
+    assert.match(stderr, /^windlass: Cannot write the (bundle|report) .*ENOSPC.*\nhint: .*the filesystem of that file/m)
+    assert.doesNotMatch(stderr, /--root/)
+  }
+})
+
 test('where processes are hidden nothing is called well, and it is said who sees them', row, async () => {
   const hidden =
     'mount --make-rprivate / && mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'

@@ -4,7 +4,7 @@ import type { ExternalProgram } from '../../codec/external/programs.ts'
 import { languageOf, type Severity } from '../../doctor/catalogue.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
 import { type Engine, settingsOf } from '../../doctor/engines.ts'
-import { WindlassError, wrapError } from '../../errors.ts'
+import { WindlassError, wrapFileError } from '../../errors.ts'
 import type { HostView } from '../../sys/host-view.ts'
 import type { RecordedHost } from '../../sys/recorded-host.ts'
 import { type Context, defineCommand } from '../command.ts'
@@ -340,15 +340,20 @@ async function writePrivately(path: string, data: Uint8Array): Promise<void> {
   const part = `${path}.${process.pid}.part`
   const write = async () => {
     await rm(part, { force: true })
-    await writeFile(part, data, { mode: 0o600, flag: 'wx' })
-    await rename(part, path)
+    try {
+      await writeFile(part, data, { mode: 0o600, flag: 'wx' })
+      await rename(part, path)
+    } catch (error) {
+      await rm(part, { force: true }).catch(() => {})
+      throw error
+    }
   }
   const late = Promise.withResolvers<never>()
   const timer = setTimeout(late.reject, writeMs, new Error(`the disk has not taken it within ${writeMs / 1000} s`))
   try {
     await Promise.race([write(), late.promise])
   } catch (error) {
-    throw wrapError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
+    throw wrapFileError(error, `Cannot write the bundle ${JSON.stringify(path)}`)
   } finally {
     clearTimeout(timer)
   }

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import { dirname, extname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { WindlassError, wrapError } from '../../errors.ts'
+import { WindlassError, wrapError, wrapFileError } from '../../errors.ts'
 import { PipedProcess } from '../../sys/processes.ts'
 import type { WriteAnswer, WriteOrder } from './write-process.ts'
 
@@ -73,8 +73,8 @@ export class ReportFile<Content> {
 
   async #hand(text: string): Promise<void> {
     const doing = `Cannot write the report to ${this.#path}`
-    const failure = await this.#exchange(text).catch(error => Promise.reject(wrapError(error, doing)))
-    if (failure !== undefined) throw wrapError(failure, doing)
+    const failure = await this.#exchange(text).catch(error => Promise.reject(wrapFileError(error, doing)))
+    if (failure !== undefined) throw wrapFileError(failure, doing)
   }
 
   async #exchange(text: string): Promise<WriteAnswer['failure']> {

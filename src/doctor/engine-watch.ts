@@ -85,14 +85,19 @@ export class EngineWatch {
    */
   judge(limits: BlameLimits, isPulling: boolean): Finding[] | undefined {
     const subject = describeEngine(this.#engine)
+    const facts = { engine: this.#engine.kind, enginePid: this.#engine.process.pid }
     if (this.isStopped)
-      return [makeFinding('ENGINE_STOPPED', subject, { evidence: [`its process is in state ${this.#state}`] })]
+      return [makeFinding('ENGINE_STOPPED', subject, { evidence: [`its process is in state ${this.#state}`], facts })]
     const verdict = blame(this.#samples, limits)
     if (verdict?.kind !== 'disk-wait') return undefined
     const reason = reasonOf(verdict, [], { isOutputClosed: false, disk: this.disk.over(verdict.sinceMs) })
     if (reason === undefined) return undefined
     const evidence = [...verdict.evidence, ...reason.evidence, ...(isPulling ? [] : ['no pull of it is to be seen'])]
-    const details = { evidence, confidence: reason.confidence ?? verdict.confidence, facts: verdict.facts }
+    const details = {
+      evidence,
+      confidence: reason.confidence ?? verdict.confidence,
+      facts: { ...verdict.facts, ...facts },
+    }
     const usual = reason.severity ?? catalogue[reason.code].severity
     if (isPulling) return [makeFinding(reason.code, subject, { ...details, severity: usual })]
     // Where nobody pulls, nobody waits: what may only be slow is then the engine's own business.

@@ -25,14 +25,20 @@ export async function describeLayer(host: HostView, watch: LineWatch, context: L
   const found = await findLayer(host, watch, context.lines)
   const digest = typeof found === 'object' ? await readDigest(host, engine, found) : undefined
   const use = digest === undefined ? [] : await describeUse(host, engine, digest, context.signal)
+  const clients = [...new Set((await findClientPulls(host, engine)).map(({ text }) => text))].join(', ')
   const evidence = [
     ...(typeof found === 'object' ? [describeFile(found, digest)] : found === 'none' ? [] : [several]),
     ...use,
     ...(target === undefined ? [] : [`it is unpacked into ${target}`]),
     ...describeWaiting(context),
-    ...(await describeClients(host, engine)),
+    ...(clients === '' ? [] : [`clients on this host that wait for a pull of this engine: ${clients}`]),
   ]
-  return { evidence, facts: digest === undefined ? {} : { layer: digest } }
+  const facts = {
+    ...(typeof found === 'object' && { layerFile: found.target }),
+    ...(digest !== undefined && { layer: digest }),
+    ...(clients !== '' && { clients }),
+  }
+  return { evidence, facts }
 }
 
 /** @returns the file that the engine feeds this decompressor from; `several` where more than one file, or more than one decompressor, fits */
@@ -115,9 +121,4 @@ function describeWaiting({ counts, lines }: LayerContext): string[] {
     : [
         `${pulls} for layers, of which ${unpacking} are unpacked and ${downloading} downloaded (its goroutines): who waits for which they do not tell`,
       ]
-}
-
-async function describeClients(host: HostView, engine: FoundEngine): Promise<string[]> {
-  const names = [...new Set((await findClientPulls(host, engine)).map(({ text }) => text))]
-  return names.length === 0 ? [] : [`clients on this host that wait for a pull of this engine: ${names.join(', ')}`]
 }

@@ -45,7 +45,10 @@ export function descendantsOf(
 }
 
 /** All that a process descends from, the nearest first. */
-export function ancestorsOf(table: ProcessTable, { pid, parent }: Pick<ProcessFacts, 'pid' | 'parent'>): ProcessFacts[] {
+export function ancestorsOf(
+  table: ProcessTable,
+  { pid, parent }: Pick<ProcessFacts, 'pid' | 'parent'>,
+): ProcessFacts[] {
   // Of circles as above.
   const found = new Map<number, ProcessFacts>()
   let entry = table.get(parent)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Language } from '../../doctor/catalogue.ts'
-import { makeFinding } from '../../doctor/finding.ts'
+import { catalogue, type Language } from '../../doctor/catalogue.ts'
+import { type Finding, makeFinding } from '../../doctor/finding.ts'
 import type { Context } from '../command.ts'
 import { textWidth } from '../progress/width.ts'
 import { printFindings, wrapLine } from './print.ts'
@@ -29,7 +29,7 @@ const findings = [
   makeFinding('NETWORK_UNTRIED', ''),
 ]
 
-function screen(columns: number | undefined, language: Language = 'en', verbose = false): string[] {
+function screen(columns: number | undefined, language: Language = 'en', verbose = false, shown = findings): string[] {
   let text = ''
   const write = (chunk: string) => {
     text += chunk
@@ -37,7 +37,7 @@ function screen(columns: number | undefined, language: Language = 'en', verbose 
   }
   const stdout = columns === undefined ? { write } : { write, isTTY: true, columns }
   const options = { language, verbose, skipped: [], took: { ms: 6200, heldUpMs: 100 } }
-  printFindings({ stdout, quiet: false } as Pick<Context, 'stdout' | 'quiet'> as Context, findings, options)
+  printFindings({ stdout, quiet: false } as Pick<Context, 'stdout' | 'quiet'> as Context, shown, options)
   return text.trimEnd().split('\n')
 }
 
@@ -70,4 +70,31 @@ test('a line is broken between words, wide ones anywhere, and goes on under its 
   assert.deepEqual(wrapLine('    one two three', 11), ['    one two', '    three'])
   assert.deepEqual(wrapLine('解压程序停住。', 8), ['解压程序', '    停', '    住。'])
   assert.deepEqual(wrapLine(`x ${'y'.repeat(20)}`, 10), ['x', `    ${'y'.repeat(20)}`])
+})
+
+test('of another that is stuck in the same way its sign, its layer and who waits for it stand there, as far as they are known', () => {
+  const layer = `sha256:ca50f8c33180${'7'.repeat(52)}`
+  const stuck = (pid: number, facts: Finding['facts']) =>
+    makeFinding('DECOMPRESSOR_DEADLOCKED', `dockerd ${pid} → unpigz 6${pid}`, { evidence, facts, confidence: 'likely' })
+  const all = [
+    stuck(1, {}),
+    stuck(2, { layer, layerFile: '/var/lib/docker/tmp/GetImageBlob7', clients: 'r.test/a:1, r.test/b:2' }),
+    stuck(3, { layerFile: '/var/lib/docker/tmp/GetImageBlob8', target: '/var/lib/docker/overlay2/x/diff' }),
+    stuck(4, { target: '/var/lib/docker/overlay2/y/diff' }),
+    stuck(5, {}),
+    stuck(6, { layer }),
+  ]
+  const told = (language: Language) => screen(undefined, language, false, all).slice(6, 13)
+  const { title } = catalogue.DECOMPRESSOR_DEADLOCKED.en
+  const head = (pid: number) => `✗ pulls  dockerd ${pid} → unpigz 6${pid}: ${title} [DECOMPRESSOR_DEADLOCKED] (likely)`
+  assert.deepEqual(told('en'), [
+    head(2),
+    '    layer ca50f8c33180; clients that wait for a pull of this engine: r.test/a:1, r.test/b:2 (all of it: -v)',
+    head(3),
+    '    layer /var/lib/docker/tmp/GetImageBlob8 (all of it: -v)',
+    head(4),
+    '    it is unpacked into /var/lib/docker/overlay2/y/diff (all of it: -v)',
+    '    [DECOMPRESSOR_DEADLOCKED] dockerd 5 → unpigz 65, +1',
+  ])
+  assert.equal(told('zh')[1], '    层 ca50f8c33180；等待此引擎拉取的客户端：r.test/a:1, r.test/b:2（全部证据：-v）')
 })

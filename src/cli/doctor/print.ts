@@ -4,7 +4,7 @@ import { tellEvidence } from '../../doctor/catalogue/evidence.ts'
 import { areas, catalogue, type Language, type Severity } from '../../doctor/catalogue.ts'
 import type { SkippedCheck } from '../../doctor/checks/run.ts'
 import type { Diagnosis } from '../../doctor/diagnose.ts'
-import type { Finding } from '../../doctor/finding.ts'
+import { adviceOf, type Finding } from '../../doctor/finding.ts'
 import type { Context } from '../command.ts'
 import { writeLine } from '../output.ts'
 import { printable } from '../printable.ts'
@@ -15,7 +15,8 @@ export function withWords(language: Language) {
   return (finding: Finding) => {
     const entry = catalogue[finding.code]
     const evidence = finding.evidence.map(text => tellEvidence(text, language))
-    return { ...finding, evidence, area: entry.area, title: entry[language].title, advice: entry[language].advice }
+    const advice = adviceOf(finding, language)
+    return { ...finding, evidence, area: entry.area, title: entry[language].title, advice }
   }
 }
 
@@ -66,8 +67,10 @@ export function printFindings(context: Context, findings: readonly Finding[], op
   const nameOf = ({ code }: Finding) => areaNames[language][catalogue[code].area] ?? catalogue[code].area
   const problems = findings.filter(({ severity }) => severity === 'problem')
   for (const finding of verbose ? problems : firstOfEach(problems)) {
-    printFinding(context, finding, { ...options, area: nameOf(finding) })
-    if (!verbose) printAlike(context, finding, problems)
+    const told = { ...options, area: nameOf(finding) }
+    printFinding(context, finding, told)
+    const isAlike = ({ code, subject }: Finding) => code === finding.code && subject !== finding.subject
+    if (!verbose) printAlike(context, problems.filter(isAlike), told)
   }
   for (const area of areas) {
     const all = findings.filter(({ code, severity }) => catalogue[code].area === area && severity !== 'problem')
@@ -86,14 +89,53 @@ function firstOfEach(findings: readonly Finding[]): Finding[] {
 /** So many more are told by name. */
 const alikeMax = 4
 
-/** Several layers of a pull are stuck in the same way, as a rule. */
-function printAlike(context: Context, first: Finding, findings: readonly Finding[]): void {
-  const others = findings.filter(({ code, subject }) => code === first.code && subject !== first.subject)
-  if (others.length === 0) return
-  const more = others.length > alikeMax ? `, +${others.length - alikeMax}` : ''
-  const subjects = others.slice(0, alikeMax).map(({ subject }) => subject)
-  writeWrapped(context, `    [${first.code}] ${subjects.join(', ')}${more}`)
+/** Several layers of a pull are stuck in the same way, as a rule: of each it is said which one, and who waits for it, where that is known. */
+function printAlike(context: Context, others: readonly Finding[], options: FindingOptions): void {
+  const [{ code } = {}] = others
+  if (code === undefined) return
+  const { language } = options
+  const shown = others.slice(0, alikeMax).map(finding => ({ finding, detail: describeAlike(finding, language) }))
+  for (const { finding, detail } of shown) {
+    if (detail === '') continue
+    writeWrapped(context, formatHead(finding, options))
+    writeWrapped(context, `    ${detail}`)
+  }
+  const names = shown.flatMap(({ finding: { subject }, detail }) => (detail === '' ? [subject] : []))
+  const rest = others.length > alikeMax ? [...names, `+${others.length - alikeMax}`] : names
+  if (rest.length > 0) writeWrapped(context, `    [${code}] ${rest.join(', ')}`)
 }
+
+/** Which layer it is about, and which pulls wait for it, in a few words. */
+function describeAlike({ facts }: Finding, language: Language): string {
+  const { layer, layerFile, target, clients } = facts
+  const say = alikeWords[language]
+  // The first twelve digits are what docker and podman show.
+  const named = layer === undefined ? layerFile : String(layer).slice(7, 19)
+  const parts = [
+    ...(named === undefined ? [] : [say.layer(named)]),
+    ...(named !== undefined || target === undefined ? [] : [say.target(target)]),
+    ...(clients === undefined ? [] : [say.clients(clients)]),
+  ]
+  return parts.length === 0 ? '' : `${parts.join(say.comma)}${say.more}`
+}
+
+type Fact = string | number | boolean
+const alikeWords = {
+  en: {
+    layer: (name: Fact) => `layer ${name}`,
+    target: (path: Fact) => `it is unpacked into ${path}`,
+    clients: (names: Fact) => `clients that wait for a pull of this engine: ${names}`,
+    comma: '; ',
+    more: ' (all of it: -v)',
+  },
+  zh: {
+    layer: (name: Fact) => `层 ${name}`,
+    target: (path: Fact) => `它被解包到 ${path}`,
+    clients: (names: Fact) => `等待此引擎拉取的客户端：${names}`,
+    comma: '；',
+    more: '（全部证据：-v）',
+  },
+} as const
 
 /** What was left out, and how long it took. */
 function printVisit(context: Context, { skipped, took, language }: PageOptions): void {
@@ -137,25 +179,32 @@ const measured: ReadonlySet<string> = new Set([
   'SYNC_FAST',
 ])
 
-/** One finding, on whatever is the stdout of that context. */
-export function printFinding(
-  context: Pick<Context, 'stdout'>,
-  finding: Finding,
-  options: PrintOptions & { readonly area?: string },
-): void {
+interface FindingOptions extends PrintOptions {
+  readonly area?: string
+}
+
+/** Its sign, whom it is about, and what it is; of what is wrong also the code, and the doubt. */
+function formatHead(finding: Finding, { language, area = '' }: FindingOptions): string {
   const { code, severity, subject } = finding
-  const { language, verbose, area = '' } = options
-  const evidence = finding.evidence.map(text => tellEvidence(text, language))
-  const { title, advice } = catalogue[code][language]
-  const isTrouble = isWrong(finding)
+  const { title } = catalogue[code][language]
   const head = `${marks[severity]} ${area}${area === '' ? '' : '  '}${subject === '' ? '' : `${subject}: `}${title}`
+  return isWrong(finding) ? `${head} [${code}]${describeDoubt(finding, language)}` : head
+}
+
+/** One finding, on whatever is the stdout of that context. */
+export function printFinding(context: Pick<Context, 'stdout'>, finding: Finding, options: FindingOptions): void {
+  const { language, verbose } = options
+  const evidence = finding.evidence.map(text => tellEvidence(text, language))
+  const isTrouble = isWrong(finding)
+  const head = formatHead(finding, options)
   if (!isTrouble && !verbose) {
     const [detail] = evidence
     return writeWrapped(context, detail === undefined ? head : `${head} (${detail})`)
   }
-  writeWrapped(context, `${head}${isTrouble ? ` [${code}]` : ''}${describeDoubt(finding, language)}`)
+  writeWrapped(context, head)
   for (const text of evidence) writeWrapped(context, `    ${text}`)
   if (!isTrouble) return
+  const advice = adviceOf(finding, language)
   for (const text of verbose ? advice : advice.slice(0, 1)) writeWrapped(context, `    → ${text}`)
 }
 

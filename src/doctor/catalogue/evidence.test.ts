@@ -147,3 +147,9 @@ test('a long text of a stranger is not looked through for ever', () => {
   for (const text of ['a, in '.repeat(300), ' of '.repeat(450), 'x '.repeat(100_000)]) translateEvidence(text)
   assert.ok(performance.now() - start < 20_000)
 })
+
+test('of a file that no package owns no English word is left but names', () => {
+  const told = ['dpkg', 'rpm', 'dpkg and rpm'].map(asked => translateEvidence(`${asked}: no package owns /opt/unpigz`))
+  const of = (asked: string) => `${asked}：没有软件包拥有 /opt/unpigz`
+  assert.deepEqual(told, [of('dpkg'), of('rpm'), of('dpkg 和 rpm')])
+})

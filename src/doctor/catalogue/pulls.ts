@@ -488,7 +488,7 @@ export const pulls = {
       meaning:
         'A decompressor (or a script in its place) has ended and left a process behind that can still write to its output or stderr. The engine believes in the end of a program only when nobody can: the pull hangs with all its layers here, and nothing seems to run.',
       advice: [
-        'kill PID of the process that holds the pipe: the pull goes on by itself.',
+        'kill PID, the process that holds the pipe: the pull goes on by itself.',
         'Find out what started it: a wrapper around unpigz must not leave anything behind.',
       ],
     },
@@ -497,7 +497,7 @@ export const pulls = {
       meaning:
         '解压程序（或代替它的脚本）已结束，但留下一个仍可写其输出或 stderr 的进程。只有无人能写时引擎才认为程序已结束：各层都已到位，拉取却卡住，看起来什么也没在运行。',
       advice: [
-        '结束（kill）持有该管道的进程：拉取会自行继续。',
+        'kill PID 结束持有该管道的进程：拉取会自行继续。',
         '查明是谁启动了它：包装 unpigz 的脚本不应遗留任何进程。',
       ],
     },

@@ -202,6 +202,19 @@ test('no pull is denied where the disk does not tell of a layer that an engine h
   assert.deepEqual(unseen?.evidence, [`${data}: the disk did not answer, or was not asked any more`])
 })
 
+test('where a dockerd has not told its goroutines, that is said beside no pull: what waits for another one shows there alone', async () => {
+  const look = async (kind: 'dockerd' | 'podman', answers: Readonly<Record<string, string>>) => {
+    const host = new FixtureHost({ files: { '/proc/7/stat': stat(7, kind, 1) }, answers })
+    const engine = makeEngine(7, { kind, sockets: ['/s'] })
+    const { findings } = await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })
+    assert.deepEqual(codesOf(findings), ['NO_PULL'])
+    return findings.flatMap(({ evidence }) => evidence)
+  }
+  assert.match((await look('dockerd', {})).join(), /^dockerd 7 has not told its goroutines: /)
+  assert.deepEqual(await look('dockerd', { '/s /debug/pprof/goroutine?debug=1': 'goroutine profile: total 9\n' }), [])
+  assert.deepEqual(await look('podman', {}), [])
+})
+
 test('a record of one process says of others what --pid would have said on the spot: nothing', async () => {
   const frame = (at: number) => [
     ...[`f${at}`, `t/proc/1/stat:${stat(1, 'init', 0)}`, `t/proc/7/stat:${stat(7, 'containerd', 1)}`],

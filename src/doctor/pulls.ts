@@ -83,8 +83,17 @@ export async function examinePulls(
   const isQuiet = (engine: FoundEngine) =>
     !isTold(engine, findings) && !ended.some(({ line }) => line.engine === engine)
   for (const engine of engines.filter(isQuiet)) findings.push(...(await findAsked(host, engine)))
-  if (findings.length === 0) findings.push(makeFinding('NO_PULL', ''))
+  if (findings.length === 0) findings.push(makeFinding('NO_PULL', '', { evidence: describeMute(engines, dumps) }))
   return { findings, lines: [...watches.values()], dumps: dumps.texts }
+}
+
+/** A dockerd that waits for nothing that a process shows is known by its goroutines alone; a record may lack them, and so does who looks where nobody answers. */
+function describeMute(engines: readonly FoundEngine[], dumps: DumpWatch): string[] {
+  const mute = engines.filter(engine => engine.kind === 'dockerd' && dumps.countsOf(engine) === undefined)
+  return mute.map(
+    engine =>
+      `${describeEngine(engine)} has not told its goroutines: a pull of it that waits for an earlier one, or for an answer, would not be seen`,
+  )
 }
 
 function isTold(engine: FoundEngine, findings: readonly Finding[]): boolean {

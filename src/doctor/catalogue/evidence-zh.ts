@@ -266,6 +266,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     '{} pulls wait for layers, of which {} are unpacked and {} downloaded (its goroutines): who waits for which they do not tell',
     '有 {0} 个拉取在等待各层，其中 {1} 层在解包，{2} 层在下载（据其 goroutine）：看不出谁在等哪一层',
   ],
+  [
+    '{} has not told its goroutines: a pull of it that waits for an earlier one, or for an answer, would not be seen',
+    '{0} 没有给出其 goroutine：它若有拉取在等待先前的拉取或某个应答，这里看不到',
+  ],
   ['clients on this host that wait for a pull of this engine: {}', '本机上在等待该引擎拉取的客户端：{0}'],
   ['it waits in the kernel; where is not shown', '它在内核中等待；看不到在何处'],
   ['it waits in the kernel in {} (unknown)', '它在内核的 {0} 中等待（未知）'],

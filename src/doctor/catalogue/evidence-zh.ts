@@ -455,6 +455,10 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ],
   ['it was tried without the settings of the engines here', '尝试时没有采用此处引擎的设置'],
   [
+    'what its own configuration says of this registry (hosts.toml) was not read: it may not ask for a certificate',
+    '没有读取它自己对该镜像仓库的配置（hosts.toml）：它可能不要求证书',
+  ],
+  [
     'it has mounts of its own: whose certificates it trusts was not looked at',
     '它有自己的挂载：没有查看它信任谁的证书',
   ],

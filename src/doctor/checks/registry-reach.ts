@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../errors.ts'
 import type { FindingCode } from '../catalogue.ts'
 import { makeFinding } from '../finding.ts'
+import type { RegistryVisit } from '../registry-visit.ts'
 import type { CheckOf } from './check.ts'
 import { afterName } from './registry-name.ts'
 import { describeVisit, evidenceOf, formatMs } from './registry-words.ts'
@@ -11,6 +12,14 @@ const codes: Readonly<Partial<Record<ErrorCode, FindingCode>>> = {
   USAGE: 'PROXY_INVALID',
   DENIED: 'PROXY_REFUSES',
   PROTOCOL: 'REGISTRY_STRANGE',
+}
+
+/** Why the engine may trust whom we do not. */
+function describeUnread({ strangeness, engine }: RegistryVisit): string | undefined {
+  if (strangeness !== undefined) return 'it has mounts of its own: whose certificates it trusts was not looked at'
+  return engine?.kind === 'containerd' || engine?.kind === 'buildkitd'
+    ? 'what its own configuration says of this registry (hosts.toml) was not read: it may not ask for a certificate'
+    : undefined
 }
 
 /** What leaves nothing to be tried of a registry. */
@@ -37,9 +46,8 @@ export const registryReach: CheckOf<'registry'> = {
     if (outcome.error !== undefined) {
       const code = codes[outcome.error.code] ?? 'REGISTRY_UNREACHABLE'
       const evidence = evidenceOf(outcome.error, visit)
-      if (code !== 'REGISTRY_TLS' || visit.strangeness === undefined) return [makeFinding(code, subject, { evidence })]
-      // It may trust whom we do not.
-      const unread = 'it has mounts of its own: whose certificates it trusts was not looked at'
+      const unread = code === 'REGISTRY_TLS' ? describeUnread(visit) : undefined
+      if (unread === undefined) return [makeFinding(code, subject, { evidence })]
       return [makeFinding(code, subject, { evidence: [unread, ...evidence], severity: 'note' })]
     }
     const { origin, status, tookMs, isRegistry } = outcome.value

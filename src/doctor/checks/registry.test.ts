@@ -167,6 +167,16 @@ describe('the doctor tries', { concurrency: 6 }, () => {
     assert.deepEqual(codesOf((await visit(registry.host, { engine: careless })).findings), ['REGISTRY_ANSWERS'])
   })
 
+  test('a certificate of nobody before containerd, whose configuration is not read, is a note', async () => {
+    await using registry = await startImage({ tls })
+    const found = async (kind: 'containerd' | 'dockerd') =>
+      find(await visit(registry.host, { engine: { ...engineWith({}), kind } }), 'REGISTRY_TLS')
+    assert.equal((await found('dockerd'))?.severity, 'problem')
+    const told = await found('containerd')
+    assert.equal(told?.severity, 'note')
+    assert.match(told?.evidence[0] ?? '', /hosts\.toml/)
+  })
+
   test('what dockerd says of itself counts more than its file, which may wait for a restart', async () => {
     await using registry = await startImage({ tls })
     const engine = engineWith({ 'etc/docker/daemon.json': JSON.stringify({ 'insecure-registries': ['127.0.0.0/8'] }) })

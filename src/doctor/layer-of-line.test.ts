@@ -31,12 +31,12 @@ async function layerOf(host: FixtureHost, lines: readonly LineWatch[], dump?: st
   const counts = dump === undefined ? undefined : countPullGoroutines(dump)
   const { signal } = new AbortController()
   const { evidence, facts } = await describeLayer(host, lines[0] ?? lineAt(0, 0), { lines, counts, signal })
-  return { text: evidence.join('\n'), layer: facts['layer'] }
+  return { text: evidence.join('\n'), layer: facts['layer'], file: facts['layerFile'] }
 }
 
 test('the file that dockerd has read as far as the decompressor was handed is its layer', async () => {
-  const { text, layer } = await layerOf(dockerWith([5_000_000]), [lineAt(4_900_000, 65_536)])
-  assert.equal(layer, digest)
+  const { text, layer, file } = await layerOf(dockerWith([5_000_000]), [lineAt(4_900_000, 65_536)])
+  assert.deepEqual([layer, file], [digest, blob(0)])
   assert.match(text, /layer sha256:(ab){32} \(abababababab\), from \/data\/tmp\/GetImageBlob0, of which .* 5,000,000/)
 })
 
@@ -48,7 +48,7 @@ test('files that wait, or are read elsewhere, are not taken for it', async () =>
 
 test('where several fit, none is named', async () => {
   const two = await layerOf(dockerWith([5_000_000, 5_010_000]), [lineAt(5_000_000, 0)])
-  assert.equal(two.layer, undefined)
+  assert.deepEqual([two.layer, two.file], [undefined, undefined])
   assert.match(two.text, /cannot be known/)
   const shared = await layerOf(dockerWith([5_000_000]), [lineAt(5_000_000, 0), lineAt(5_000_000, 0)])
   assert.equal(shared.layer, undefined)

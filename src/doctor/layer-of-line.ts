@@ -3,6 +3,7 @@ import type { HostView } from '../sys/host-view.ts'
 import { findClientPulls } from './clients.ts'
 import { type FoundEngine, holdSocketOf } from './engines.ts'
 import type { PullGoroutines } from './goroutines.ts'
+import type { LayerUse } from './images-of-layer.ts'
 import { slackBytes } from './lines.ts'
 import { type LayerDescriptor, listLayerDescriptors } from './rescue/layer-files.ts'
 import type { LineWatch } from './sample.ts'
@@ -24,11 +25,12 @@ export async function describeLayer(host: HostView, watch: LineWatch, context: L
   const { engine, target } = watch.line
   const found = await findLayer(host, watch, context.lines)
   const digest = typeof found === 'object' ? await readDigest(host, engine, found) : undefined
-  const use = digest === undefined ? [] : await describeUse(host, engine, digest, context.signal)
+  const uses = digest === undefined ? [] : await findUses(host, engine, digest, context.signal)
+  const images = [...new Set(uses.flatMap(({ repositories, images }) => (images.length > 0 ? images : repositories)))]
   const clients = [...new Set((await findClientPulls(host, engine)).map(({ text }) => text))].join(', ')
   const evidence = [
     ...(typeof found === 'object' ? [describeFile(found, digest)] : found === 'none' ? [] : [several]),
-    ...use,
+    ...uses.map(describeUse),
     ...(target === undefined ? [] : [`it is unpacked into ${target}`]),
     ...describeWaiting(context),
     ...(clients === '' ? [] : [`clients on this host that wait for a pull of this engine: ${clients}`]),
@@ -36,6 +38,7 @@ export async function describeLayer(host: HostView, watch: LineWatch, context: L
   const facts = {
     ...(typeof found === 'object' && { layerFile: found.target }),
     ...(digest !== undefined && { layer: digest }),
+    ...(images.length > 0 && { images: images.join(', ') }),
     ...(clients !== '' && { clients }),
   }
   return { evidence, facts }
@@ -93,22 +96,24 @@ function describeFile({ target, position = 0 }: LayerDescriptor, digest: string 
 const several =
   'which layer it decompresses cannot be known: more than one file of the engine, or more than one decompressor, fits'
 
-async function describeUse(
+async function findUses(
   host: HostView,
   engine: FoundEngine,
   digest: string,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<readonly LayerUse[]> {
   if (engine.kind !== 'containerd' || host.network === undefined) return []
   const { findImagesOfLayer } = await import('./images-of-layer.ts')
   const sockets = await Promise.all(engine.sockets.map(socket => holdSocketOf(host, engine, socket)))
   await using held = new AsyncDisposableStack()
   const places = sockets.flatMap(socket => (socket === undefined ? [] : [held.use(socket).place]))
-  return (await findImagesOfLayer(places, digest, signal)).map(({ namespace, repositories, images }) => {
-    const origin = repositories.length === 0 ? '' : ` comes from ${repositories.join(', ')}`
-    const names = images.length === 0 ? 'no image has it yet' : `is part of ${images.join(', ')}`
-    return `in namespace ${namespace} that layer${origin === '' ? ' ' : `${origin}, and `}${names}`
-  })
+  return await findImagesOfLayer(places, digest, signal)
+}
+
+function describeUse({ namespace, repositories, images }: LayerUse): string {
+  const origin = repositories.length === 0 ? '' : ` comes from ${repositories.join(', ')}`
+  const names = images.length === 0 ? 'no image has it yet' : `is part of ${images.join(', ')}`
+  return `in namespace ${namespace} that layer${origin === '' ? ' ' : `${origin}, and `}${names}`
 }
 
 /** While nothing else is unpacked or downloaded, all who wait for layers wait for this one. */

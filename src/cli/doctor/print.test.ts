@@ -78,7 +78,12 @@ test('of another that is stuck in the same way its sign, its layer and who waits
     makeFinding('DECOMPRESSOR_DEADLOCKED', `dockerd ${pid} → unpigz 6${pid}`, { evidence, facts, confidence: 'likely' })
   const all = [
     stuck(1, {}),
-    stuck(2, { layer, layerFile: '/var/lib/docker/tmp/GetImageBlob7', clients: 'r.test/a:1, r.test/b:2' }),
+    stuck(2, {
+      layer,
+      layerFile: '/var/lib/docker/tmp/GetImageBlob7',
+      images: 'r.test/a',
+      clients: 'r.test/a:1, r.test/b:2',
+    }),
     stuck(3, { layerFile: '/var/lib/docker/tmp/GetImageBlob8', target: '/var/lib/docker/overlay2/x/diff' }),
     stuck(4, { target: '/var/lib/docker/overlay2/y/diff' }),
     stuck(5, {}),
@@ -89,12 +94,15 @@ test('of another that is stuck in the same way its sign, its layer and who waits
   const head = (pid: number) => `✗ pulls  dockerd ${pid} → unpigz 6${pid}: ${title} [DECOMPRESSOR_DEADLOCKED] (likely)`
   assert.deepEqual(told('en'), [
     head(2),
-    '    layer ca50f8c33180; clients that wait for a pull of this engine: r.test/a:1, r.test/b:2 (all of it: -v)',
+    '    layer ca50f8c33180 of r.test/a; clients that wait for a pull of this engine: r.test/a:1, r.test/b:2 (all of it: -v)',
     head(3),
     '    layer /var/lib/docker/tmp/GetImageBlob8 (all of it: -v)',
     head(4),
     '    it is unpacked into /var/lib/docker/overlay2/y/diff (all of it: -v)',
     '    [DECOMPRESSOR_DEADLOCKED] dockerd 5 → unpigz 65, +1',
   ])
-  assert.equal(told('zh')[1], '    层 ca50f8c33180；等待此引擎拉取的客户端：r.test/a:1, r.test/b:2（全部证据：-v）')
+  assert.equal(
+    told('zh')[1],
+    '    r.test/a 的层 ca50f8c33180；等待此引擎拉取的客户端：r.test/a:1, r.test/b:2（全部证据：-v）',
+  )
 })

@@ -107,12 +107,12 @@ function printAlike(context: Context, others: readonly Finding[], options: Findi
 
 /** Which layer it is about, and which pulls wait for it, in a few words. */
 function describeAlike({ facts }: Finding, language: Language): string {
-  const { layer, layerFile, target, clients } = facts
+  const { layer, layerFile, target, images, clients } = facts
   const say = alikeWords[language]
   // The first twelve digits are what docker and podman show.
   const named = layer === undefined ? layerFile : String(layer).slice(7, 19)
   const parts = [
-    ...(named === undefined ? [] : [say.layer(named)]),
+    ...(named === undefined ? [] : [say.layer(named, images)]),
     ...(named !== undefined || target === undefined ? [] : [say.target(target)]),
     ...(clients === undefined ? [] : [say.clients(clients)]),
   ]
@@ -122,14 +122,14 @@ function describeAlike({ facts }: Finding, language: Language): string {
 type Fact = string | number | boolean
 const alikeWords = {
   en: {
-    layer: (name: Fact) => `layer ${name}`,
+    layer: (name: Fact, images?: Fact) => `layer ${name}${images === undefined ? '' : ` of ${images}`}`,
     target: (path: Fact) => `it is unpacked into ${path}`,
     clients: (names: Fact) => `clients that wait for a pull of this engine: ${names}`,
     comma: '; ',
     more: ' (all of it: -v)',
   },
   zh: {
-    layer: (name: Fact) => `层 ${name}`,
+    layer: (name: Fact, images?: Fact) => `${images === undefined ? '' : `${images} 的`}层 ${name}`,
     target: (path: Fact) => `它被解包到 ${path}`,
     clients: (names: Fact) => `等待此引擎拉取的客户端：${names}`,
     comma: '；',

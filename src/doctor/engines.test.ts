@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { makeEngine } from '../../test/checked.ts'
 import { besideUs, FixtureHost } from '../../test/fixture-host.ts'
 import { LiveHost } from '../sys/host-view.ts'
-import { descendantsOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
+import { ancestorsOf, descendantsOf, nearestOf, type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import { RecordedHost } from '../sys/recorded-host.ts'
 import { collectHere } from './collector.ts'
 import {
@@ -355,6 +355,30 @@ test('a chain of very many processes, each started by the one before, is followe
   const table = new Map(chain) as unknown as ProcessTable
   const found = descendantsOf(table, 1)
   assert.deepEqual([found.length, found[0]?.pid, found.at(-1)?.pid], [100_000, 2, 100_001])
+})
+
+test('the nearest ancestor of a kind is found at the end of a very long chain for each of it, and none in a circle', () => {
+  const chain = Array.from({ length: 100_000 }, (_, at) => [at + 2, { pid: at + 2, parent: at + 1 }] as const)
+  const circle = [
+    [200_001, { pid: 200_001, parent: 200_002 }],
+    [200_002, { pid: 200_002, parent: 200_001 }],
+  ] as const
+  const table = new Map<number, unknown>([...chain, ...circle]) as unknown as ProcessTable
+  const nearest = nearestOf(table, ({ pid }) => pid === 7 || pid === 9)
+  for (let pid = 100_001; pid > 9; pid--) if (nearest({ parent: pid })?.pid !== 9) assert.fail(String(pid))
+  assert.deepEqual(
+    [9, 8, 7, 6, 200_001, 200_001, 300_000].map(parent => nearest({ parent })?.pid),
+    [9, 7, 7, undefined, undefined, undefined, undefined],
+  )
+  const above = (parent: number, max: number) => ancestorsOf(table, { parent }, max).map(({ pid }) => pid)
+  assert.deepEqual(
+    [above(4, 9), above(9, 3), above(200_001, 3)],
+    [
+      [4, 3, 2],
+      [9, 8, 7],
+      [200_001, 200_002, 200_001],
+    ],
+  )
 })
 
 test('what is left out goes with all that it has started, parents come first', () => {

@@ -44,19 +44,40 @@ export function descendantsOf(
   return [...found.values()]
 }
 
-/** All that a process descends from, the nearest first. */
+/** What a process descends from, the nearest first; so many at the most. */
 export function ancestorsOf(
   table: ProcessTable,
-  { pid, parent }: Pick<ProcessFacts, 'pid' | 'parent'>,
+  { parent }: Pick<ProcessFacts, 'parent'>,
+  max: number,
 ): ProcessFacts[] {
-  // Of circles as above.
-  const found = new Map<number, ProcessFacts>()
+  const found: ProcessFacts[] = []
   let entry = table.get(parent)
-  while (entry !== undefined && entry.pid !== pid && !found.has(entry.pid)) {
-    found.set(entry.pid, entry)
+  while (entry !== undefined && found.length < max) {
+    found.push(entry)
     entry = table.get(entry.parent)
   }
-  return [...found.values()]
+  return found
+}
+
+/** Finds the nearest ancestor of that kind, in a chain of any length once for all that are asked for. */
+export function nearestOf(
+  table: ProcessTable,
+  isIt: (entry: ProcessFacts) => boolean,
+): (entry: Pick<ProcessFacts, 'parent'>) => ProcessFacts | undefined {
+  const known = new Map<number, ProcessFacts | undefined>()
+  return ({ parent }) => {
+    const passed: number[] = []
+    let entry = table.get(parent)
+    while (entry !== undefined && !known.has(entry.pid) && !isIt(entry)) {
+      // Who is met again is in a circle.
+      known.set(entry.pid, undefined)
+      passed.push(entry.pid)
+      entry = table.get(entry.parent)
+    }
+    const found = entry !== undefined && known.has(entry.pid) ? known.get(entry.pid) : entry
+    for (const pid of passed) known.set(pid, found)
+    return found
+  }
 }
 
 /** The words of its command line; empty for a kernel thread, and where it cannot be seen. */

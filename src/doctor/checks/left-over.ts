@@ -2,7 +2,7 @@ import type { HostView } from '../../sys/host-view.ts'
 import { formatAge } from '../../sys/process-age.ts'
 import {
   ancestorsOf,
-  descendantsOf,
+  nearestOf,
   type ProcessTable,
   readArguments,
   readDescriptors,
@@ -45,9 +45,11 @@ function findLeft(context: CheckContext): Finding[] {
     entry => names.test(entry.name) && !engineIds.has(entry.pid) && isWorker(host, entry),
   )
   if (workers.length === 0) return []
-  const isKept = (worker: ProcessFacts) => ancestorsOf(table, worker).some(({ name }) => isEngineName(name))
-  const orphans = workers.filter(worker => !isKept(worker))
-  const forgotten = findForgotten(context, workers.filter(isKept), workers)
+  const workerIds = new Set(workers.map(({ pid }) => pid))
+  const isEngine = ({ pid, name }: ProcessFacts) => isEngineName(name) && !workerIds.has(pid)
+  const ownerOf = nearestOf(table, isEngine)
+  const orphans = workers.filter(worker => ownerOf(worker) === undefined)
+  const forgotten = findForgotten(context, workers, { isEngine, ownerOf })
   const fellows = new Set(orphans.map(({ pid }) => pid))
   return [...orphans.map(entry => tellOrphan(context, entry, fellows)), ...forgotten]
 }
@@ -87,47 +89,74 @@ function findUser(host: HostView, table: ProcessTable, pid: number, fellows: Rea
   return own.size === 0 ? undefined : [...table.keys()].find(other => other !== pid && isUser(other))
 }
 
-/** Those of an engine whose pipes neither it nor whoever else of it runs holds an end of any more. */
-function findForgotten(
-  { host, engines, table }: CheckContext,
-  kept: readonly ProcessFacts[],
-  workers: readonly ProcessFacts[],
-): Finding[] {
+interface Owners {
+  readonly isEngine: (entry: ProcessFacts) => boolean
+  readonly ownerOf: (entry: ProcessFacts) => ProcessFacts | undefined
+}
+
+/** Those of an engine whose pipes neither it nor whoever else of an engine runs holds an end of any more. */
+function findForgotten(context: CheckContext, workers: readonly ProcessFacts[], owners: Owners): Finding[] {
+  const { host, engines, table } = context
   const known = new Map(engines.map(engine => [engine.process.pid, engine]))
   // What else they inherited is no part of the line.
-  const workerPipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid, fd => fd <= 1)]))
-  return kept.flatMap(worker => {
+  const pipes = new Map(workers.map(({ pid }) => [pid, pipesOf(host, pid, fd => fd <= 1)]))
+  const fellows = Map.groupBy(
+    [...pipes.values()].flatMap(its => [...its]),
+    pipe => pipe,
+  )
+  let others: Others | undefined
+  return workers.flatMap(worker => {
     const { pid } = worker
-    const pipes = workerPipes.get(pid) ?? new Set()
+    const its = [...(pipes.get(pid) ?? [])]
     // Who has closed its own output is waited for: the engine holds its pipes no more, and has not forgotten it.
-    if (pipes.size === 0 || host.link(`/proc/${pid}/fd/1`) === undefined) return []
-    const isEngine = ({ pid, name }: ProcessFacts) => isEngineName(name) && !workerPipes.has(pid)
-    const owner = known.get(ancestorsOf(table, worker).find(isEngine)?.pid ?? 0)
-    if (owner?.isOpen !== true) return []
-    const isHeld = [...workerPipes].some(([other, its]) => other !== pid && !its.isDisjointFrom(pipes))
-    if (isHeld || mayBeHeldAbove(host, table, worker, { pipes, workerPipes })) return []
-    return [tellForgotten(host, worker, owner)]
+    if (its.length === 0 || host.link(`/proc/${pid}/fd/1`) === undefined) return []
+    const engine = known.get(owners.ownerOf(worker)?.pid ?? 0)
+    if (engine?.isOpen !== true || its.some(pipe => (fellows.get(pipe)?.length ?? 0) > 1)) return []
+    others ??= readOthers(host, table, pipes, owners)
+    const { held } = others
+    if (its.some(pipe => held.has(pipe)) || isHiddenAbove(table, worker, others, owners)) return []
+    return [tellForgotten(host, worker, engine)]
   })
 }
 
-interface Held {
-  readonly pipes: ReadonlySet<string>
-  readonly workerPipes: ReadonlyMap<number, ReadonlySet<string>>
+/** What the engines, and all that they have started, have open. */
+interface Others {
+  readonly held: ReadonlySet<string>
+  /** Of whom nothing is seen. */
+  readonly hidden: ReadonlySet<number>
 }
 
 /**
  * A containerd that a dockerd has started unpacks for it, and a podman or buildah of an ordinary user runs itself again in a user namespace, under whatever name: any of them may be the one that
- * feeds. Of whom nothing is seen nothing is known.
+ * feeds.
  */
-function mayBeHeldAbove(host: HostView, table: ProcessTable, worker: ProcessFacts, { pipes, workerPipes }: Held) {
-  const all = ancestorsOf(table, worker)
-  const above = all.slice(0, all.findLastIndex(({ name }) => isEngineName(name)) + 1)
-  const isOther = ({ pid }: ProcessFacts) => !workerPipes.has(pid)
-  const opened = above.filter(isOther).map(({ pid }) => readDescriptors(host, pid))
-  if (opened.some(descriptors => descriptors.every(({ target }) => target === ''))) return true
-  if (opened.flat().some(({ target }) => pipes.has(target))) return true
-  const others = descendantsOf(table, above.at(-1)?.pid ?? worker.parent).filter(isOther)
-  return others.some(({ pid }) => !pipesOf(host, pid).isDisjointFrom(pipes))
+function readOthers(
+  host: HostView,
+  table: ProcessTable,
+  workers: ReadonlyMap<number, unknown>,
+  { isEngine, ownerOf }: Owners,
+): Others {
+  const others = [...table.values()].filter(
+    entry => !workers.has(entry.pid) && (isEngine(entry) || ownerOf(entry) !== undefined),
+  )
+  const held = new Set<string>()
+  const hidden = new Set<number>()
+  for (const { pid } of others) {
+    const targets = readDescriptors(host, pid).map(({ target }) => target)
+    if (targets.every(target => target === '')) hidden.add(pid)
+    for (const target of targets) held.add(target)
+  }
+  return { held, hidden }
+}
+
+/** No engine is so far above what it has started. */
+const ancestorsMax = 64
+
+/** Of whom nothing is seen nothing is known. */
+function isHiddenAbove(table: ProcessTable, worker: ProcessFacts, { hidden }: Others, { isEngine }: Owners): boolean {
+  const all = ancestorsOf(table, worker, ancestorsMax)
+  const top = all.findLastIndex(isEngine)
+  return all.length === ancestorsMax || all.some(({ pid }, at) => at <= top && hidden.has(pid))
 }
 
 function tellForgotten(host: HostView, { pid, parent, startTicks }: ProcessFacts, owner: Engine): Finding {

@@ -104,3 +104,23 @@ test('a thread that ends while it is asked is told as no answer, and accuses nob
   await waitUntil('it is forgotten', 60_000, () => files.silent.size === 0)
   rmSync(directory, { recursive: true })
 })
+
+test('a thread whose word is heard before it has woken anybody up is not taken to have answered the next question, too', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'windlass-locked-'))
+  const path = join(directory, 'late.mjs')
+  const code = `
+    const { notify } = Atomics
+    const pause = ms => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+    Atomics.notify = (...what) => {
+      pause(120)
+      return notify(...what)
+    }
+    await import('${new URL('./locked-files-thread.ts', import.meta.url)}')`
+  writeFileSync(path, code)
+  const files = new LockedFiles(pathToFileURL(path))
+  const questions: Question[] = Array.from({ length: 300 }, () => ['text', `${own}/cmdline`])
+  const [wanted] = new LockedFiles().ask(questions)
+  for (let count = 0; count < 5; count += 1)
+    assert.deepEqual(files.ask(questions), Array.from(questions, () => wanted), String(count))
+  rmSync(directory, { recursive: true })
+})

@@ -244,7 +244,9 @@ function readAnswers(bytes: Buffer, count: number): (string | NodeJS.ErrnoExcept
 function waitWhile(words: Int32Array, state: number, ms: number, mostMs = patienceMs): boolean {
   let [start, done] = [performance.now(), 0]
   for (;;) {
-    if (Atomics.wait(words, stateAt, state, lookMs) !== 'timed-out') return true
+    Atomics.wait(words, stateAt, state, lookMs)
+    // Whoever is woken may be so by what was said before: that was heard already, when it was not yet called out.
+    if (Atomics.load(words, stateAt) !== state) return true
     const doneNow = Atomics.load(words, doneAt)
     if (state === states.asked && doneNow !== done) [start, done] = [performance.now(), doneNow]
     const waited = performance.now() - start

@@ -121,6 +121,10 @@ test('a thread whose word is heard before it has woken anybody up is not taken t
   const questions: Question[] = Array.from({ length: 300 }, () => ['text', `${own}/cmdline`])
   const [wanted] = new LockedFiles().ask(questions)
   for (let count = 0; count < 5; count += 1)
-    assert.deepEqual(files.ask(questions), Array.from(questions, () => wanted), String(count))
+    assert.deepEqual(
+      files.ask(questions),
+      Array.from(questions, () => wanted),
+      String(count),
+    )
   rmSync(directory, { recursive: true })
 })

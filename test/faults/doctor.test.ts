@@ -378,16 +378,17 @@ class Looks {
       while (isWanted()) {
         // A command that pulls may end between two looks.
         const seen = await unlessGone(diagnose(new LiveHost(), { signal, pid }))
-        if (seen !== undefined) this.#note(seen.findings)
+        if (seen !== undefined) this.#note(seen.findings, pid)
       }
     }
     await Promise.all(Array.from({ length: visitorsCount }, visits))
   }
 
-  #note(findings: readonly Finding[]): void {
+  #note(findings: readonly Finding[], pid: number): void {
     const pulls = findings.filter(({ code }) => catalogue[code].area === 'pulls')
     for (const code of new Set(pulls.map(({ code }) => code))) this.#said.set(code, (this.#said.get(code) ?? 0) + 1)
-    const accused = pulls.filter(({ severity }) => severity === 'problem')
+    const ofOwn = findings.filter(({ code, facts }) => code === 'DECOMPRESSOR_LEFT_OVER' && facts['parent'] === pid)
+    const accused = [...pulls, ...ofOwn].filter(({ severity }) => severity === 'problem' || severity === 'warning')
     this.#accused.push(...accused.map(finding => JSON.stringify(finding)))
     this.count++
   }

@@ -1,7 +1,7 @@
 /** Pulls that have asked a registry, and wait for its answer: what their engine says of it, or their connections show. */
 import type { HostView } from '../sys/host-view.ts'
 import { readProcessTable } from '../sys/process-files.ts'
-import { isWaitedOn, quietMsOf, readConnections } from './connections.ts'
+import { type Connection, isWaitedOn, readConnections } from './connections.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 
@@ -37,10 +37,12 @@ export async function findUnanswered(
   { ageMs, evidence }: { readonly ageMs: number; readonly evidence: readonly string[] },
 ): Promise<Finding | undefined> {
   const connections = await readConnections(host, engine, readProcessTable(host))
-  const asked = (connections?.all ?? []).filter(one => isWaitedOn(one) && quietMsOf(one) <= ageMs + slackMs)
+  // Where something came after it, that may be all of the answer, and nobody has read it to its end.
+  const isAsked = (one: Connection) => isWaitedOn(one) && one.sentMs <= one.idleMs && one.sentMs <= ageMs + slackMs
+  const asked = (connections?.all ?? []).filter(isAsked)
   if (asked.length === 0) return undefined
-  const longestMs = Math.max(...asked.map(quietMsOf))
+  const longestMs = Math.max(...asked.map(({ sentMs }) => sentMs))
   const facts = { unanswered: asked.length, unansweredMinutes: Math.floor(longestMs / 60_000) }
-  const seen = `on the connections that it or its client has made for them nothing came and nothing was sent for ${Math.floor(longestMs / 1000)} s; none is kept for so long once it is answered`
+  const seen = `on the connections that it or its client has made for them a question was sent ${Math.floor(longestMs / 1000)} s ago, and nothing came or was sent since`
   return { ...tellUnanswered(engine, facts, [seen, ...evidence]), confidence: 'likely' }
 }

@@ -95,8 +95,8 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
   ['they are freed when what is reported beside this comes to its end', '同时报告的那件事结束后，它们就会被释放'],
   ['no decompressor, untar or download of it is left', '它已没有剩余的解压程序、untar 或下载'],
   [
-    'on the connections that it or its client has made for them nothing came and nothing was sent for {} s; none is kept for so long once it is answered',
-    '在它或其客户端为此建立的连接上，{0} 秒内没有收到也没有发送任何数据；得到应答后的连接不会保留这么久',
+    'on the connections that it or its client has made for them a question was sent {} s ago, and nothing came or was sent since',
+    '在它或其客户端为此建立的连接上，{0} 秒前发出了请求，此后没有收到也没有发送任何数据',
   ],
   [
     '{} questions of its pulls to a registry have no answer, or not all of it, the oldest for {} minutes',

@@ -151,3 +151,67 @@ test('the settings of root are his alone', async () => {
   ])
     assert.deepEqual(await meant([...words, ...pull], { env, files }), [7, 8, 9, 12], words.join(' '))
 })
+
+test('what env takes away tells nothing', async () => {
+  const env = { HOME: '/h', DOCKER_HOST: 'tcp://node:2375' }
+  for (const before of [
+    ['-u', 'DOCKER_HOST'],
+    ['--unset=DOCKER_HOST'],
+    ['-i'],
+    ['-'],
+    ['-S', '-u DOCKER_HOST'],
+    ['-iC', '/srv/docker'],
+  ])
+    assert.deepEqual(await meant(['env', ...before, 'docker', 'pull', 'x'], { env }), [7, 8], before.join(' '))
+  for (const before of [
+    ['-u', 'DOCKER'],
+    ['-C', '/srv/docker'],
+    ['-S', 'A=b'],
+  ])
+    assert.deepEqual(await meant(['env', ...before, 'docker', 'pull', 'x'], { env }), [], before.join(' '))
+  assert.deepEqual(await meant(['env', '-S', '-i docker pull x'], { env }), [7, 8])
+  assert.deepEqual(await meant(['env', '-S', 'docker pull x'], { env }), [])
+  const socket = { DOCKER_HOST: 'unix:///tmp/other.sock' }
+  assert.deepEqual(await meant(['env', '-S', '-u DOCKER_HOST docker compose pull'], { env: socket }), [7, 8])
+})
+
+test('a client that does something else than to pull asks where it would ask for a pull', async () => {
+  const env = { DOCKER_HOST: 'tcp://node:2375' }
+  const context = { env: { HOME: '/h' }, files: { '/h/.docker/config.json': '{"currentContext":"node"}' } }
+  for (const rest of [
+    ['compose', 'pull'],
+    ['compose', '-f', 'a.yml', 'up'],
+    ['build', '-c', '5', '.'],
+    ['run', 'docker'],
+    ['load'],
+  ]) {
+    const line = rest.join(' ')
+    assert.deepEqual(await meant(['docker', ...rest]), [7, 8], line)
+    assert.deepEqual(await meant(['docker', ...rest], { env }), [], line)
+    assert.deepEqual(await meant(['docker', '-D', ...rest], context), [], line)
+    assert.deepEqual(await meant(['sudo', 'docker', ...rest], { env }), [7, 8], line)
+    assert.deepEqual(await meant(['docker', '-H', 'unix:///tmp/other.sock', ...rest], { env }), [9], line)
+    for (const far of [['-DH', 'node:2375'], ['--host=ssh://node'], ['--context', 'node'], ['-c', 'node']])
+      assert.deepEqual(await meant(['docker', ...far, ...rest]), [], `${far.join(' ')} ${line}`)
+  }
+  assert.deepEqual(await meant(['docker', '--new-option', 'compose', 'pull'], { env }), [7, 8])
+  assert.deepEqual(await meant(['podman', '--remote', 'build', '.'], { pid: 10 }), [12])
+})
+
+test('the name of a user or of a group is no client', async () => {
+  const env = { HOME: '/h', DOCKER_HOST: 'tcp://node:2375' }
+  for (const script of ['docker pull x', 'docker compose pull']) {
+    assert.deepEqual(await meant(['sg', 'docker', '-c', script], { env }), [], script)
+    assert.deepEqual(await meant(['sg', 'docker', '-c', script]), [7, 8], script)
+    assert.deepEqual(await meant(['/bin/su', 'docker', '-c', `env -i ${script}`], { env }), [7, 8], script)
+    assert.deepEqual(await meant(['su', '-', 'docker', '-c', `env DOCKER_HOST=node:1 ${script}`]), [], script)
+  }
+  // In the place of a value, but without one.
+  assert.deepEqual(await meant(['nsenter', '-u', 'docker', '-H', 'node:1', 'pull', 'x']), [])
+  const names = ['sudo', '-u', 'docker', '-g', 'docker', 'env', 'DOCKER_HOST=tcp://node']
+  assert.deepEqual(await meant([...names, 'docker', 'compose', 'pull']), [])
+  const files = { '/etc/nerdctl/nerdctl.toml': 'address = "/tmp/other.sock"\n' }
+  const asAnn = ['runuser', '-u', 'ann', '--', 'sudo', '-g', 'staff', 'nerdctl', 'pull', 'x']
+  assert.deepEqual(await meant(asAnn, { files }), [7, 8, 9, 12])
+  assert.deepEqual(await meant(asAnn.slice(4), { files }), process.getuid?.() === 0 ? [9] : [7, 8, 9, 12])
+})

@@ -2,7 +2,7 @@
 import { basename } from 'node:path'
 import type { HostView } from '../sys/host-view.ts'
 import { descendantsOf } from '../sys/process-files.ts'
-import { isElsewhere } from './client-address.ts'
+import { isElsewhere, type Surroundings } from './client-address.ts'
 import { addressVariables, isClient, parseClientPull, surroundingsOf, usualSocketOf } from './clients.ts'
 import type { EngineFilter, FoundEngine } from './engines.ts'
 import { listensOn, withContainerd } from './pulls-of-socket.ts'
@@ -15,7 +15,7 @@ export interface ForeignCommand {
 }
 
 /** What runs a script that stands behind -c. */
-const shells: ReadonlySet<string> = new Set(['sh', 'ash', 'bash', 'dash', 'ksh', 'zsh', 'su', 'runuser'])
+const shells: ReadonlySet<string> = new Set(['sh', 'ash', 'bash', 'dash', 'ksh', 'zsh', 'su', 'runuser', 'sg'])
 
 /** All engines, where none of these tells; none but its own where it asks another host. */
 export async function enginesOf(host: HostView, command: ForeignCommand): Promise<EngineFilter> {
@@ -37,28 +37,56 @@ export async function enginesOf(host: HostView, command: ForeignCommand): Promis
   }
 }
 
-/** Where the client asks that pulls, which may stand behind another program (sudo), and the environment that it has there. */
+/** What stands before the name of a user, a group or a folder, which may be that of a client, too. */
+const beforeName = /^(?:-\w*[ugCD]|--user|--group|--chdir|(?:.*\/)?s[gu])$/
+
+/** Where the client asks that pulls, or does something else; it may stand behind another program (sudo). And the environment that it has there. */
 async function findClient(host: HostView, { pid, env }: ForeignCommand, lines: readonly (readonly string[])[]) {
   const given = Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined)
   let standing: Standing = { env: new Map(given), isRoot: surroundingsOf(host, pid, undefined).isRoot }
+  let busy: { address: string; env: Standing['env'] } | undefined
   for (const words of lines) {
     for (const [at, word] of words.entries()) {
       if (!isClient(word)) continue
       const { env, isRoot } = standingBehind(words.slice(0, at), standing)
-      const [pull] = await parseClientPull(word, words.slice(at), { ...surroundingsOf(host, pid, env), isRoot })
+      const around = { ...surroundingsOf(host, pid, env), isRoot }
+      const [pull] = await parseClientPull(word, words.slice(at), around)
       if (pull !== undefined) return { address: pull.socket, env }
+      if (beforeName.test(words[at - 1] ?? '')) continue
+      const address = await addressOf(words.slice(at), around)
+      if (address !== undefined) busy ??= { address, env }
     }
     standing = standingBehind(words, standing)
   }
-  return { address: undefined, env: standing.env }
+  return busy ?? { address: undefined, env: standing.env }
 }
 
-/** A command line, and behind it what a shell is given to run there, if that is nothing but words. */
-function linesOf(words: readonly string[]): (readonly string[])[] {
+/** Where a client would ask if it pulled in the place of its command (build, run, compose pull). */
+async function addressOf(
+  [program = '', ...args]: readonly string[],
+  around: Surroundings,
+): Promise<string | undefined> {
+  for (const [at, word] of args.entries()) {
+    if (word.startsWith('-')) continue
+    const line = [program, ...args.slice(0, at), 'pull', 'any.test/any']
+    const [pull] = await parseClientPull(program, line, around)
+    if (pull !== undefined) return pull.socket
+  }
+  return undefined
+}
+
+/** A command line, with what env is given to split, and behind it what a shell is given to run there. */
+function linesOf(given: readonly string[]): (readonly string[])[] {
+  const words = given.flatMap((word, at) => (given[at - 1] === '-S' ? (plainWords(word) ?? word) : word))
   const shell = words.findIndex(word => shells.has(basename(word)))
   const flag = words.findIndex((word, at) => shell >= 0 && at > shell && /^(?:-[a-z]*c|--command)$/.test(word))
-  const script = flag < 0 ? '' : (words[flag + 1] ?? '')
-  return /^[\w \t./:=@,+-]+$/.test(script) ? [words, ...linesOf(script.trim().split(/[ \t]+/))] : [words]
+  const script = flag < 0 ? undefined : plainWords(words[flag + 1] ?? '')
+  return script === undefined ? [words] : [words, ...linesOf(script)]
+}
+
+/** Undefined for what is more than words. */
+function plainWords(script: string): string[] | undefined {
+  return /^[\w \t./:=@,+-]+$/.test(script) ? script.trim().split(/[ \t]+/) : undefined
 }
 
 function isSome(engines: readonly FoundEngine[]): boolean {

@@ -67,3 +67,35 @@ test('another user than root is not root, and each program goes on from the one 
   assert.equal(behind('sudo -E runuser -u ann'), `user: ${host}`)
   assert.equal(behind('runuser -u ann sudo'), 'root:')
 })
+
+test('sudo with a group alone keeps the user', () => {
+  for (const line of ['sudo -g staff', 'sudo -ngstaff', 'sudo --group=staff']) {
+    assert.equal(behind(line), 'user:', line)
+    assert.equal(behind(line, true), 'root:', line)
+  }
+  assert.equal(behind('sudo -g staff -u ann', true), 'user:')
+})
+
+test('env takes away what it is told to, and keeps the user', () => {
+  for (const line of [
+    'env -i',
+    'env -',
+    '/usr/bin/env --ignore-environment',
+    'env -vi',
+    'env -u A -i',
+    'env - A=b -u A',
+  ])
+    assert.equal(behind(line).replace(' A', ''), 'user:', line)
+  for (const line of [
+    'env -u USER -u HOME',
+    'env -uUSER -uHOME',
+    'env --unset=USER --unset HOME',
+    'env -vu USER -C d -u HOME',
+  ])
+    assert.equal(behind(line, true), `root: ${host}`, line)
+  for (const line of ['env', 'env -C -i', 'env --chdir=-', 'env nice -i', 'env -u XDG', 'env -- -i'])
+    assert.equal(behind(line), `user: ${all}`, line)
+  assert.equal(behind('env -u USER USER=x -'), 'user: HOME DOCKER_HOST XDG_CONFIG_HOME USER')
+  assert.equal(behind('sudo -E env -u USER'), 'root: HOME DOCKER_HOST XDG_CONFIG_HOME')
+  assert.equal(behind('env -i sudo -E'), 'root:')
+})

@@ -1,6 +1,6 @@
 /**
- * Programs that run what is behind them as another user: whether he is root, and what of the environment he is given. By sudo(8), su(1) and runuser(1); what sudoers, doas.conf and PAM of this host
- * say beside that is not read.
+ * Programs that run what is behind them as another user, or in another environment: whether he is root, and what of the environment he is given. By sudo(8), su(1), runuser(1) and env(1); what
+ * sudoers, doas.conf and PAM of this host say beside that is not read.
  */
 import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -22,14 +22,14 @@ interface Program {
   readonly valued: string
   /** Whether its options may stand behind what is none. */
   readonly isLoose?: true
-  /** Undefined: root. */
+  /** Undefined: whoever calls it. */
   user(line: Line): string | undefined
   keeps(name: string, line: Line): boolean
 }
 
 const sudo: Program = {
   valued: 'user/u group/g close-from/C chdir/D host/h prompt/p chroot/R role/r type/t command-timeout/T other-user/U',
-  user: userOption,
+  user: line => userOption(line) ?? (has(line, 'group') ? undefined : 'root'),
   keeps(name, line) {
     if (name === 'HOME' && has(line, 'H', 'set-home')) return false
     const areAllKept = has(line, 'E') || line.options.get('preserve-env')?.includes('') === true
@@ -43,7 +43,7 @@ const hisOwn: ReadonlySet<string> = new Set(['HOME', 'SHELL', 'USER', 'LOGNAME']
 const su: Program = {
   valued: 'user/u command/c shell/s group/g supp-group/G whitelist-environment/w session-command',
   isLoose: true,
-  user: line => userOption(line) ?? line.operands.find(word => word !== '-'),
+  user: line => userOption(line) ?? line.operands.find(word => word !== '-') ?? 'root',
   keeps(name, line) {
     const isLogin = has(line, 'l', 'login') || line.operands[0] === '-'
     if (isLogin) return !hisOwn.has(name) && listed(line, 'whitelist-environment').includes(name)
@@ -52,7 +52,20 @@ const su: Program = {
 }
 
 /** What doas.conf(5) has it keep is not known here. */
-const clearing: Program = { valued: 'user/u style/a config/C', user: userOption, keeps: () => false }
+const clearing: Program = {
+  valued: 'user/u style/a config/C',
+  user: line => userOption(line) ?? 'root',
+  keeps: () => false,
+}
+
+const env: Program = {
+  valued: 'unset/u chdir/C',
+  user: () => undefined,
+  keeps(name, line) {
+    const isEmpty = has(line, 'i', 'ignore-environment') || line.operands[0] === '-'
+    return !isEmpty && !listed(line, 'unset').includes(name)
+  },
+}
 
 const programs: ReadonlyMap<string, Program> = new Map([
   ['sudo', sudo],
@@ -60,6 +73,7 @@ const programs: ReadonlyMap<string, Program> = new Map([
   ['runuser', su],
   ['doas', clearing],
   ['pkexec', clearing],
+  ['env', env],
 ])
 
 /** How what stands behind these words is run, by all of them that change it: variables that sudo, env or a shell is told to set are there. */
@@ -74,8 +88,9 @@ function change({ env, isRoot }: Standing, [word = '', ...words]: readonly strin
   const program = programs.get(basename(word))
   if (program === undefined) return { env: new Map([...env, ...told]), isRoot }
   const line = readLine(words, program)
+  const user = program.user(line)
   const kept = [...env].filter(([name]) => program.keeps(name, line))
-  return { env: new Map([...kept, ...told]), isRoot: ['root', '0', '#0'].includes(program.user(line) ?? 'root') }
+  return { env: new Map([...kept, ...told]), isRoot: user === undefined ? isRoot : ['root', '0', '#0'].includes(user) }
 }
 
 function readAssignment(word: string): [name: string, value: string] | undefined {
@@ -92,10 +107,14 @@ function readLine(args: readonly string[], { valued, isLoose }: Program): Line {
   const operands: string[] = []
   for (const one of tokens) {
     if (one.kind === 'option') options.set(one.name, [...(options.get(one.name) ?? []), one.value ?? ''])
-    else if (!isLoose && (one.kind !== 'positional' || readAssignment(one.value) === undefined)) break
-    else if (one.kind === 'positional') operands.push(one.value)
+    else if (one.kind === 'positional' && (isLoose || isNoCommand(one.value))) operands.push(one.value)
+    else if (!isLoose) break
   }
   return { options, operands }
+}
+
+function isNoCommand(word: string): boolean {
+  return word === '-' || readAssignment(word) !== undefined
 }
 
 function has({ options }: Line, ...names: readonly string[]): boolean {

@@ -38,18 +38,54 @@ test('another proxy in the file than in the process is told without its password
   ])
 })
 
-test('files of variables are read, later ones count, an empty assignment forgets, and other variables do not matter', async () => {
+test('files of variables are read, and count more than what the unit itself sets, wherever they are named', async () => {
   const files = {
     [unit]: '[Service]\nEnvironmentFile=-/etc/default/docker\nEnvironment=SECRET=x\n',
     '/etc/default/docker': '# comment\nexport MOBY_DISABLE_PIGZ="true"\nHTTP_PROXY=http://a:1\n',
-    [dropIn]: '[Service]\nEnvironment=HTTP_PROXY=http://b:1\n',
+    [dropIn]:
+      '[Service]\nEnvironment=HTTP_PROXY=http://b:1 HTTPS_PROXY=http://c:1\nEnvironment=HTTPS_PROXY=http://d:1\n',
   }
-  const [finding] = await look(files, [['MOBY_DISABLE_PIGZ', 'true']])
-  assert.deepEqual(finding?.evidence, [
-    `${dropIn} sets HTTP_PROXY=http://b:1; the running process has no such variable`,
+  const [finding] = await look(files, [
+    ['MOBY_DISABLE_PIGZ', 'true'],
+    ['HTTPS_PROXY', 'http://d:1'],
   ])
-  const forgotten = { ...files, [dropIn]: '[Service]\nEnvironment=\nEnvironmentFile=\n' }
-  assert.deepEqual(codesOf(await look(forgotten, [])), [])
+  assert.deepEqual(finding?.evidence, [
+    '/etc/default/docker sets HTTP_PROXY=http://a:1; the running process has no such variable',
+  ])
+  const loaded = await look(files, [
+    ['MOBY_DISABLE_PIGZ', 'true'],
+    ['HTTP_PROXY', 'http://a:1'],
+    ['HTTPS_PROXY', 'http://d:1'],
+  ])
+  assert.deepEqual(codesOf(loaded), [])
+})
+
+test('of files of variables the last that is named counts', async () => {
+  const files = {
+    [unit]: '[Service]\nEnvironmentFile=/etc/a\n',
+    [dropIn]: '[Service]\nEnvironmentFile=/etc/b\n',
+    '/etc/a': 'PIGZ=-p1\n',
+    '/etc/b': 'PIGZ=-p2\n',
+  }
+  assert.deepEqual(codesOf(await look(files, [['PIGZ', '-p2']])), [])
+  assert.deepEqual(codesOf(await look(files, [['PIGZ', '-p1']])), ['SETTING_NOT_LOADED'])
+})
+
+test('an empty assignment forgets what was set in the same way before it, and nothing else', async () => {
+  const waits = async (text: string) => {
+    const files = {
+      [unit]: '[Service]\nEnvironment=PIGZ=-p1\nEnvironmentFile=/etc/default/docker\n',
+      '/etc/default/docker': 'HTTP_PROXY=http://a:1\n',
+      [dropIn]: `[Service]\n${text}`,
+    }
+    const [finding] = await look(files, [])
+    return finding?.evidence.map(line => / sets (\w+)=/.exec(line)?.[1])
+  }
+  assert.deepEqual(await waits(''), ['PIGZ', 'HTTP_PROXY'])
+  assert.deepEqual(await waits('Environment=\n'), ['HTTP_PROXY'])
+  assert.deepEqual(await waits('EnvironmentFile= \n'), ['PIGZ'])
+  assert.deepEqual(await waits('EnvironmentFile=\nEnvironmentFile=/etc/default/docker\nEnvironment=\n'), ['HTTP_PROXY'])
+  assert.deepEqual(await waits('Environment=\nEnvironmentFile=\n'), undefined)
 })
 
 test('a line behind the word export, which systemd does not read, never holds, and takes nothing from one that does', async () => {

@@ -59,18 +59,21 @@ interface Setting {
   readonly isExport: boolean
 }
 
-/** The variables that the unit's file and its drop-ins set, the last of each. */
+/** The variables that the unit's file and its drop-ins set, the last of each; those of files of variables count more, wherever these are named. */
 async function readUnit(host: HostView, unit: string): Promise<Map<string, Setting>> {
   const settings = new Map<string, Setting>()
+  let variableFiles: string[] = []
   for (const file of await listFiles(host, unit)) {
     for (const [, key = '', rest = ''] of joinLines(await host.disk.text(file)).matchAll(
       /^\s*(Environment|EnvironmentFile)\s*=(.*)$/gm,
     )) {
-      if (rest.trim() === '') for (const name of settings.keys()) settings.delete(name)
-      else if (key === 'Environment') keep(settings, splitWords(rest), file)
-      else await keepFile(host, settings, rest.trim())
+      const isEmpty = rest.trim() === ''
+      if (key === 'EnvironmentFile') variableFiles = isEmpty ? [] : [...variableFiles, rest.trim()]
+      else if (isEmpty) settings.clear()
+      else keep(settings, splitWords(rest), file)
     }
   }
+  for (const path of variableFiles) await keepFile(host, settings, path)
   return settings
 }
 

@@ -34,6 +34,7 @@ export interface ClientPull {
 
 /** One that is there. */
 export interface WaitingClient extends ClientPull {
+  readonly pid: number
   /** When its process was started, since the boot. */
   readonly startTicks: number
 }
@@ -150,7 +151,7 @@ export async function findClientPulls(
   const isOfEngine = (pid: number, { socket }: ClientPull) =>
     socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket)
   const all = found.map(async ({ pid, startTicks, pulls }) =>
-    (await pulls).filter(pull => isOfEngine(pid, pull)).map(pull => ({ ...pull, startTicks })),
+    (await pulls).filter(pull => isOfEngine(pid, pull)).map(pull => ({ ...pull, pid, startTicks })),
   )
   return (await Promise.all(all)).flat()
 }
@@ -193,6 +194,13 @@ export async function parseClientPull(
       return []
     }
   })
+}
+
+/** Whether it has another one pull; what cannot be read may. */
+export async function asksAnother(program: string, args: readonly string[], around: Surroundings): Promise<boolean> {
+  const client = clients.get(program)
+  const line = client && parsePullLine(args, client)
+  return client === undefined || line === undefined || (await client.asked(line, around)).address !== undefined
 }
 
 /** Of podman each part by itself, those of the host in the place of what is not said. */

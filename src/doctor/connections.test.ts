@@ -34,9 +34,12 @@ async function read({ tells = {}, links = {}, client = 'ctr', kind = 'containerd
 const ofClient = { '/proc/8/fd/3': 'socket:[51]' }
 
 test('connections are known by the sockets of the engine and of who writes into it', async () => {
+  const holder = { pid: 7, name: 'containerd', state: 'S' }
   const known = {
     socket: '50',
     remotePort: '443',
+    unread: 0,
+    holder,
     idleMs: 600_000,
     sentMs: 601_000,
     bytes: 12,
@@ -45,7 +48,8 @@ test('connections are known by the sockets of the engine and of who writes into 
   }
   assert.deepEqual(await read({ links: ofClient }), { all: [known], isWhole: true })
   const both = `${quiet}${quiet.replace('ino:50', 'ino:51').replace('lastrcv:600000', '')}`
-  const all = [known, { ...known, socket: '51', idleMs: 0 }]
+  const ofCtr = { pid: 8, name: 'ctr', state: 'S' }
+  const all = [known, { ...known, socket: '51', idleMs: 0, holder: ofCtr }]
   assert.deepEqual(await read({ links: ofClient, tells: { [established]: both } }), { all, isWhole: true })
 })
 
@@ -75,8 +79,20 @@ test('what sends more than it brings is none of them, and what is sent again was
   assert.deepEqual(await seen('bytes_sent:70000 bytes_received:80000 lastsnd:7 lastrcv:80000'), [[80_000, 7]])
   // A connection that is kept for 30 s was asked again in that time.
   assert.deepEqual(await seen('backoff:4 bytes_received:5000 lastsnd:9000 lastrcv:80000'), [[80_000, 50_000]])
-  assert.deepEqual(await seen('backoff:4 bytes_received:0 lastsnd:9000 lastrcv:80000'), [[80_000, 80_000]])
+  assert.deepEqual(await seen('backoff:4 bytes_sent:90 lastsnd:9000 lastrcv:80000'), [[80_000, 80_000]])
   assert.deepEqual(await seen('backoff:1 bytes_received:5000 lastsnd:300 lastrcv:9000'), [[9000, 300]])
+})
+
+test('what has come and is not read is counted, and what the kernel leaves out is none', async () => {
+  const [silent] =
+    (await read({ links: ofClient, tells: { [established]: quiet.replace('bytes_received:12', 'bytes_acked:1') } }))
+      ?.all ?? []
+  assert.equal(silent?.bytes, 0)
+  const [old] =
+    (await read({ links: ofClient, tells: { [established]: quiet.replace('bytes_received:12', '') } }))?.all ?? []
+  assert.equal(old?.bytes, undefined)
+  const [unread] = (await read({ links: ofClient, tells: { [established]: quiet.replace(/^0/, '249856') } }))?.all ?? []
+  assert.equal(unread?.unread, 249_856)
 })
 
 test('they are unknown where an answer was cut, or a record has none', async () => {

@@ -13,12 +13,23 @@ export interface Connection {
   readonly sentMs: number
   /** All that has come on it; undefined where the kernel does not tell. */
   readonly bytes: number | undefined
-  /** The port at its other end: registries share it, and few others have it. */
+  /** Bytes that have come, and that nobody has read yet. */
+  readonly unread: number
+  /** At its other end. */
   readonly remotePort: string
+  readonly holder: Holder
   /** Of the engine, or of who is known by its name to write into it; those of others may be for anything. */
   readonly isOwn: boolean
   /** For how long it is kept for the next request. */
   readonly keptMs: number
+}
+
+/** The process that has made it. */
+interface Holder {
+  readonly pid: number
+  readonly name: string
+  /** As the kernel writes it. */
+  readonly state: string
 }
 
 export interface Connections {
@@ -45,11 +56,14 @@ const sentBytesMin = 64 * 1024
 /** Two lines for each connection: its own end and its socket in the first, its counters in the second (tcp_info, ss(8)). */
 const portOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:(\d+)\s/
 const remotePortOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:\d+\s+\S*:(\d+)\s/
+const unreadOf = /^(?:[A-Z-]+\s+)?(\d+)\s/
 const socketOf = /\bino:(\d+)\b/
 const receivedOf = /\blastrcv:(\d+)\b/
 const sentOf = /\blastsnd:(\d+)\b/
 const bytesOf = /\bbytes_received:(\d+)\b/
 const sentBytesOf = /\bbytes_(?:sent|acked):(\d+)\b/
+/** Where it counts bytes it leaves out what is 0. */
+const areCounted = /\bbytes_/
 /** How often it had to be sent again, and was, without an answer. */
 const backoffOf = /\bbackoff:[1-9]/
 
@@ -63,24 +77,20 @@ export async function readConnections(
   table: ProcessTable,
 ): Promise<Connections | undefined> {
   const writers = await findWriters(host, engine, table)
-  const holders = readHolders(
-    host,
-    engine,
-    writers.pids.map(pid => ({ pid, name: table.get(pid)?.name ?? '' })),
-  )
+  const owners = readOwners(host, engine, table, writers.pids)
   const established = await readLines(host, 'established')
   const listening = await readLines(host, 'listening')
   if (established === undefined || listening === undefined) return undefined
-  const holderOf = (line: string) => holders.bySocket.get(socketOf.exec(line)?.[1] ?? '')
-  const ports = new Set(listening.filter(holderOf).map(line => portOf.exec(line)?.[1]))
+  const ownerOf = (line: string) => owners.bySocket.get(socketOf.exec(line)?.[1] ?? '')
+  const ports = new Set(listening.filter(ownerOf).map(line => portOf.exec(line)?.[1]))
   // What was accepted brings no layer.
-  const made = (line: string) => (ports.has(portOf.exec(line)?.[1] ?? '') ? undefined : holderOf(line))
+  const made = (line: string) => (ports.has(portOf.exec(line)?.[1] ?? '') ? undefined : ownerOf(line))
   const all = established.flatMap((line, at) => {
-    const holder = made(line)
-    return holder === undefined ? [] : parseConnection(line, established[at + 1], holder)
+    const owner = made(line)
+    return owner === undefined ? [] : parseConnection(line, established[at + 1], owner)
   })
   // A record tells of those with known names alone.
-  const isWhole = holders.isWhole && (writers.isWhole || host.network === undefined)
+  const isWhole = owners.isWhole && (writers.isWhole || host.network === undefined)
   return { all, isWhole }
 }
 
@@ -97,25 +107,20 @@ export function quietMsOf({ idleMs, sentMs }: Connection): number {
  * the connection is made, and the next before it is closed.
  */
 export function isWaitedOn(connection: Connection): boolean {
-  const { idleMs, sentMs, keptMs, isOwn, bytes } = connection
+  const { idleMs, sentMs, keptMs, isOwn, bytes, unread } = connection
   const leftMs = keptMs + closedMs
-  return isOwn && quietMsOf(connection) >= leftMs && idleMs - sentMs < (bytes === 0 ? firstMs : leftMs)
+  return isOwn && unread === 0 && quietMsOf(connection) >= leftMs && idleMs - sentMs < (bytes === 0 ? firstMs : leftMs)
 }
 
-interface Writer {
-  readonly pid: number
-  readonly name: string
-}
+type Owner = Pick<Connection, 'isOwn' | 'keptMs' | 'holder'>
 
-type Holder = Pick<Connection, 'isOwn' | 'keptMs'>
-
-function parseConnection(line: string, next = '', holder: Holder): Connection[] {
+function parseConnection(line: string, next = '', owner: Owner): Connection[] {
   const counters = /^\s/.test(next) ? next : line
   const numberOf = (pattern: RegExp) => {
     const text = pattern.exec(counters)?.[1]
     return text === undefined ? undefined : Number(text)
   }
-  const bytes = numberOf(bytesOf)
+  const bytes = numberOf(bytesOf) ?? (areCounted.test(counters) ? 0 : undefined)
   const sentBytes = numberOf(sentBytesOf) ?? 0
   if (sentBytes >= sentBytesMin && sentBytes > (bytes ?? 0)) return []
   // What came or was sent just now is not counted.
@@ -123,9 +128,10 @@ function parseConnection(line: string, next = '', holder: Holder): Connection[] 
   const sentMs = numberOf(sentOf) ?? 0
   const socket = socketOf.exec(line)?.[1] ?? ''
   const remotePort = remotePortOf.exec(line)?.[1] ?? ''
+  const unread = Number(unreadOf.exec(line)?.[1] ?? 0)
   // What is sent again is nothing new: the question was sent before, on a connection that was kept for as long at most.
-  const askedMs = backoffOf.test(counters) ? idleMs - (bytes === 0 ? 0 : holder.keptMs) : 0
-  return [{ socket, idleMs, sentMs: Math.max(sentMs, askedMs), bytes, remotePort, ...holder }]
+  const askedMs = backoffOf.test(counters) ? idleMs - (bytes === 0 ? 0 : owner.keptMs) : 0
+  return [{ socket, idleMs, sentMs: Math.max(sentMs, askedMs), bytes, unread, remotePort, ...owner }]
 }
 
 async function readLines(host: HostView, state: 'established' | 'listening'): Promise<string[] | undefined> {
@@ -136,22 +142,26 @@ async function readLines(host: HostView, state: 'established' | 'listening'): Pr
 }
 
 /** Who holds which socket. */
-function readHolders(
+function readOwners(
   host: HostView,
   engine: FoundEngine,
-  writers: readonly Writer[],
-): { readonly bySocket: ReadonlyMap<string, Holder>; readonly isWhole: boolean } {
+  table: ProcessTable,
+  writers: readonly number[],
+): { readonly bySocket: ReadonlyMap<string, Owner>; readonly isWhole: boolean } {
   const own = host.link('/proc/self/ns/net')
-  const bySocket = new Map<string, Holder>()
+  const bySocket = new Map<string, Owner>()
   let isWhole = true
-  const all = [{ pid: engine.process.pid, name: engine.kind, isOwn: true }, ...writers.map(describeWriter)]
-  for (const { pid, name, isOwn } of all) {
+  const nameOf = (pid: number) => (pid === engine.process.pid ? engine.kind : (table.get(pid)?.name ?? ''))
+  for (const pid of [engine.process.pid, ...writers]) {
+    const name = nameOf(pid)
+    const isOwn = pid === engine.process.pid || isKnownWriter(name)
+    const holder = { pid, name, state: table.get(pid)?.state ?? '' }
     const opened = readDescriptors(host, pid)
     if (opened.length === 0 || ![own, undefined].includes(host.link(`/proc/${pid}/ns/net`))) isWhole = false
-    const holder = { isOwn, keptMs: keptMsOf(name) }
+    const owner = { isOwn, keptMs: keptMsOf(name), holder }
     for (const { target } of opened) {
       const [, socket] = /^socket:\[(\d+)\]$/.exec(target) ?? []
-      if (socket !== undefined && bySocket.get(socket)?.isOwn !== true) bySocket.set(socket, holder)
+      if (socket !== undefined && bySocket.get(socket)?.isOwn !== true) bySocket.set(socket, owner)
     }
   }
   return { bySocket, isWhole }
@@ -160,8 +170,4 @@ function readHolders(
 function keptMsOf(name: string): number {
   if (longKeepers.includes(name)) return keptLongMs
   return podmanAndKin.includes(name) ? keptByPodmanMs : keptMs
-}
-
-function describeWriter({ pid, name }: Writer) {
-  return { pid, name, isOwn: isKnownWriter(name) }
 }

@@ -82,6 +82,10 @@ interface Ingest {
   readonly idleMs?: number
   /** On each connection, since something came on it, in milliseconds. */
   readonly received?: readonly number[]
+  /** The first has what nobody has read. */
+  readonly unread?: number
+  /** Whether who is connected to the engine is called ctr, and is stopped. */
+  readonly isStopped?: boolean
   /** The same of what was sent, if not a second more. */
   readonly sent?: readonly number[]
   /** What each brings in a second. */
@@ -111,6 +115,8 @@ async function toldOfIngest({
   ref = `default/1/layer-sha256:${digest}`,
   idleMs = 20_000,
   received,
+  unread = 0,
+  isStopped = false,
   sent = [],
   speeds = [],
   ports = [],
@@ -126,7 +132,7 @@ async function toldOfIngest({
     (received ?? []).map((ms, at) => {
       const bytes = 7_000_000 + ((speeds[at] ?? 0) * elapsedMs) / 1000
       const counters = `cubic bytes_received:${bytes} lastsnd:${sent[at] ?? ms + 1000} lastrcv:${ms} x:2`
-      return `0 0 [::ffff:10.0.0.1]:${ports[at] ?? 40_000 + at} 10.0.0.2:443 ino:${50 + at} sk:1\n\t ${counters}\n`
+      return `${at === 0 ? unread : 0} 0 [::ffff:10.0.0.1]:${ports[at] ?? 40_000 + at} 10.0.0.2:443 ino:${50 + at} sk:1\n\t ${counters}\n`
     })
   const host = new FixtureHost({
     links: {
@@ -170,7 +176,8 @@ async function toldOfIngest({
     await watch.look()
     await host.pause(250)
   }
-  await watch.lookCloser(() => new Map())
+  const ctr = { ...makeEngine(8).process, pid: 8, name: isStopped ? 'ctr' : 'agent', state: isStopped ? 'T' : 'S' }
+  await watch.lookCloser(() => new Map(isOfOther ? [[8, ctr]] : []))
   return watch.judge([]).map(({ code, subject }) => `${code} ${subject}`)
 }
 
@@ -258,6 +265,14 @@ test('who has just asked has no answer yet, and who makes a layer durable may as
   assert.deepEqual(await codes({ files, received: [20_000], sent: [500] }), ['PULL_WAITS'])
   const whole = { bytes: 1 << 20, idleMs: 25_000, isWhole: true }
   assert.deepEqual(await codes({ files: [...files, whole], received: [20_000] }), ['PULL_WAITS'])
+})
+
+test('a client that is stopped is named, and no registry, where it does not read what has come', async () => {
+  const scene = { received: [20_000], unread: 249_856, isOfOther: true }
+  const waits = 'PULL_WAITS containerd 7 ← registry'
+  assert.deepEqual(await toldOfIngest(scene), [waits])
+  assert.deepEqual(await toldOfIngest({ ...scene, isStopped: true }), [waits, 'CLIENT_STOPPED ctr 8'])
+  assert.deepEqual(await toldOfIngest({ received: [20_000], unread: 1 }), [waits])
 })
 
 test('what an earlier pull of containerd has left is read before anybody is asked for the rest', async () => {

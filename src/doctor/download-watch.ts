@@ -11,8 +11,9 @@ import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
 import type { PullGoroutines } from './goroutines.ts'
 import { countOtherLayers, isForClient, slackBytes } from './lines.ts'
+import { findRegistryPorts } from './registry-ports.ts'
 import type { LineWatch } from './sample.ts'
-import { type Flows, findExcused, isOfItsTime, pieceMs } from './slow-layers.ts'
+import { type Flow, type Flows, findExcused, isOfItsTime, pieceMs } from './slow-layers.ts'
 
 /** Of a silence so much must have been seen by ourselves: the rest only the file's time tells, which is the clock's and not the kernel's. */
 const seenMs = 5000
@@ -36,6 +37,7 @@ interface Growth {
 interface Seen {
   readonly atMs: number
   readonly connections: Connections | undefined
+  readonly registryPorts: ReadonlySet<string>
 }
 
 /** What a dockerd says of the layers of its pulls. */
@@ -89,7 +91,8 @@ export class DownloadWatch {
     const table = readTable()
     for (const engine of new Set(unclear.map(({ engine }) => engine))) {
       const connections = await readConnections(this.#host, engine, table)
-      into.set(engine, { atMs: this.#host.elapsed(), connections })
+      const registryPorts = await findRegistryPorts(this.#host, engine)
+      into.set(engine, { atMs: this.#host.elapsed(), connections, registryPorts })
     }
   }
 
@@ -151,10 +154,26 @@ export class DownloadWatch {
     const read = new Set(this.#engines.flatMap(engine => this.#readToEnd(engine, open, told(engine)?.unpackingOfPulls)))
     this.#resting = new Set(this.#engines.filter(engine => this.#isResting(engine, told(engine))))
     this.#excused.clear()
-    return this.#latest
+    const downloads = this.#latest
       .filter(download => !read.has(download))
       .filter(download => !blocked.has(download.engine) || this.#hasGrown(download))
-      .map(download => this.#judgeOne(download))
+    return [...downloads.map(download => this.#judgeOne(download)), ...this.#findStoppedClients(downloads)]
+  }
+
+  /** Who downloads a layer by itself, has it before it, and does not read it, since somebody has stopped it. */
+  #findStoppedClients(downloads: readonly Download[]): Finding[] {
+    const still = new Set(downloads.filter(one => isInPieces(one) && this.#isStill(one)).map(({ engine }) => engine))
+    const engines = this.#engines.map(({ process }) => process.pid)
+    return [...still].flatMap(engine => {
+      const flows = (this.#flows(engine)?.all ?? []).filter(({ unread, holder }) => unread > 0 && holder.state === 'T')
+      const byPid = Map.groupBy(flows, ({ holder }) => holder.pid)
+      return [...byPid].flatMap(([pid, [flow]]) => {
+        if (flow === undefined || engines.includes(pid)) return []
+        const evidence = [describeUnread(flow), `its process is in state ${flow.holder.state}`]
+        const facts = { engine: engine.kind, enginePid: engine.process.pid, clientPid: pid }
+        return [makeFinding('CLIENT_STOPPED', `${flow.holder.name} ${pid}`, { evidence, facts })]
+      })
+    })
   }
 
   /** A dockerd whose connection has broken waits for up to 25 s before it asks again, and keeps the file open. */
@@ -226,6 +245,7 @@ export class DownloadWatch {
       ...(speed > 0
         ? [`these connections brought ${number(Math.round(speed))} bytes a second while they were looked at`]
         : []),
+      ...flows.all.filter(({ unread }) => unread > 0).map(describeUnread),
       ...(flows.isWhole ? [] : ['not all who may write into the engine can be seen, and what comes to them neither']),
     ]
   }
@@ -276,7 +296,7 @@ export class DownloadWatch {
       const isKnown = bytes !== undefined && had !== undefined && passedMs > 0
       return { ...connection, bytesPerSecond: isKnown ? ((bytes - had) * 1000) / passedMs : undefined }
     })
-    return { all, isWhole: last.connections.isWhole }
+    return { all, isWhole: last.connections.isWhole, registryPorts: last.registryPorts }
   }
 
   /** What stood still since for as long as says something goes on no more; what comes in pieces is between two of them. */
@@ -345,7 +365,11 @@ export function isInPieces({ engine, isSent }: Download): boolean {
 /** What is not the engine's own tells by itself of no silence, and neither does what is for something else. Who has just asked has no answer yet. */
 function isNothingComing(download: Download, { all, isWhole }: Flows): boolean {
   const isAsked = all.some(flow => flow.isOwn && isOfItsTime(flow, download))
-  return isWhole && isAsked && all.every(flow => quietMsOf(flow) >= silentMs)
+  return isWhole && isAsked && all.every(flow => flow.unread === 0 && quietMsOf(flow) >= silentMs)
+}
+
+function describeUnread({ unread, holder }: Flow): string {
+  return `${number(unread)} bytes have come for ${holder.name} ${holder.pid}, which has not read them`
 }
 
 function isAskedFor(download: Download): boolean {

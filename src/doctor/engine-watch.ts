@@ -3,6 +3,7 @@ import { type BlameLimits, blame } from '../flow/blame.ts'
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { catalogue, type FindingCode } from './catalogue.ts'
+import { asksAnother, surroundingsOf } from './clients.ts'
 import { DiskWatch } from './disk-watch.ts'
 import type { DownloadWatch } from './download-watch.ts'
 import { describeEngine, type FoundEngine, isStreaming } from './engines.ts'
@@ -105,6 +106,11 @@ export class EngineWatch {
     return [makeFinding(reason.code, subject, { ...details, severity: mayBeSlow(verdict) ? 'note' : 'warning' })]
   }
 
+  /** It has hardly read or written anything while it was looked at. */
+  get isIdle(): boolean {
+    return this.#bytes - (this.#firstBytes ?? 0) <= idleBytes
+  }
+
   /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */
   async judgeCommand(open: readonly LineWatch[], downloads: DownloadWatch): Promise<Finding[]> {
     const engine = this.#engine
@@ -120,7 +126,10 @@ export class EngineWatch {
     const facts = { engine: kind, enginePid: process.pid, bytes }
     const tell = (code: FindingCode) => [makeFinding(code, describeEngine(engine), { evidence, facts })]
     if (bytes > idleBytes) return tell('PULL_MOVES')
-    const unanswered = await findUnanswered(this.#host, engine, { ageMs: Infinity, evidence })
+    const around = surroundingsOf(this.#host, process.pid, engine.environment)
+    // A podman may be told to have another one pull: then it waits for that one, and not for a registry.
+    const isOfOther = kind === 'podman' && (await asksAnother(kind, args, around))
+    const unanswered = isOfOther ? undefined : await findUnanswered(this.#host, engine, { ageMs: Infinity, evidence })
     return unanswered === undefined ? tell('PULL_WAITS') : [unanswered]
   }
 }

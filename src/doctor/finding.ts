@@ -37,6 +37,7 @@ const pidsOfStage: Readonly<Record<string, readonly string[]>> = {
 
 function accusedOf({ code, facts }: Pick<Finding, 'code' | 'facts'>) {
   if (code === 'ENGINE_STOPPED') return facts['enginePid']
+  if (code === 'CLIENT_STOPPED') return facts['clientPid']
   const { stage } = facts
   const names = stage === undefined ? ['pid'] : (pidsOfStage[String(stage)] ?? [])
   return names.map(name => facts[name]).find(pid => pid !== undefined)

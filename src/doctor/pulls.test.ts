@@ -26,6 +26,7 @@ function podman(
   at: (look: number) => Moment,
   blob = blobs[0] ?? '',
   connections: readonly string[] = [],
+  words: readonly string[] = [],
 ): RecordedHost {
   const frames = Array.from({ length: 40 }, (_, look) => {
     const { hasPigz, bytes, idleSeconds } = at(look)
@@ -54,7 +55,16 @@ function podman(
       ...(hasPigz ? pigz : ['l/proc/7/fd:', fd(4, 'socket:[3]')]),
     ]
   })
-  const head = ['windlass-facts 2', '=arch x86_64', `=now ${now} 30.00`, 'c/proc/7/cmdline', 'bpodman', 'bpull', 'br/x']
+  const head = [
+    'windlass-facts 2',
+    '=arch x86_64',
+    `=now ${now} 30.00`,
+    'c/proc/7/cmdline',
+    'bpodman',
+    ...words.map(word => `b${word}`),
+    'bpull',
+    'br/x',
+  ]
   const known = ['c/proc/7/environ', 'bPATH=/usr/bin', 'c/proc/8/cmdline', 'bpigz', 'b-d']
   return new RecordedHost([...head, ...known, ...frames.flat(), ...connections, 'z', ''].join('\n'))
 }
@@ -98,16 +108,21 @@ test('a command that pulls and shows nothing of it waits: it is not said that no
 })
 
 test('a command whose connection has been quiet for longer than any is kept has asked, and has no answer', async () => {
-  const codes = async (counters: string) => {
-    const connections = ['ass -tneiH state established', 'b0 0 *:5 ino:3', `b ${counters}`]
+  const codes = async (counters: string, { port = 443, words = [] }: { port?: number; words?: string[] } = {}) => {
+    const connections = ['ass -tneiH state established', `b0 0 *:5 *:${port} ino:3`, `b ${counters}`]
     const listening = ['ass -tneiH state listening', 'b']
     const none = () => ({ hasPigz: false, bytes: 0, idleSeconds: 0 })
-    return await pullCodes(podman(none, '', [...connections, ...listening]))
+    return await pullCodes(podman(none, '', [...connections, ...listening], words))
   }
   assert.deepEqual(await codes('lastsnd:121000 lastrcv:121002'), ['PULL_UNANSWERED'])
   // It may be kept for the next question, have just asked, or have had its answer.
   for (const counters of ['lastsnd:60000 lastrcv:60000', 'lastsnd:1000 lastrcv:50000', 'lastsnd:150000 lastrcv:125000'])
     assert.deepEqual(await codes(counters), ['PULL_WAITS'])
+  // No registry is there, or another podman is asked, on this host or another.
+  const asked = 'lastsnd:121000 lastrcv:121002'
+  assert.deepEqual(await codes(asked, { port: 4317 }), ['PULL_WAITS'])
+  for (const words of [['--remote'], ['--url', 'tcp://127.0.0.1:443']])
+    assert.deepEqual(await codes(asked, { words }), ['PULL_WAITS'])
 })
 
 interface Starved {
@@ -248,7 +263,7 @@ test('a record of one process says of others what --pid would have said on the s
 
 test('a client that waits for a pull of which nothing is to be seen is no absence of pulls', async () => {
   const uid = process.getuid?.() ?? 0
-  const look = async (args: readonly string[], quietMs = 1) => {
+  const look = async (args: readonly string[], quietMs = 1, moved = 0) => {
     const counters = `bytes_received:5000 lastsnd:${quietMs} lastrcv:${quietMs + 3}`
     const host = new FixtureHost({
       files: {
@@ -258,6 +273,8 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
         '/proc/8/cmdline': `${args.join('\0')}\0`,
         '/proc/8/environ': 'PATH=/bin\0',
         '/proc/uptime': '901.00 0.00\n',
+        '/proc/7/io': 'rchar: 1\nwchar: 1\n',
+        '/proc/7/task/7/stat': stat(7, 'containerd', 1),
       },
       links: { '/proc/7/fd/5': '/dev/null', '/proc/8/fd/3': 'socket:[51]' },
       tells: {
@@ -265,6 +282,7 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
         'ss -tneiH state listening': '',
       },
     })
+    host.later['/proc/7/io'] = `rchar: ${1 + moved}\nwchar: 1\n`
     const engine = makeEngine(7, { kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
     return (await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })).findings
   }
@@ -278,5 +296,7 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
   assert.deepEqual([silent?.code, silent?.facts], ['PULL_UNANSWERED', { unanswered: 1, unansweredMinutes: 1 }])
   assert.match(silent?.evidence.join() ?? '', /registry\.example\.com\/a:1/)
   assert.deepEqual(codesOf(await look(pull, 950_000)), ['PULL_WAITS'])
+  // It may unpack in its own process.
+  assert.deepEqual(codesOf(await look(pull, 61_000, 900_000)), ['PULL_WAITS'])
   assert.deepEqual(codesOf(await look(['ctr', 'images', 'ls'], 61_000)), ['NO_PULL'])
 })

@@ -82,7 +82,8 @@ export async function examinePulls(
     findings.push(makeFinding('PULL_MOVES', describeEngine(ended[0].line.engine)))
   const isQuiet = (engine: FoundEngine) =>
     !isTold(engine, findings) && !ended.some(({ line }) => line.engine === engine)
-  for (const engine of engines.filter(isQuiet)) findings.push(...(await findAsked(host, engine)))
+  for (const engine of engines.filter(isQuiet))
+    findings.push(...(await findAsked(host, engine, seen.owners.get(engine)?.isIdle === true)))
   if (findings.length === 0) findings.push(makeFinding('NO_PULL', '', { evidence: describeMute(engines, dumps) }))
   return { findings, lines: [...watches.values()], dumps: dumps.texts }
 }
@@ -102,7 +103,7 @@ function isTold(engine: FoundEngine, findings: readonly Finding[]): boolean {
 }
 
 /** A client waits for it, and nothing of a pull is to be seen: it asks a registry, or waits for its answer. */
-async function findAsked(host: HostView, engine: FoundEngine): Promise<Finding[]> {
+async function findAsked(host: HostView, engine: FoundEngine, isIdle: boolean): Promise<Finding[]> {
   const clients = await findClientPulls(host, engine)
   if (clients.length === 0) return []
   const evidence = [
@@ -110,8 +111,9 @@ async function findAsked(host: HostView, engine: FoundEngine): Promise<Finding[]
     'no layer is downloaded or unpacked for them: the registry may have been asked, and not have answered yet',
   ]
   const ageMs = Math.max(...clients.map(({ startTicks }) => secondsSince(host, startTicks) * 1000))
-  // A dockerd has connections for anything, and tells of its questions itself.
-  const unanswered = engine.kind === 'dockerd' ? undefined : await findUnanswered(host, engine, { ageMs, evidence })
+  // A dockerd has connections for anything, and tells of its questions itself; who works may unpack in his own process.
+  const unanswered =
+    engine.kind === 'dockerd' || !isIdle ? undefined : await findUnanswered(host, engine, { ageMs, evidence })
   return [unanswered ?? makeFinding('PULL_WAITS', describeEngine(engine), { evidence })]
 }
 

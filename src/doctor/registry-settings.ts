@@ -115,7 +115,7 @@ function readFlags(args: readonly string[]) {
 }
 
 /** Of the environment, either spelling. */
-function readProxies(environment: ReadonlyMap<string, string> | undefined): Record<string, string> {
+export function readProxies(environment: ReadonlyMap<string, string> | undefined): Record<string, string> {
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY']
   const values = names.map(
     name => [name, environment?.get(name) || environment?.get(name.toLowerCase()) || ''] as const,

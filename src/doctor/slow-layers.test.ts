@@ -5,19 +5,14 @@ import { type Flow, findExcused } from './slow-layers.ts'
 const begun = (idleMs: number, openedMs = Infinity) => ({ bytes: 1 << 20, idleMs, openedMs })
 const waiting = (idleMs: number) => ({ bytes: 0, idleMs, openedMs: idleMs })
 
+const holder = { pid: 7, name: 'containerd', state: 'S' }
+const registryPorts = new Set(['443', '5000'])
+
 /** On which something came last so long ago, and so much a second while it was looked at. */
 function flow(idleMs: number, bytesPerSecond?: number, bytes = 50_000_000): Flow {
+  const known = { socket: '1', remotePort: '443', isOwn: true, keptMs: 30_000, unread: 0, holder }
   // What comes was asked for before.
-  return {
-    socket: '1',
-    remotePort: '443',
-    bytes,
-    idleMs,
-    sentMs: idleMs + 1000,
-    bytesPerSecond,
-    isOwn: true,
-    keptMs: 30_000,
-  }
+  return { ...known, bytes, idleMs, sentMs: idleMs + 1000, bytesPerSecond }
 }
 
 const ofOther = (flow: Flow): Flow => ({ ...flow, isOwn: false })
@@ -28,7 +23,7 @@ type Layers = readonly { readonly bytes: number; readonly idleMs: number }[]
 
 /** Which of the layers are late and excused, by their ages. */
 function excused(layers: Layers, all?: readonly Flow[], isWhole = true): number[] {
-  return findExcused(layers, all && { all, isWhole }).map(({ idleMs }) => idleMs)
+  return findExcused(layers, all && { all, isWhole, registryPorts }).map(({ idleMs }) => idleMs)
 }
 
 /** How many of the layers that are late are excused. */
@@ -168,13 +163,29 @@ test('what sends, and gets no answer, waits for none, unless what it sent was a 
   assert.equal(count(layers, [...flows, sending(flow(225_000, 0, 4000), 198_000)]), 0)
 })
 
-test('a connection to where no layer comes from waits for something else, as long as one goes on', () => {
+test('a connection to a port of no registry waits for something else, as long as anything comes', () => {
   const layers = [waiting(200_000), begun(9000), begun(20_000)]
   const [busy, told] = [flow(100, 90_000), { ...flow(190_000, 0, 5000), remotePort: '4317' }]
   assert.equal(count(layers, [busy, busy, told]), 1)
   assert.equal(count(layers, [busy, busy, { ...told, remotePort: '443' }]), 0)
-  assert.equal(count(layers, [busy, busy, { ...told, bytes: 1 << 20 }]), 0)
+  assert.equal(count(layers, [busy, busy, { ...told, bytes: 1 << 20 }]), 1)
+  // Others come from there, or it is a usual one.
+  assert.equal(count(layers, [busy, { ...busy, remotePort: '4317' }, told]), 0)
+  assert.equal(count(layers, [busy, busy, { ...told, remotePort: '5000' }]), 0)
   assert.equal(count([waiting(200_000)], [told]), 0)
+  assert.equal(count([begun(150_000)], [{ ...told, bytes: 1 << 20 }, ofOther(flow(100, 6000))]), 1)
+  assert.equal(count([waiting(3_600_000)], [flow(3_500_000, 0, 5000), { ...flow(100, 2000), remotePort: '9090' }]), 0)
+})
+
+test('what has come, and is not read, is no silence of a registry', () => {
+  const unread = { ...flow(190_000, 0), unread: 249_856 }
+  for (const layer of [begun(200_000), waiting(200_000)]) {
+    assert.equal(count([layer], [unread]), 1)
+    assert.equal(count([layer, begun(9000)], [unread, flow(100, 90_000)]), 1)
+  }
+  assert.equal(count([begun(36_000_000), begun(200_000)], [flow(3_600_000, 0, 9000), unread]), 2)
+  // Whose it is cannot be known.
+  assert.equal(count([begun(200_000), begun(195_000)], [flow(190_000, 0), unread]), 2)
 })
 
 test('a part of a layer that was fetched beside others may be silent for longer than its file', () => {
@@ -188,10 +199,14 @@ test('a part of a layer that was fetched beside others may be silent for longer 
 
 test('what waits until a layer that is all there is durable is not silent', () => {
   const layers = [waiting(200_000), begun(300_000, 600_000)]
-  const excusedBy = (flow: Flow, isBusy: boolean) => findExcused(layers, { all: [flow], isWhole: true }, isBusy).length
+  const excusedBy = (flow: Flow, isBusy: boolean) =>
+    findExcused(layers, { all: [flow], isWhole: true, registryPorts }, isBusy).length
   assert.deepEqual([excusedBy(flow(50_000, 0), true), excusedBy(flow(50_000, 0), false)], [2, 0])
   assert.equal(findExcused([begun(1_100_000)], undefined, true).length, 1)
-  assert.equal(findExcused([begun(9_000_000)], { all: [flow(190_000, 0, 9000)], isWhole: true }, true).length, 1)
+  assert.equal(
+    findExcused([begun(9_000_000)], { all: [flow(190_000, 0, 9000)], isWhole: true, registryPorts }, true).length,
+    1,
+  )
   // Somebody was asked.
   assert.equal(excusedBy(flow(190_000, 0), true), 1)
 })

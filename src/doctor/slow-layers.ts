@@ -41,6 +41,8 @@ export interface Flows {
   readonly all: readonly Flow[]
   /** False where others may be there that are not seen. */
   readonly isWhole: boolean
+  /** Of registries, as far as they are known. */
+  readonly registryPorts: ReadonlySet<string>
 }
 
 const isLate = ({ idleMs }: LayerFile) => idleMs >= pieceMs
@@ -54,15 +56,16 @@ const isLate = ({ idleMs }: LayerFile) => idleMs >= pieceMs
  * @returns those to which nothing was written for longer than a piece takes, and which may come all the same
  */
 export function findExcused<Layer extends LayerFile>(layers: readonly Layer[], flows?: Flows, isBusy = false): Layer[] {
-  const silent = findSilent(layers, flows ?? { all: [], isWhole: false }, isBusy)
+  const silent = findSilent(layers, flows ?? { all: [], isWhole: false, registryPorts: new Set() }, isBusy)
   return layers.filter(layer => isLate(layer) && !silent.includes(layer))
 }
 
-function findSilent(layers: readonly LayerFile[], { all, isWhole }: Flows, isBusy: boolean): readonly LayerFile[] {
+function findSilent(layers: readonly LayerFile[], flows: Flows, isBusy: boolean): readonly LayerFile[] {
+  const { all, isWhole } = flows
   if (isWhole && all.length === 0) return []
   // Others are quiet since before any of the layers was begun: they are for something else.
   const own = all.filter(flow => flow.isOwn && layers.some(layer => isLate(layer) && isOfItsTime(flow, layer)))
-  const asked = findAsked(layers, all, isBusy)
+  const asked = findAsked(layers, flows, isBusy)
   // What comes to others of whom only that is known that they are connected may be anything.
   const seats = asked.length === 0 ? all : own
   const isExcused = (layer: LayerFile) => !isAskedForBy(asked, layer, layers) && hasSeat(layer, layers, seats)
@@ -79,23 +82,19 @@ interface Asked extends Flow {
   readonly bytesMin: number
 }
 
-/** The connections on which the engine, or who is known to write into it, waits for an answer, and that no layer needs that goes on. While something does, those to ports from which no layer comes may be for anything. */
-function findAsked(layers: readonly LayerFile[], flows: readonly Flow[], isBusy: boolean): Asked[] {
-  const seats = new Seats(flows)
+/** The connections on which the engine, or who is known to write into it, waits for an answer, and that no layer needs that goes on. While something comes, those to ports of no registry may be for anything. */
+function findAsked(layers: readonly LayerFile[], { all, registryPorts }: Flows, isBusy: boolean): Asked[] {
+  const seats = new Seats(all)
   for (const layer of layers.filter(isGoingOn)) seats.take(layer)
-  const own = flows.filter(({ isOwn }) => isOwn)
-  const goesOn = isBusy || layers.some(isGoingOn) || own.some(flow => !isMute(flow))
+  const goesOn = isBusy || layers.some(isGoingOn) || all.some(flow => flow.isOwn && !isMute(flow))
   const bytesMin = goesOn ? layerBytesMin : 0
-  const ports = new Set(own.filter(isBringing).map(({ remotePort }) => remotePort))
-  const waitedOn = seats.free.filter(flow => isWaitedOn(flow) && (!goesOn || ports.has(flow.remotePort)))
+  const bringing = [...seats.taken, ...all.filter(({ bytesPerSecond = 0 }) => bytesPerSecond >= bytesPerSecondMin)]
+  const ports = new Set([...registryPorts, ...bringing.map(({ remotePort }) => remotePort)])
+  const isForAnything = (flow: Flow) => (goesOn || bringing.length > 0) && !ports.has(flow.remotePort)
+  const waitedOn = seats.free.filter(flow => isWaitedOn(flow) && !isForAnything(flow))
   const asked = waitedOn.map(flow => ({ ...flow, bytesMin }))
   // Others were asked for something else, long before.
   return asked.filter(flow => layers.some(layer => isLate(layer) && mayBeOf(flow, layer)))
-}
-
-/** It brings a layer, or has brought one. */
-function isBringing({ bytes = Infinity, bytesPerSecond = 0 }: Flow): boolean {
-  return bytes >= layerBytesMin || bytesPerSecond >= bytesPerSecondMin
 }
 
 /** Since a layer was begun it was asked for, or has come, at least once. Parts of it that are fetched side by side are kept until those before them are written: one may be silent for longer than the file. */
@@ -152,9 +151,10 @@ function mayBeOf(flow: Asked, layer: LayerFile): boolean {
   return isOfItsTime(flow, layer) && (flow.bytes ?? Infinity) >= flow.bytesMin
 }
 
-/** Nothing comes on it, or too little for a layer. What pauses for as long as it was looked at may yet bring enough, and who has just asked has no answer yet. */
+/** Nothing comes on it, or too little for a layer. What pauses for as long as it was looked at may yet bring enough, who has just asked has no answer yet, and what has come may not be read yet. */
 function isMute(flow: Flow): boolean {
-  const { bytesPerSecond = 0 } = flow
+  const { bytesPerSecond = 0, unread } = flow
+  if (unread > 0) return false
   return quietMsOf(flow) >= silentMs || (bytesPerSecond > 0 && bytesPerSecond < bytesPerSecondMin)
 }
 
@@ -182,13 +182,18 @@ class Seats {
     return false
   }
 
+  get taken(): Flow[] {
+    return [...this.#taken.keys()]
+  }
+
   get free(): Flow[] {
     return this.#flows.filter(flow => !this.#taken.has(flow))
   }
 }
 
-/** Something came on it since the file was written to, and, where it is late, not as much as would have been written by now. */
-function mayBring({ idleMs, bytes = Infinity, bytesPerSecond = 0 }: Flow, layer: LayerFile): boolean {
+/** Something came on it since the file was written to, and, where it is late, not as much as would have been written by now, or nobody has read it yet. */
+function mayBring({ idleMs, bytes = Infinity, bytesPerSecond = 0, unread }: Flow, layer: LayerFile): boolean {
+  if (isLate(layer) && unread > 0) return true
   if (idleMs > layer.idleMs + slackMs) return false
   // What an earlier pull has begun is older than its connection.
   const broughtBytes = Math.min(bytes, (bytesPerSecond * layer.idleMs) / 1000)

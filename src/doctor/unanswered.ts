@@ -4,6 +4,7 @@ import { readProcessTable } from '../sys/process-files.ts'
 import { type Connection, isWaitedOn, readConnections } from './connections.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
+import { findRegistryPorts } from './registry-ports.ts'
 
 export interface Unanswered {
   readonly unanswered: number
@@ -37,8 +38,10 @@ export async function findUnanswered(
   { ageMs, evidence }: { readonly ageMs: number; readonly evidence: readonly string[] },
 ): Promise<Finding | undefined> {
   const connections = await readConnections(host, engine, readProcessTable(host))
+  const ports = await findRegistryPorts(host, engine)
   // Where something came after it, that may be all of the answer, and nobody has read it to its end.
-  const isAsked = (one: Connection) => isWaitedOn(one) && one.sentMs <= one.idleMs && one.sentMs <= ageMs + slackMs
+  const isAsked = (one: Connection) =>
+    isWaitedOn(one) && one.sentMs <= one.idleMs && one.sentMs <= ageMs + slackMs && ports.has(one.remotePort)
   const asked = (connections?.all ?? []).filter(isAsked)
   if (asked.length === 0) return undefined
   const longestMs = Math.max(...asked.map(({ sentMs }) => sentMs))

@@ -199,6 +199,7 @@ export const evidenceZh: readonly (readonly [english: string, chinese: string])[
     'the engine writes in pieces of 1 MiB; on the connections that it and its clients have made something came last {} ago',
     '引擎以 1 MiB 为单位写入；在它及其客户端发起的连接上，最后一次收到数据是在 {0} 前',
   ],
+  ['{} bytes have come for {} {}, which has not read them', '已有 {0} 字节到达 {1} {2}，它没有读取'],
   ['these connections brought {} bytes a second while they were looked at', '观察期间，这些连接每秒带来 {0} 字节'],
   [
     'neither the engine nor any of its clients has a connection on which it could come',

@@ -148,6 +148,21 @@ export const pulls = {
       advice: ['kill -CONT PID 可让它继续；若被跟踪程序持有，请结束该跟踪程序。'],
     },
   },
+  CLIENT_STOPPED: {
+    severity: 'problem',
+    en: {
+      title: 'The client that downloads a layer for the engine is stopped by a signal',
+      meaning:
+        'ctr, nerdctl and a dockerd that keeps its images in containerd download by themselves, and hand on what comes. The registry has sent, and this process does not read it.',
+      advice: ['kill -CONT PID lets it go on, and the pull with it.'],
+    },
+    zh: {
+      title: '为引擎下载层的客户端被信号停住',
+      meaning:
+        'ctr、nerdctl 以及把镜像存放在 containerd 中的 dockerd 自己下载，再把数据交给引擎。镜像仓库已发送数据，而该进程没有读取。',
+      advice: ['kill -CONT PID 可让它继续，拉取也随之继续。'],
+    },
+  },
   ENGINE_DOES_NOT_FEED: {
     severity: 'problem',
     en: {

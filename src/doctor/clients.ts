@@ -196,11 +196,26 @@ export async function parseClientPull(
   })
 }
 
-/** Whether it has another one pull; what cannot be read may. */
-export async function asksAnother(program: string, args: readonly string[], around: Surroundings): Promise<boolean> {
+/** What it pulls, as far as its words tell; nothing of what is no client. */
+export function imagesOf(program: string, args: readonly string[]): Reference[] {
   const client = clients.get(program)
   const line = client && parsePullLine(args, client)
-  return client === undefined || line === undefined || (await client.asked(line, around)).address !== undefined
+  return (line?.images ?? []).flatMap(text => {
+    try {
+      return parseReference(withoutTransport(text))
+    } catch {
+      return []
+    }
+  })
+}
+
+/** Whether a podman has another one pull. */
+export async function asksAnother(args: readonly string[], around: Surroundings): Promise<boolean> {
+  const line = parsePullLine(args, clients.get('podman') as Client)
+  if (line !== undefined) return (await askedByPodman(line, around)).address !== undefined
+  // It has options that we do not know.
+  const isTold = args.some(word => /^(?:--(?:remote|url|connection)(?:=.*)?|-[rc])$/s.test(word))
+  return isTold || ['CONTAINER_HOST', 'CONTAINER_CONNECTION'].some(name => around.env?.get(name))
 }
 
 /** Of podman each part by itself, those of the host in the place of what is not said. */

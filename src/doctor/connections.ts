@@ -13,7 +13,7 @@ export interface Connection {
   readonly sentMs: number
   /** All that has come on it; undefined where the kernel does not tell. */
   readonly bytes: number | undefined
-  /** Bytes that have come, and that nobody has read yet. */
+  /** Bytes that have come, and that nobody has read yet; fewer than `unreadMin` are none. */
   readonly unread: number
   /** At its other end. */
   readonly remotePort: string
@@ -52,6 +52,9 @@ const closedMs = 30_000
 
 /** What has sent so much, and more than has come, asks for no layer: it is a push, a log, or tells somebody what its program does. */
 const sentBytesMin = 64 * 1024
+
+/** Who only writes, over TLS, leaves what it is sent at the beginning unread for good; who has stopped to read a layer leaves more. */
+const unreadMin = 4096
 
 /** Two lines for each connection: its own end and its socket in the first, its counters in the second (tcp_info, ss(8)). */
 const portOf = /^(?:[A-Z-]+\s+)?\d+\s+\d+\s+\S*:(\d+)\s/
@@ -97,6 +100,15 @@ export async function readConnections(
 /** Nothing has come on it yet, so that it was made as long ago. */
 const firstMs = 5000
 
+/** What comes on it, or has come, is not read, since whoever has it does not: it says nothing of who sends. */
+export function isUnread({ unread, holder }: Connection): boolean {
+  return unread > 0 || isStopped(holder)
+}
+
+export function isStopped({ state }: Holder): boolean {
+  return state === 'T'
+}
+
 /** For how long nothing has happened on it. */
 export function quietMsOf({ idleMs, sentMs }: Connection): number {
   return Math.min(idleMs, sentMs)
@@ -107,9 +119,14 @@ export function quietMsOf({ idleMs, sentMs }: Connection): number {
  * the connection is made, and the next before it is closed.
  */
 export function isWaitedOn(connection: Connection): boolean {
-  const { idleMs, sentMs, keptMs, isOwn, bytes, unread } = connection
+  const { idleMs, sentMs, keptMs, isOwn, bytes } = connection
   const leftMs = keptMs + closedMs
-  return isOwn && unread === 0 && quietMsOf(connection) >= leftMs && idleMs - sentMs < (bytes === 0 ? firstMs : leftMs)
+  return (
+    isOwn &&
+    !isUnread(connection) &&
+    quietMsOf(connection) >= leftMs &&
+    idleMs - sentMs < (bytes === 0 ? firstMs : leftMs)
+  )
 }
 
 type Owner = Pick<Connection, 'isOwn' | 'keptMs' | 'holder'>
@@ -128,7 +145,8 @@ function parseConnection(line: string, next = '', owner: Owner): Connection[] {
   const sentMs = numberOf(sentOf) ?? 0
   const socket = socketOf.exec(line)?.[1] ?? ''
   const remotePort = remotePortOf.exec(line)?.[1] ?? ''
-  const unread = Number(unreadOf.exec(line)?.[1] ?? 0)
+  const inQueue = Number(unreadOf.exec(line)?.[1] ?? 0)
+  const unread = inQueue < unreadMin ? 0 : inQueue
   // What is sent again is nothing new: the question was sent before, on a connection that was kept for as long at most.
   const askedMs = backoffOf.test(counters) ? idleMs - (bytes === 0 ? 0 : owner.keptMs) : 0
   return [{ socket, idleMs, sentMs: Math.max(sentMs, askedMs), bytes, unread, remotePort, ...owner }]

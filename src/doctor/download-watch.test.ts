@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeEngine } from '../../test/checked.ts'
 import { FixtureHost } from '../../test/fixture-host.ts'
+import { readProcessTable } from '../sys/process-files.ts'
 import { DownloadWatch } from './download-watch.ts'
 import type { FoundEngine } from './engines.ts'
 import type { Line } from './lines.ts'
@@ -84,8 +85,10 @@ interface Ingest {
   readonly received?: readonly number[]
   /** The first has what nobody has read. */
   readonly unread?: number
-  /** Whether who is connected to the engine is called ctr, and is stopped. */
+  /** How who is connected to the engine is called. */
+  readonly connectedAs?: string
   readonly isStopped?: boolean
+  readonly isStoppedAtLast?: boolean
   /** The same of what was sent, if not a second more. */
   readonly sent?: readonly number[]
   /** What each brings in a second. */
@@ -117,6 +120,8 @@ async function toldOfIngest({
   received,
   unread = 0,
   isStopped = false,
+  isStoppedAtLast = isStopped,
+  connectedAs = 'agent',
   sent = [],
   speeds = [],
   ports = [],
@@ -134,6 +139,7 @@ async function toldOfIngest({
       const counters = `cubic bytes_received:${bytes} lastsnd:${sent[at] ?? ms + 1000} lastrcv:${ms} x:2`
       return `${at === 0 ? unread : 0} 0 [::ffff:10.0.0.1]:${ports[at] ?? 40_000 + at} 10.0.0.2:443 ino:${50 + at} sk:1\n\t ${counters}\n`
     })
+  const stat = (isInT: boolean) => `8 (${connectedAs}) ${isInT ? 'T' : 'S'} 1 8 8 0 ${'0 '.repeat(46)}`
   const host = new FixtureHost({
     links: {
       ...Object.fromEntries(directories.map((directory, at) => [`/proc/7/fd/${at}`, `${directory}/data`])),
@@ -153,6 +159,7 @@ async function toldOfIngest({
         files.slice(0, reread).map((_, at) => [`/proc/7/fdinfo/${at}`, 'pos:\t9\nflags:\t0100000\n']),
       ),
       '/proc/uptime': '900.00 0.00\n',
+      '/proc/8/stat': stat(isStopped),
     },
   })
   Object.assign(host, {
@@ -176,8 +183,9 @@ async function toldOfIngest({
     await watch.look()
     await host.pause(250)
   }
-  const ctr = { ...makeEngine(8).process, pid: 8, name: isStopped ? 'ctr' : 'agent', state: isStopped ? 'T' : 'S' }
-  await watch.lookCloser(() => new Map(isOfOther ? [[8, ctr]] : []))
+  host.later['/proc/8/stat'] = stat(isStoppedAtLast)
+  await host.pause(0)
+  await watch.lookCloser(() => readProcessTable(host))
   return watch.judge([]).map(({ code, subject }) => `${code} ${subject}`)
 }
 
@@ -268,11 +276,21 @@ test('who has just asked has no answer yet, and who makes a layer durable may as
 })
 
 test('a client that is stopped is named, and no registry, where it does not read what has come', async () => {
-  const scene = { received: [20_000], unread: 249_856, isOfOther: true }
-  const waits = 'PULL_WAITS containerd 7 ← registry'
+  const scene = { received: [20_000], unread: 249_856, isOfOther: true, connectedAs: 'ctr' }
+  const [waits, silent] = ['PULL_WAITS containerd 7 ← registry', 'DOWNLOAD_SILENT containerd 7 ← registry']
+  const named = [waits, 'CLIENT_STOPPED ctr 8']
   assert.deepEqual(await toldOfIngest(scene), [waits])
-  assert.deepEqual(await toldOfIngest({ ...scene, isStopped: true }), [waits, 'CLIENT_STOPPED ctr 8'])
-  assert.deepEqual(await toldOfIngest({ received: [20_000], unread: 1 }), [waits])
+  assert.deepEqual(await toldOfIngest({ ...scene, isStopped: true }), named)
+  // Who is held back now and then is stopped for moments.
+  assert.deepEqual(await toldOfIngest({ ...scene, isStoppedAtLast: true }), [waits])
+  // Also where only a connection is left that it keeps.
+  assert.deepEqual(await toldOfIngest({ ...scene, unread: 0 }), [silent])
+  assert.deepEqual(await toldOfIngest({ ...scene, unread: 0, isStopped: true }), named)
+  assert.deepEqual(await toldOfIngest({ received: [20_000], unread: 250_000 }), [waits])
+  // What who only writes never reads.
+  assert.deepEqual(await toldOfIngest({ received: [20_000], unread: 510 }), [silent])
+  // Nobody knows that it downloads.
+  assert.deepEqual(await toldOfIngest({ ...scene, connectedAs: 'python3', isStopped: true }), [waits])
 })
 
 test('what an earlier pull of containerd has left is read before anybody is asked for the rest', async () => {

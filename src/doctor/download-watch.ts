@@ -5,7 +5,7 @@ import { findMountOf, isServed, parseMountInfo } from '../sys/mounts.ts'
 import { secondsSince } from '../sys/process-age.ts'
 import { type ProcessTable, readProcessTable } from '../sys/process-files.ts'
 import type { FindingCode } from './catalogue.ts'
-import { type Connections, quietMsOf, readConnections } from './connections.ts'
+import { type Connections, isStopped, isUnread, quietMsOf, readConnections } from './connections.ts'
 import { type Download, findLayerFiles, silentMs } from './downloads.ts'
 import { describeEngine, type FoundEngine } from './engines.ts'
 import { type Finding, makeFinding } from './finding.ts'
@@ -91,7 +91,7 @@ export class DownloadWatch {
     const table = readTable()
     for (const engine of new Set(unclear.map(({ engine }) => engine))) {
       const connections = await readConnections(this.#host, engine, table)
-      const registryPorts = await findRegistryPorts(this.#host, engine)
+      const registryPorts = findRegistryPorts(this.#host, table)
       into.set(engine, { atMs: this.#host.elapsed(), connections, registryPorts })
     }
   }
@@ -160,20 +160,34 @@ export class DownloadWatch {
     return [...downloads.map(download => this.#judgeOne(download)), ...this.#findStoppedClients(downloads)]
   }
 
-  /** Who downloads a layer by itself, has it before it, and does not read it, since somebody has stopped it. */
+  /** Who downloads a layer by itself, and does not read what comes, since somebody has stopped it. */
   #findStoppedClients(downloads: readonly Download[]): Finding[] {
-    const still = new Set(downloads.filter(one => isInPieces(one) && this.#isStill(one)).map(({ engine }) => engine))
+    const still = downloads.filter(one => isInPieces(one) && this.#isStill(one))
     const engines = this.#engines.map(({ process }) => process.pid)
-    return [...still].flatMap(engine => {
-      const flows = (this.#flows(engine)?.all ?? []).filter(({ unread, holder }) => unread > 0 && holder.state === 'T')
-      const byPid = Map.groupBy(flows, ({ holder }) => holder.pid)
-      return [...byPid].flatMap(([pid, [flow]]) => {
-        if (flow === undefined || engines.includes(pid)) return []
-        const evidence = [describeUnread(flow), `its process is in state ${flow.holder.state}`]
+    return [...Map.groupBy(still, ({ engine }) => engine)].flatMap(([engine, layers]) => {
+      const flows = this.#flows(engine)
+      const isForLayer = (flow: Flow) =>
+        flow.unread > 0 ||
+        (flows?.registryPorts.has(flow.remotePort) === true && layers.some(layer => isOfItsTime(flow, layer)))
+      const stopped = (flows?.all ?? []).filter(
+        flow => flow.isOwn && isStopped(flow.holder) && this.#wasStopped(engine, flow) && isForLayer(flow),
+      )
+      const byPid = Map.groupBy(stopped, ({ holder }) => holder.pid)
+      return [...byPid].flatMap(([pid, own]) => {
+        if (engines.includes(pid)) return []
+        const [{ name = '', state = '' } = {}] = own.map(({ holder }) => holder)
+        const unread = own.filter(({ unread }) => unread > 0).map(describeUnread)
         const facts = { engine: engine.kind, enginePid: engine.process.pid, clientPid: pid }
-        return [makeFinding('CLIENT_STOPPED', `${flow.holder.name} ${pid}`, { evidence, facts })]
+        const evidence = [...unread, `its process is in state ${state}`]
+        return [makeFinding('CLIENT_STOPPED', `${name} ${pid}`, { evidence, facts })]
       })
     })
+  }
+
+  /** Already when its connections were first looked at. */
+  #wasStopped(engine: FoundEngine, { socket }: Flow): boolean {
+    const before = this.#first.get(engine)?.connections?.all.find(one => one.socket === socket)
+    return before !== undefined && isStopped(before.holder)
   }
 
   /** A dockerd whose connection has broken waits for up to 25 s before it asks again, and keeps the file open. */
@@ -365,7 +379,7 @@ export function isInPieces({ engine, isSent }: Download): boolean {
 /** What is not the engine's own tells by itself of no silence, and neither does what is for something else. Who has just asked has no answer yet. */
 function isNothingComing(download: Download, { all, isWhole }: Flows): boolean {
   const isAsked = all.some(flow => flow.isOwn && isOfItsTime(flow, download))
-  return isWhole && isAsked && all.every(flow => flow.unread === 0 && quietMsOf(flow) >= silentMs)
+  return isWhole && isAsked && all.every(flow => !isUnread(flow) && quietMsOf(flow) >= silentMs)
 }
 
 function describeUnread({ unread, holder }: Flow): string {

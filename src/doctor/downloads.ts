@@ -17,7 +17,7 @@ export interface Download {
   readonly reference: string | undefined
   /** Since the last byte was written, by the time of the file: below 0 where one of the clocks is wrong. */
   readonly idleMs: number
-  /** Since the engine has begun with it, where it writes something beside it: earlier pulls may have. */
+  /** Since the engine has begun with it, or an earlier pull has, where it writes something beside it; since the last byte was written where that is not told. */
   readonly openedMs?: number
   /** It is all there, and the engine is in the middle of it: it unpacks it, or makes it durable. */
   readonly isUnpacked: boolean
@@ -118,8 +118,8 @@ async function readIngest(
   const isSent = name !== undefined && !fetched.test(name)
   const path = join(directory, 'data')
   const isUnpacked = total > 0 && total === file.size
-  const openedMs = begun === undefined ? Infinity : host.now() - begun.mtimeMs
-  const times = { idleMs: host.now() - file.mtimeMs, openedMs }
+  const idleMs = host.now() - file.mtimeMs
+  const times = { idleMs, openedMs: begun === undefined ? idleMs : host.now() - begun.mtimeMs }
   const size = { bytes: file.size, total: total > 0 ? total : undefined }
   return { engine, path, ...size, ...times, reference, isUnpacked, isSent, isReread }
 }

@@ -15,6 +15,8 @@ import { findUnanswered } from './unanswered.ts'
 
 /** What a command that waits writes to its terminal and to itself meanwhile is less. */
 const idleBytes = 4096
+/** What a daemon that is asked how it is, each second, reads and writes is less. */
+const idleBytesPerSecond = 32_768
 
 /** A tracer stops whom it follows for moments at each of its calls: only who was found stopped in so many looks, and has not run between them, is. */
 const stoppedLooksMin = 3
@@ -106,9 +108,10 @@ export class EngineWatch {
     return [makeFinding(reason.code, subject, { ...details, severity: mayBeSlow(verdict) ? 'note' : 'warning' })]
   }
 
-  /** It has hardly read or written anything while it was looked at. */
+  /** It has hardly read or written anything while it was looked at, by far less than who unpacks: others may ask it how it is. */
   get isIdle(): boolean {
-    return this.#bytes - (this.#firstBytes ?? 0) <= idleBytes
+    const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
+    return this.#bytes - (this.#firstBytes ?? 0) <= Math.max(idleBytes, (idleBytesPerSecond * ms) / 1000)
   }
 
   /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */
@@ -128,8 +131,10 @@ export class EngineWatch {
     if (bytes > idleBytes) return tell('PULL_MOVES')
     const around = surroundingsOf(this.#host, process.pid, engine.environment)
     // A podman may be told to have another one pull: then it waits for that one, and not for a registry.
-    const isOfOther = kind === 'podman' && (await asksAnother(kind, args, around))
-    const unanswered = isOfOther ? undefined : await findUnanswered(this.#host, engine, { ageMs: Infinity, evidence })
+    const isOfOther = kind === 'podman' && (await asksAnother(args, around))
+    const unanswered = isOfOther
+      ? undefined
+      : await findUnanswered(this.#host, engine, { isCommand: true, ageMs: Infinity, evidence })
     return unanswered === undefined ? tell('PULL_WAITS') : [unanswered]
   }
 }

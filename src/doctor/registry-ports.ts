@@ -1,20 +1,29 @@
-/** The ports at which an engine may ask a registry, as far as that can be known from here. */
+/** The ports at which registries may be asked, as far as that can be known from here. */
 import { registryHost } from '../oci/reference.ts'
 import type { HostView } from '../sys/host-view.ts'
-import { readEnvironment } from '../sys/process-files.ts'
-import { findClientPulls } from './clients.ts'
-import type { FoundEngine } from './engines.ts'
+import { type ProcessTable, readArguments, readEnvironment } from '../sys/process-files.ts'
+import { imagesOf } from './clients.ts'
+import { isEngineName } from './engines.ts'
 import { readProxies } from './registry-settings.ts'
 
 /** Of https and http, and of the registry that everybody runs himself. */
 const usual = ['443', '80', '5000']
 
-/** Besides the usual ones those that its clients have named, and those of proxies: what a kubelet asks for, or a configuration leads to, is not known. */
-export async function findRegistryPorts(host: HostView, { kind, sockets, process, environment }: FoundEngine) {
-  const clients = await findClientPulls(host, { kind, sockets, process })
-  const named = clients.map(({ reference }) => registryHost(reference))
-  const environments = [environment, ...clients.map(({ pid }) => readEnvironment(host, pid))]
-  const { NO_PROXY: _, ...proxies } = Object.assign({}, ...environments.map(readProxies))
-  const ports = [...named, ...Object.values<string>(proxies)].flatMap(text => /:(\d+)\/?$/.exec(text)?.[1] ?? [])
-  return new Set([...usual, ...ports])
+/**
+ * Besides the usual ones those that a client on the host has named, whoever's it is, and those of the proxies that clients and engines have in their environment or are told on their command line.
+ * What a kubelet asks for, or a file leads to, is not known.
+ */
+export function findRegistryPorts(host: HostView, table: ProcessTable): ReadonlySet<string> {
+  const found = [...table.values()].flatMap(({ pid, name }) => {
+    const args = readArguments(host, pid)
+    const images = imagesOf(name, args)
+    if (images.length === 0 && !isEngineName(name)) return []
+    const { NO_PROXY: _, ...proxies } = readProxies(readEnvironment(host, pid))
+    return [...images.map(registryHost), ...Object.values(proxies), ...args.filter(isProxy)]
+  })
+  return new Set([...usual, ...found.flatMap(text => /:(\d+)\/?$/.exec(text)?.[1] ?? [])])
+}
+
+function isProxy(word: string): boolean {
+  return /^(?:--https?-proxy=)?https?:\/\//.test(word)
 }

@@ -1,5 +1,5 @@
 /** Layers of a containerd that do not grow, and may come all the same: what has come is in no file until it is a piece of 1 MiB, and what waits for its turn has not been asked for. */
-import { type Connection, isWaitedOn, quietMsOf } from './connections.ts'
+import { type Connection, isUnread, isWaitedOn, quietMsOf } from './connections.ts'
 import { silentMs } from './downloads.ts'
 
 /** containerd writes what has come in pieces of 1 MiB: what is slower than these 9 KB a second, and cannot be seen to come otherwise, is called silent. */
@@ -90,7 +90,8 @@ function findAsked(layers: readonly LayerFile[], { all, registryPorts }: Flows, 
   const bytesMin = goesOn ? layerBytesMin : 0
   const bringing = [...seats.taken, ...all.filter(({ bytesPerSecond = 0 }) => bytesPerSecond >= bytesPerSecondMin)]
   const ports = new Set([...registryPorts, ...bringing.map(({ remotePort }) => remotePort)])
-  const isForAnything = (flow: Flow) => (goesOn || bringing.length > 0) && !ports.has(flow.remotePort)
+  const comes = goesOn || all.some(flow => !isMute(flow))
+  const isForAnything = (flow: Flow) => comes && !ports.has(flow.remotePort)
   const waitedOn = seats.free.filter(flow => isWaitedOn(flow) && !isForAnything(flow))
   const asked = waitedOn.map(flow => ({ ...flow, bytesMin }))
   // Others were asked for something else, long before.
@@ -153,8 +154,8 @@ function mayBeOf(flow: Asked, layer: LayerFile): boolean {
 
 /** Nothing comes on it, or too little for a layer. What pauses for as long as it was looked at may yet bring enough, who has just asked has no answer yet, and what has come may not be read yet. */
 function isMute(flow: Flow): boolean {
-  const { bytesPerSecond = 0, unread } = flow
-  if (unread > 0) return false
+  const { bytesPerSecond = 0 } = flow
+  if (isUnread(flow)) return false
   return quietMsOf(flow) >= silentMs || (bytesPerSecond > 0 && bytesPerSecond < bytesPerSecondMin)
 }
 
@@ -192,8 +193,9 @@ class Seats {
 }
 
 /** Something came on it since the file was written to, and, where it is late, not as much as would have been written by now, or nobody has read it yet. */
-function mayBring({ idleMs, bytes = Infinity, bytesPerSecond = 0, unread }: Flow, layer: LayerFile): boolean {
-  if (isLate(layer) && unread > 0) return true
+function mayBring(flow: Flow, layer: LayerFile): boolean {
+  if (isLate(layer) && isUnread(flow)) return true
+  const { idleMs, bytes = Infinity, bytesPerSecond = 0 } = flow
   if (idleMs > layer.idleMs + slackMs) return false
   // What an earlier pull has begun is older than its connection.
   const broughtBytes = Math.min(bytes, (bytesPerSecond * layer.idleMs) / 1000)

@@ -27,21 +27,30 @@ export function tellUnanswered(
   })
 }
 
-/**
- * What pulls of which nothing else is seen wait for.
- * @param ageMs of the oldest of them: what was quiet before is for something else
- * @param evidence what is seen of them
- */
+interface Pulls {
+  /** The engine is the command that pulls, and has connections for nothing else. */
+  readonly isCommand?: boolean
+  /** Of the oldest: what was quiet before is for something else. */
+  readonly ageMs: number
+  /** What is seen of them. */
+  readonly evidence: readonly string[]
+}
+
+/** What pulls of which nothing else is seen wait for. */
 export async function findUnanswered(
   host: HostView,
   engine: FoundEngine,
-  { ageMs, evidence }: { readonly ageMs: number; readonly evidence: readonly string[] },
+  { isCommand = false, ageMs, evidence }: Pulls,
 ): Promise<Finding | undefined> {
-  const connections = await readConnections(host, engine, readProcessTable(host))
-  const ports = await findRegistryPorts(host, engine)
+  const table = readProcessTable(host)
+  const connections = await readConnections(host, engine, table)
+  const ports = findRegistryPorts(host, table)
   // Where something came after it, that may be all of the answer, and nobody has read it to its end.
   const isAsked = (one: Connection) =>
-    isWaitedOn(one) && one.sentMs <= one.idleMs && one.sentMs <= ageMs + slackMs && ports.has(one.remotePort)
+    isWaitedOn(one) &&
+    one.sentMs <= one.idleMs &&
+    one.sentMs <= ageMs + slackMs &&
+    (isCommand || ports.has(one.remotePort))
   const asked = (connections?.all ?? []).filter(isAsked)
   if (asked.length === 0) return undefined
   const longestMs = Math.max(...asked.map(({ sentMs }) => sentMs))

@@ -109,7 +109,8 @@ test('an image comes into the podman of an ordinary user, with owners of its own
       sh -c 'echo alive; stat -c %u /srv/data/run'`
   const reference = bed.refer('debian')
   const args = [home, join(import.meta.dirname, '../..'), programs, reference, asUser]
-  const said = await run('unshare', ['--mount', 'sh', '-ec', prepare, 'sh', ...args])
+  // The process that keeps this user's namespace ends with the others.
+  const said = await run('unshare', ['--mount', '--pid', '--fork', '--mount-proc', 'sh', '-ec', prepare, 'sh', ...args])
   const { Id, Digest, RepoTags } = await inspect(healthy, reference)
   assert.deepEqual(said.split('\n'), [`${Id} ${Digest} [${RepoTags.join(' ')}]`, 'alive', '1000'])
   assert.deepEqual(await seen.started(), [])

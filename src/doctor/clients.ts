@@ -196,6 +196,10 @@ export async function parseClientPull(
   })
 }
 
+export function isClientName(name: string): boolean {
+  return clients.has(name)
+}
+
 /** What it pulls, as far as its words tell; nothing of what is no client. */
 export function imagesOf(program: string, args: readonly string[]): Reference[] {
   const client = clients.get(program)

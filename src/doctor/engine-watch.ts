@@ -2,6 +2,7 @@
 import { type BlameLimits, blame } from '../flow/blame.ts'
 import type { PipelineSample } from '../flow/stage.ts'
 import type { HostView } from '../sys/host-view.ts'
+import { ticksPerSecond } from '../sys/process-age.ts'
 import { catalogue, type FindingCode } from './catalogue.ts'
 import { asksAnother, surroundingsOf } from './clients.ts'
 import { DiskWatch } from './disk-watch.ts'
@@ -15,8 +16,9 @@ import { findUnanswered } from './unanswered.ts'
 
 /** What a command that waits writes to its terminal and to itself meanwhile is less. */
 const idleBytes = 4096
-/** What a daemon that is asked how it is, each second, reads and writes is less. */
-const idleBytesPerSecond = 32_768
+/** What a daemon that is asked how it is, each second, reads and writes is less, and so is the processor time that it takes, as a share of one. */
+const idleBytesPerSecond = 256 * 1024
+const idleShare = 0.1
 
 /** A tracer stops whom it follows for moments at each of its calls: only who was found stopped in so many looks, and has not run between them, is. */
 const stoppedLooksMin = 3
@@ -32,6 +34,8 @@ export class EngineWatch {
   #stoppedLooks = 0
   #switches: number | undefined
   #firstBytes: number | undefined
+  #ticks = 0
+  #firstTicks: number | undefined
   #bytes = 0
 
   constructor(host: HostView, engine: FoundEngine) {
@@ -52,6 +56,8 @@ export class EngineWatch {
     this.#noteState(look)
     this.#bytes = look.read + look.written
     this.#firstBytes ??= this.#bytes
+    this.#ticks = look.userTicks + look.systemTicks
+    this.#firstTicks ??= this.#ticks
     const { task, units } = this.#sleep.count(look)
     const isAsleep = task?.state === 'D'
     const stage = { name: describeEngine(this.#engine), kind: 'sync', bytesIn: 0, bytesOut: 0, units } as const
@@ -108,10 +114,12 @@ export class EngineWatch {
     return [makeFinding(reason.code, subject, { ...details, severity: mayBeSlow(verdict) ? 'note' : 'warning' })]
   }
 
-  /** It has hardly read or written anything while it was looked at, by far less than who unpacks: others may ask it how it is. */
+  /** It has done less while it was looked at than who unpacks in his own process: others may ask it how it is. */
   get isIdle(): boolean {
-    const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
-    return this.#bytes - (this.#firstBytes ?? 0) <= Math.max(idleBytes, (idleBytesPerSecond * ms) / 1000)
+    const seconds = (this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)) / 1000
+    const bytes = this.#bytes - (this.#firstBytes ?? 0)
+    const ticks = this.#ticks - (this.#firstTicks ?? 0)
+    return bytes <= Math.max(idleBytes, idleBytesPerSecond * seconds) && ticks <= ticksPerSecond * idleShare * seconds
   }
 
   /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */

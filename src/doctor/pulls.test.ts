@@ -7,8 +7,8 @@ import { RecordedHost } from '../sys/recorded-host.ts'
 import { diagnose } from './diagnose.ts'
 import { examinePulls } from './pulls.ts'
 
-const stat = (pid: number, name: string, parent: number) =>
-  `${pid} (${name}) S ${parent} ${pid} ${pid} ${'0 '.repeat(13)}1 0 100 ${'0 '.repeat(20)}`
+const stat = (pid: number, name: string, parent: number, userTicks = 0) =>
+  `${pid} (${name}) S ${parent} ${pid} ${pid} ${'0 '.repeat(7)}${userTicks} ${'0 '.repeat(5)}1 0 100 ${'0 '.repeat(20)}`
 const now = 1_800_000_000
 /** As containers/image names it, and as it did before. */
 const blobs = ['/var/tmp/container_images_storage1/1', '/var/tmp/storage3832830412/1']
@@ -265,7 +265,7 @@ test('a record of one process says of others what --pid would have said on the s
 
 test('a client that waits for a pull of which nothing is to be seen is no absence of pulls', async () => {
   const uid = process.getuid?.() ?? 0
-  const look = async (args: readonly string[], quietMs = 1, moved = 0, port = 443) => {
+  const look = async (args: readonly string[], quietMs = 1, moved = 0, port = 443, worked = 0) => {
     const counters = `bytes_received:5000 lastsnd:${quietMs} lastrcv:${quietMs + 3}`
     const host = new FixtureHost({
       files: {
@@ -284,6 +284,7 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
         'ss -tneiH state listening': '',
       },
     })
+    host.later['/proc/7/stat'] = stat(7, 'containerd', 1, worked)
     host.later['/proc/7/io'] = `rchar: ${1 + moved}\nwchar: 1\n`
     const engine = makeEngine(7, { kind: 'containerd', sockets: ['/run/containerd/containerd.sock'] })
     return (await examinePulls(host, [engine], { signal: AbortSignal.timeout(60_000) })).findings
@@ -300,7 +301,8 @@ test('a client that waits for a pull of which nothing is to be seen is no absenc
   assert.deepEqual(codesOf(await look(pull, 950_000)), ['PULL_WAITS'])
   assert.deepEqual(codesOf(await look(pull, 61_000, 0, 4317)), ['PULL_WAITS'])
   // It may unpack in its own process; that somebody asks it how it is is less.
-  assert.deepEqual(codesOf(await look(pull, 61_000, 900_000)), ['PULL_WAITS'])
-  assert.deepEqual(codesOf(await look(pull, 61_000, 20_000)), ['PULL_UNANSWERED'])
+  assert.deepEqual(codesOf(await look(pull, 61_000, 9_000_000)), ['PULL_WAITS'])
+  assert.deepEqual(codesOf(await look(pull, 61_000, 20_000, 443, 100)), ['PULL_WAITS'])
+  assert.deepEqual(codesOf(await look(pull, 61_000, 200_000, 443, 5)), ['PULL_UNANSWERED'])
   assert.deepEqual(codesOf(await look(['ctr', 'images', 'ls'], 61_000)), ['NO_PULL'])
 })

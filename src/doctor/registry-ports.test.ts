@@ -4,6 +4,8 @@ import { FixtureHost } from '../../test/fixture-host.ts'
 import { readProcessTable } from '../sys/process-files.ts'
 import { findRegistryPorts } from './registry-ports.ts'
 
+const asked: string[] = []
+
 /** By process: its name, its words and its environment. */
 function ports(...processes: (readonly [name: string, words: string, environment?: string])[]): string[] {
   const files = processes.flatMap(([name, words, environment = ''], at) => [
@@ -12,6 +14,11 @@ function ports(...processes: (readonly [name: string, words: string, environment
     [`/proc/${at + 7}/environ`, `${environment.replaceAll(' ', '\0')}\0`],
   ])
   const host = new FixtureHost({ files: Object.fromEntries(files) })
+  const text = host.text.bind(host)
+  host.text = path => {
+    asked.push(path)
+    return text(path)
+  }
   return [...findRegistryPorts(host, readProcessTable(host))].filter(port => !['443', '80', '5000'].includes(port))
 }
 
@@ -32,4 +39,8 @@ test('registries are asked at the usual ports, at those that clients name, and a
     [],
   )
   assert.deepEqual(ports(['dockerd', 'dockerd', 'NO_PROXY=a:4317']), [])
+  // Whoever asks a stranger for his words may hang with him.
+  asked.length = 0
+  assert.deepEqual(ports(['postgres', 'docker pull a:7/b']), [])
+  assert.ok(!asked.includes('/proc/7/cmdline'))
 })

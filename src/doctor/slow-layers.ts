@@ -90,8 +90,7 @@ function findAsked(layers: readonly LayerFile[], { all, registryPorts }: Flows, 
   const bytesMin = goesOn ? layerBytesMin : 0
   const bringing = [...seats.taken, ...all.filter(({ bytesPerSecond = 0 }) => bytesPerSecond >= bytesPerSecondMin)]
   const ports = new Set([...registryPorts, ...bringing.map(({ remotePort }) => remotePort)])
-  const comes = goesOn || all.some(flow => !isMute(flow))
-  const isForAnything = (flow: Flow) => comes && !ports.has(flow.remotePort)
+  const isForAnything = (flow: Flow) => (goesOn || bringing.length > 0) && !ports.has(flow.remotePort)
   const waitedOn = seats.free.filter(flow => isWaitedOn(flow) && !isForAnything(flow))
   const asked = waitedOn.map(flow => ({ ...flow, bytesMin }))
   // Others were asked for something else, long before.

@@ -1,7 +1,7 @@
 import type { HostView } from './host-view.ts'
 
 /** USER_HZ is 100 for every program on Linux. */
-const ticksPerSecond = 100
+export const ticksPerSecond = 100
 
 /** @param startTicks since the boot */
 export function secondsSince(host: HostView, startTicks: number): number {

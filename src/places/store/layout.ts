@@ -108,7 +108,7 @@ export function openLayout(root: string, create: boolean): Layout {
       makeRoot(resolve(root))
     }
     const layout = new Layout(realpathSync(root))
-    if (there) checkVersion(layout)
+    if (there || existsSync(layout.version)) checkVersion(layout)
     if (!there || !isReadOnly(layout)) makeDirectories(layout)
     return layout
   } catch (error) {
@@ -129,7 +129,10 @@ export function isReadOnly(layout: Layout): boolean {
 /** Refuses a directory with foreign content: a mistyped --root must not have its modes changed or be swept. */
 function makeRoot(root: string): void {
   makePath(root, 0o700)
-  const foreign = readdirSync(root).filter(name => !ownNames.has(name) && name !== 'lost+found')
+  const names = readdirSync(root)
+  // Another process has made it meanwhile.
+  if (names.includes('version')) return
+  const foreign = names.filter(name => !ownNames.has(name) && name !== 'lost+found')
   if (foreign.length > 0) {
     throw new WindlassError(
       'FAILED',

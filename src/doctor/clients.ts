@@ -34,7 +34,6 @@ export interface ClientPull {
 
 /** One that is there. */
 export interface WaitingClient extends ClientPull {
-  readonly pid: number
   /** When its process was started, since the boot. */
   readonly startTicks: number
 }
@@ -151,7 +150,7 @@ export async function findClientPulls(
   const isOfEngine = (pid: number, { socket }: ClientPull) =>
     socket === undefined ? kind !== 'podman' || pid === engine.pid : listening.has(socket)
   const all = found.map(async ({ pid, startTicks, pulls }) =>
-    (await pulls).filter(pull => isOfEngine(pid, pull)).map(pull => ({ ...pull, pid, startTicks })),
+    (await pulls).filter(pull => isOfEngine(pid, pull)).map(pull => ({ ...pull, startTicks })),
   )
   return (await Promise.all(all)).flat()
 }
@@ -187,30 +186,25 @@ export async function parseClientPull(
   const platform = isOfMany ? undefined : platforms[0]
   // Of the others the first counts, and a second is refused, or passed over.
   const images = name === 'podman' ? line.images.map(withoutTransport).filter(hasHost) : line.images.slice(0, 1)
-  return images.flatMap(text => {
-    try {
-      return [{ text, reference: parseReference(text), namespace, socket, platform, isOfMany }]
-    } catch {
-      return []
-    }
-  })
-}
-
-export function isClientName(name: string): boolean {
-  return clients.has(name)
+  return images.flatMap(text =>
+    referencesIn(text).map(reference => ({ text, reference, namespace, socket, platform, isOfMany })),
+  )
 }
 
 /** What it pulls, as far as its words tell; nothing of what is no client. */
 export function imagesOf(program: string, args: readonly string[]): Reference[] {
   const client = clients.get(program)
   const line = client && parsePullLine(args, client)
-  return (line?.images ?? []).flatMap(text => {
-    try {
-      return parseReference(withoutTransport(text))
-    } catch {
-      return []
-    }
-  })
+  return (line?.images ?? []).flatMap(text => referencesIn(withoutTransport(text)))
+}
+
+/** None in what is no name of an image. */
+function referencesIn(text: string): Reference[] {
+  try {
+    return [parseReference(text)]
+  } catch {
+    return []
+  }
 }
 
 /** Whether a podman has another one pull. */

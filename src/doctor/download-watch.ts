@@ -37,7 +37,6 @@ interface Growth {
 interface Seen {
   readonly atMs: number
   readonly connections: Connections | undefined
-  readonly registryPorts: ReadonlySet<string>
 }
 
 /** What a dockerd says of the layers of its pulls. */
@@ -54,6 +53,7 @@ export class DownloadWatch {
   /** Of engines whose files say too little by themselves: as soon as that was seen, and at the end. */
   readonly #first = new Map<FoundEngine, Seen>()
   readonly #last = new Map<FoundEngine, Seen>()
+  #registryPorts: ReadonlySet<string> = new Set()
   /** Engines that say that they download nothing of what does not grow. */
   #resting: ReadonlySet<FoundEngine> = new Set()
   /** Of engines that were asked about in this judgement: their layers that may come all the same. */
@@ -79,7 +79,11 @@ export class DownloadWatch {
   /** Looks at the connections behind files that say too little by themselves. */
   async lookCloser(readTable: () => ProcessTable): Promise<void> {
     const unclear = this.#latest.filter(download => isInPieces(download) && this.#isStill(download))
-    await this.#lookAtConnections(unclear, this.#last, readTable)
+    await this.#lookAtConnections(unclear, this.#last, () => {
+      const table = readTable()
+      this.#registryPorts = findRegistryPorts(this.#host, table)
+      return table
+    })
   }
 
   async #lookAtConnections(
@@ -91,8 +95,7 @@ export class DownloadWatch {
     const table = readTable()
     for (const engine of new Set(unclear.map(({ engine }) => engine))) {
       const connections = await readConnections(this.#host, engine, table)
-      const registryPorts = findRegistryPorts(this.#host, table)
-      into.set(engine, { atMs: this.#host.elapsed(), connections, registryPorts })
+      into.set(engine, { atMs: this.#host.elapsed(), connections })
     }
   }
 
@@ -310,7 +313,7 @@ export class DownloadWatch {
       const isKnown = bytes !== undefined && had !== undefined && passedMs > 0
       return { ...connection, bytesPerSecond: isKnown ? ((bytes - had) * 1000) / passedMs : undefined }
     })
-    return { all, isWhole: last.connections.isWhole, registryPorts: last.registryPorts }
+    return { all, isWhole: last.connections.isWhole, registryPorts: this.#registryPorts }
   }
 
   /** What stood still since for as long as says something goes on no more; what comes in pieces is between two of them. */

@@ -114,12 +114,18 @@ export class EngineWatch {
     return [makeFinding(reason.code, subject, { ...details, severity: mayBeSlow(verdict) ? 'note' : 'warning' })]
   }
 
+  /** Bytes that it has read and written while it was looked at. */
+  get #moved(): number {
+    return this.#bytes - (this.#firstBytes ?? 0)
+  }
+
   /** It has done less while it was looked at than who unpacks in his own process: others may ask it how it is. */
   get isIdle(): boolean {
     const seconds = (this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)) / 1000
-    const bytes = this.#bytes - (this.#firstBytes ?? 0)
     const ticks = this.#ticks - (this.#firstTicks ?? 0)
-    return bytes <= Math.max(idleBytes, idleBytesPerSecond * seconds) && ticks <= ticksPerSecond * idleShare * seconds
+    return (
+      this.#moved <= Math.max(idleBytes, idleBytesPerSecond * seconds) && ticks <= ticksPerSecond * idleShare * seconds
+    )
   }
 
   /** A command that pulls by itself is a pull also while it has nothing to show: it asks a registry, or waits for its answer. */
@@ -128,7 +134,7 @@ export class EngineWatch {
     const { kind, args, process } = engine
     const isSeen = downloads.has(engine) || open.some(({ line }) => line.engine === engine)
     if (!this.isPull || isSeen || this.#samples.length === 0) return []
-    const bytes = this.#bytes - (this.#firstBytes ?? 0)
+    const bytes = this.#moved
     const ms = this.#host.elapsed() - (this.#samples[0]?.timeMs ?? 0)
     const evidence = [
       `${hideInWords(args).slice(0, 8).join(' ')}: no download and no decompressor of it is to be seen`,

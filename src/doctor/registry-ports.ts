@@ -2,7 +2,7 @@
 import { registryHost } from '../oci/reference.ts'
 import type { HostView } from '../sys/host-view.ts'
 import { type ProcessTable, readArguments, readEnvironment } from '../sys/process-files.ts'
-import { imagesOf, isClientName } from './clients.ts'
+import { imagesOf, isClient } from './clients.ts'
 import { isEngineName } from './engines.ts'
 import { readProxies } from './registry-settings.ts'
 
@@ -15,7 +15,7 @@ const usual = ['443', '80', '5000']
  */
 export function findRegistryPorts(host: HostView, table: ProcessTable): ReadonlySet<string> {
   // Whoever else there is may hang, and so may who asks for his command line.
-  const asked = [...table.values()].filter(({ name }) => isClientName(name) || isEngineName(name))
+  const asked = [...table.values()].filter(({ name }) => isClient(name) || isEngineName(name))
   const found = asked.flatMap(({ pid, name }) => {
     const args = readArguments(host, pid)
     const images = imagesOf(name, args)
